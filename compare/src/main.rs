@@ -1,0 +1,2 @@
+//! Runs one set of workloads under several global allocators.
+fn main() {}

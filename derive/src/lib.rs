@@ -1,0 +1,1 @@
+//! The procedural macro behind `#[derive(Persist)]` of the `sal` crate.

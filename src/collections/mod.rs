@@ -1,0 +1,1 @@
+//! Collections that live in a heap file: `repr(C)`, documented, without a handle.

@@ -1,0 +1,1 @@
+//! One error enum for each operation, and [`Error`], which any of them turns into.
