@@ -3,10 +3,14 @@
 
 extern crate self as sal;
 
+mod alloc;
 pub mod collections;
 mod error;
+mod format;
 pub mod heap;
+mod os;
 mod persist;
+mod sync;
 
 pub use heap::SalAlloc;
 pub use persist::Persist;

@@ -1,0 +1,259 @@
+//! The header: what a file is, where its areas lie, and whether it was closed well.
+//!
+//! It stands in two slots, each in a page of its own, written in turn. The valid slot with the higher generation
+//! counts; a torn write leaves the other.
+
+use super::layout::Layout;
+use super::{END_WINDOW, FIRST_WINDOW, PAGE, WINDOW};
+use core::mem::offset_of;
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+/// Detects text-mode transfers (as in PNG: a byte above 127, both line ends, an end-of-file mark) and other files.
+pub(crate) const MAGIC: [u8; 8] = *b"\x89SAL\r\n\x1a\n";
+/// The format's version.
+pub(crate) const VERSION: u32 = 1;
+/// Reads as something else on a machine with another byte order.
+const ENDIANNESS: u32 = 0x0102_0304;
+/// The version of the hash tables and their hash function that collections use.
+pub(crate) const HASH_VERSION: u32 = 1;
+
+/// The heap was closed and everything in the file is good.
+pub(crate) const CLEAN: u32 = 1;
+/// Somebody has the heap open for writing, or had when it stopped.
+pub(crate) const IN_USE: u32 = 2;
+
+/// Incompatible features this version knows: none.
+pub(crate) const KNOWN_INCOMPATIBLE: u64 = 0;
+/// Features this version must know in order to write: none.
+pub(crate) const KNOWN_READ_ONLY_COMPATIBLE: u64 = 0;
+
+/// Bases that a header remembers.
+pub(crate) const BASES: usize = 8;
+
+/// One header slot: 512 bytes at the start of its page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub(crate) struct Header {
+    pub(crate) magic: [u8; 8],
+    pub(crate) version: u32,
+    pub(crate) endianness: u32,
+    pub(crate) compatible: u64,
+    pub(crate) incompatible: u64,
+    pub(crate) read_only_compatible: u64,
+    pub(crate) heap_id: [u8; 16],
+    /// Counts header writes; the higher valid slot counts, and it lies in slot `generation % 2`.
+    pub(crate) generation: u64,
+    pub(crate) page_len: u32,
+    pub(crate) pointer_len: u32,
+    /// The first window and how many follow it.
+    pub(crate) window: u32,
+    pub(crate) windows: u32,
+    /// Most bytes that blocks may take, a limit below what the areas have room for.
+    pub(crate) capacity: u64,
+    /// 1 shared, 2 atomic.
+    pub(crate) mode: u32,
+    /// `CLEAN` or `IN_USE`.
+    pub(crate) state: u32,
+    pub(crate) hash_version: u32,
+    pub(crate) unused: u32,
+    /// The last durable commit.
+    pub(crate) commit: u64,
+    pub(crate) log_salt: u64,
+    /// Commits up to this one are in the data file.
+    pub(crate) folded_through: u64,
+    /// Counts clean closes; soft state is valid when its epoch is this one.
+    pub(crate) epoch: u64,
+    pub(crate) layout: Layout,
+    /// Every base the heap was ever mapped at, oldest first, 0 for none.
+    pub(crate) bases: [u64; BASES],
+    pub(crate) reserved: [u64; 21],
+    pub(crate) reserved_tail: u32,
+    /// CRC32C of all bytes before it.
+    pub(crate) checksum: u32,
+}
+
+/// Bytes of a header slot.
+pub(crate) const HEADER_LEN: usize = 512;
+const _: () = assert!(size_of::<Header>() == HEADER_LEN && offset_of!(Header, checksum) == HEADER_LEN - 4);
+const _: () = assert!(offset_of!(Header, layout) == 136 && offset_of!(Header, bases) == 272);
+
+/// Who has the file open for writing; at [`HOLDER_OFFSET`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub(crate) struct Holder {
+    pub(crate) process: u32,
+    pub(crate) unused: u32,
+}
+
+/// Where [`Holder`] lies.
+pub(crate) const HOLDER_OFFSET: u64 = 2 * PAGE as u64;
+
+/// Why a slot says nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SlotError {
+    /// The magic number is missing.
+    NotAHeap,
+    /// A different byte order, page or pointer size.
+    OtherMachine,
+    NewerVersion(u32),
+    /// The checksum is wrong.
+    Damaged,
+    /// The checksum is right and the contents make no sense.
+    Nonsense(&'static str),
+}
+
+impl Header {
+    /// The bytes of this header, with its checksum.
+    pub(crate) fn encode(&self) -> [u8; HEADER_LEN] {
+        let mut header = *self;
+        header.checksum = crc32c::crc32c(&header.as_bytes()[..HEADER_LEN - 4]);
+        zerocopy::transmute!(header)
+    }
+
+    /// A new heap's header, generation 0, not yet in use.
+    pub(crate) fn new(heap_id: [u8; 16], window: u32, mode: u32, capacity: u64, layout: Layout) -> Self {
+        let mut bases = [0; BASES];
+        bases[0] = u64::from(window) * WINDOW as u64;
+        Self {
+            magic: MAGIC,
+            version: VERSION,
+            endianness: ENDIANNESS,
+            compatible: 0,
+            incompatible: 0,
+            read_only_compatible: 0,
+            heap_id,
+            generation: 0,
+            page_len: PAGE as u32,
+            pointer_len: size_of::<usize>() as u32,
+            window,
+            windows: layout.windows(),
+            capacity,
+            mode,
+            state: CLEAN,
+            hash_version: HASH_VERSION,
+            unused: 0,
+            commit: 0,
+            log_salt: 0,
+            folded_through: 0,
+            epoch: 0,
+            layout,
+            bases,
+            reserved: [0; 21],
+            reserved_tail: 0,
+            checksum: 0,
+        }
+    }
+
+    /// Reads one slot.
+    pub(crate) fn decode(bytes: &[u8; HEADER_LEN]) -> Result<Self, SlotError> {
+        let header: Self = zerocopy::transmute!(*bytes);
+        if header.magic != MAGIC {
+            return Err(SlotError::NotAHeap);
+        }
+        if header.endianness != ENDIANNESS {
+            return Err(SlotError::OtherMachine);
+        }
+        if header.version > VERSION {
+            return Err(SlotError::NewerVersion(header.version));
+        }
+        if header.checksum != crc32c::crc32c(&bytes[..HEADER_LEN - 4]) {
+            return Err(SlotError::Damaged);
+        }
+        if header.page_len != PAGE as u32 || header.pointer_len != size_of::<usize>() as u32 {
+            return Err(SlotError::OtherMachine);
+        }
+        header.check().map_err(SlotError::Nonsense)?;
+        Ok(header)
+    }
+
+    /// Whether the fields agree with each other.
+    fn check(&self) -> Result<(), &'static str> {
+        let end = self.window.checked_add(self.windows).ok_or("window")?;
+        if self.window < FIRST_WINDOW || end > END_WINDOW {
+            return Err("window");
+        }
+        if self.layout.units > u64::from(END_WINDOW) << (super::WINDOW_SHIFT - super::UNIT_SHIFT)
+            || self.layout != Layout::for_units(self.layout.units)
+        {
+            return Err("layout");
+        }
+        if self.layout.windows() != self.windows {
+            return Err("windows");
+        }
+        if self.capacity > self.layout.segments.len {
+            return Err("capacity");
+        }
+        if self.state != CLEAN && self.state != IN_USE {
+            return Err("state");
+        }
+        Ok(())
+    }
+
+    /// Where this header's slot lies.
+    pub(crate) fn slot_offset(&self) -> u64 {
+        self.generation % 2 * PAGE as u64
+    }
+}
+
+/// The header that counts among two slots.
+pub(crate) fn newest(slots: [&[u8; HEADER_LEN]; 2]) -> Result<Header, SlotError> {
+    match slots.map(Header::decode) {
+        [Ok(first), Ok(second)] => Ok(if first.generation >= second.generation { first } else { second }),
+        [Ok(valid), Err(_)] | [Err(_), Ok(valid)] => Ok(valid),
+        // A slot that has the magic says more than one that has not.
+        [Err(SlotError::NotAHeap), Err(other)] | [Err(other), Err(_)] => Err(other),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn header() -> Header {
+        Header::new([7; 16], FIRST_WINDOW, 1, 1 << 20, Layout::for_capacity(1 << 20))
+    }
+
+    #[test]
+    fn a_header_survives_encoding() {
+        let header = header();
+        let decoded = Header::decode(&header.encode()).unwrap();
+        assert_eq!(Header { checksum: 0, ..decoded }, header);
+    }
+
+    #[test]
+    fn every_flipped_bit_is_noticed() {
+        let bytes = header().encode();
+        for position in 0..HEADER_LEN * 8 {
+            let mut damaged = bytes;
+            damaged[position / 8] ^= 1 << (position % 8);
+            assert!(Header::decode(&damaged).is_err(), "bit {position}");
+        }
+    }
+
+    #[test]
+    fn the_higher_generation_counts_and_a_torn_slot_does_not() {
+        let old = Header { generation: 4, ..header() };
+        let new = Header { generation: 5, ..header() };
+        assert_eq!(newest([&old.encode(), &new.encode()]).unwrap().generation, 5);
+        let mut torn = new.encode();
+        torn[300..].fill(0);
+        assert_eq!(newest([&old.encode(), &torn]).unwrap().generation, 4);
+        assert_eq!(newest([&[0; HEADER_LEN], &torn]), Err(SlotError::Damaged));
+        assert_eq!(newest([&[0; HEADER_LEN], &[0; HEADER_LEN]]), Err(SlotError::NotAHeap));
+    }
+
+    #[test]
+    fn fields_that_disagree_are_refused_in_spite_of_a_good_checksum() {
+        let other_layout = Header { layout: Layout::for_capacity(1 << 30), ..header() };
+        let moved = Header { layout: Layout { roots: Default::default(), ..header().layout }, ..header() };
+        let window = Header { window: 3, ..header() };
+        let capacity = Header { capacity: u64::MAX, ..header() };
+        let state = Header { state: 9, ..header() };
+        assert!(Header::decode(&other_layout.encode()).is_ok());
+        for nonsense in [moved, window, capacity, state] {
+            assert!(matches!(Header::decode(&nonsense.encode()), Err(SlotError::Nonsense(_))));
+        }
+        let newer = Header { version: VERSION + 1, ..header() };
+        assert_eq!(Header::decode(&newer.encode()), Err(SlotError::NewerVersion(VERSION + 1)));
+    }
+}

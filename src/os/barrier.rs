@@ -1,0 +1,52 @@
+//! A fence on one side only.
+//!
+//! A thread announces that it works on a heap by a plain store followed by a check, and whoever closes the heap
+//! sets the flag that is checked and then looks for announcements. That is right only with a full fence between
+//! store and load on both sides. `membarrier` makes every thread of the process pass one on behalf of the rare
+//! side, so the frequent side needs none; where the kernel has no such call, the frequent side fences itself.
+
+use core::sync::atomic::{AtomicU32, Ordering, compiler_fence, fence};
+
+/// Commands of `membarrier(2)`, which the C library's headers do not name.
+const PRIVATE_EXPEDITED: libc::c_int = 1 << 3;
+const REGISTER_PRIVATE_EXPEDITED: libc::c_int = 1 << 4;
+
+const UNKNOWN: u32 = 0;
+const FENCES_NEEDED: u32 = 1;
+const MEMBARRIER: u32 = 2;
+
+static KIND: AtomicU32 = AtomicU32::new(UNKNOWN);
+
+fn membarrier(command: libc::c_int) -> bool {
+    // SAFETY: the call touches no memory of ours.
+    unsafe { libc::syscall(libc::SYS_membarrier, command, 0, 0) == 0 }
+}
+
+/// Chooses the kind of barrier; called before the first heap that can be closed is opened, and harmless again.
+pub(crate) fn register() {
+    // Relaxed: the value guards no other memory; heaps are published to other threads after this with Release.
+    if KIND.load(Ordering::Relaxed) == UNKNOWN {
+        let registered = membarrier(REGISTER_PRIVATE_EXPEDITED);
+        KIND.store(if registered { MEMBARRIER } else { FENCES_NEEDED }, Ordering::Relaxed);
+    }
+}
+
+/// The frequent side: between its own store and the load that must not pass it.
+#[inline(always)]
+pub(crate) fn light() {
+    // Relaxed: written once, before any heap that is worked on was published.
+    if KIND.load(Ordering::Relaxed) == MEMBARRIER {
+        compiler_fence(Ordering::SeqCst);
+    } else {
+        fence(Ordering::SeqCst);
+    }
+}
+
+/// The rare side: between its own store and the load that must not pass it.
+pub(crate) fn heavy() {
+    fence(Ordering::SeqCst);
+    if KIND.load(Ordering::Relaxed) == MEMBARRIER && !membarrier(PRIVATE_EXPEDITED) {
+        // Only a child after fork can find itself unregistered; it has one thread.
+        register();
+    }
+}

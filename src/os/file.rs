@@ -1,0 +1,199 @@
+//! Files: opening, locking, reserving disk space, reading and writing at an offset.
+
+use super::{CallError, Errno, check};
+use core::ffi::CStr;
+
+/// An open file description, closed on drop.
+#[derive(Debug)]
+pub(crate) struct File {
+    fd: i32,
+}
+
+/// What a file's inode says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Metadata {
+    pub(crate) device: u64,
+    pub(crate) inode: u64,
+    /// Bytes.
+    pub(crate) len: u64,
+    /// Bytes that take space on the disk.
+    pub(crate) allocated: u64,
+    pub(crate) is_regular: bool,
+}
+
+impl File {
+    fn open_with(path: &CStr, flags: i32, mode: u32) -> Result<Self, CallError> {
+        loop {
+            // SAFETY: `path` is a terminated string.
+            let fd = unsafe { libc::open(path.as_ptr(), flags | libc::O_CLOEXEC, mode) };
+            if fd >= 0 {
+                return Ok(Self { fd });
+            }
+            let errno = Errno::last();
+            if errno.0 != libc::EINTR {
+                return Err(CallError { call: "open", errno });
+            }
+        }
+    }
+
+    /// Opens what exists.
+    pub(crate) fn open(path: &CStr, writable: bool) -> Result<Self, CallError> {
+        Self::open_with(path, if writable { libc::O_RDWR } else { libc::O_RDONLY }, 0)
+    }
+
+    /// Creates a file with these permissions; `EEXIST` when there is one.
+    pub(crate) fn create_new(path: &CStr, mode: u32) -> Result<Self, CallError> {
+        Self::open_with(path, libc::O_RDWR | libc::O_CREAT | libc::O_EXCL, mode)
+    }
+
+    /// Creates a file without a name in `directory`.
+    pub(crate) fn create_unnamed(directory: &CStr) -> Result<Self, CallError> {
+        Self::open_with(directory, libc::O_RDWR | libc::O_TMPFILE | libc::O_EXCL, 0o600)
+    }
+
+    /// Opens a directory, to make its entries durable.
+    pub(crate) fn open_directory(path: &CStr) -> Result<Self, CallError> {
+        Self::open_with(path, libc::O_RDONLY | libc::O_DIRECTORY, 0)
+    }
+
+    pub(crate) fn fd(&self) -> i32 {
+        self.fd
+    }
+
+    /// Takes the lock of this open file description without waiting; false when another one holds it.
+    pub(crate) fn try_lock(&self, exclusive: bool) -> Result<bool, CallError> {
+        let operation = if exclusive { libc::LOCK_EX } else { libc::LOCK_SH };
+        // SAFETY: plain call on our own descriptor.
+        let returned = unsafe { libc::flock(self.fd, operation | libc::LOCK_NB) };
+        match check("flock", i64::from(returned)) {
+            Ok(_) => Ok(true),
+            Err(CallError { errno: Errno(libc::EWOULDBLOCK), .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Gives the lock back, also when a mapping or a child still pins the description.
+    pub(crate) fn unlock(&self) -> Result<(), CallError> {
+        // SAFETY: plain call on our own descriptor.
+        let returned = unsafe { libc::flock(self.fd, libc::LOCK_UN) };
+        check("flock", i64::from(returned)).map(drop)
+    }
+
+    pub(crate) fn metadata(&self) -> Result<Metadata, CallError> {
+        // SAFETY: `stat` is plain data, for which zeros are a value.
+        let mut stat: libc::stat = unsafe { core::mem::zeroed() };
+        // SAFETY: `stat` is ours and of the right type.
+        let returned = unsafe { libc::fstat(self.fd, &raw mut stat) };
+        check("fstat", i64::from(returned))?;
+        Ok(Metadata {
+            device: stat.st_dev,
+            inode: stat.st_ino,
+            len: stat.st_size.cast_unsigned(),
+            allocated: stat.st_blocks.cast_unsigned() * 512,
+            is_regular: stat.st_mode & libc::S_IFMT == libc::S_IFREG,
+        })
+    }
+
+    /// Makes the file `len` bytes long.
+    pub(crate) fn set_len(&self, len: u64) -> Result<(), CallError> {
+        // SAFETY: plain call on our own descriptor.
+        let returned = unsafe { libc::ftruncate(self.fd, len.cast_signed()) };
+        check("ftruncate", i64::from(returned)).map(drop)
+    }
+
+    /// Reserves disk space for a range and makes the file at least that long. File systems without the call get
+    /// zeros written where the file has no data yet.
+    pub(crate) fn reserve(&self, offset: u64, len: u64) -> Result<(), CallError> {
+        loop {
+            // SAFETY: plain call on our own descriptor.
+            let returned = unsafe { libc::fallocate(self.fd, 0, offset.cast_signed(), len.cast_signed()) };
+            match check("fallocate", i64::from(returned)) {
+                Ok(_) => return Ok(()),
+                Err(CallError { errno: Errno(libc::EINTR), .. }) => {}
+                Err(CallError { errno: Errno(libc::EOPNOTSUPP | libc::ENOSYS), .. }) => {
+                    return self.reserve_by_writing(offset, len);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// The fallback of [`File::reserve`]: writes back what each page holds, or zeros past the end.
+    pub(crate) fn reserve_by_writing(&self, offset: u64, len: u64) -> Result<(), CallError> {
+        let mut page = [0_u8; 4096];
+        let end = offset + len;
+        let mut at = offset;
+        while at < end {
+            let step = usize::try_from((end - at).min(4096)).unwrap_or(4096);
+            let read = self.read_at(&mut page[..step], at)?;
+            page[read..].fill(0);
+            self.write_at(&page[..step], at)?;
+            at += step as u64;
+        }
+        Ok(())
+    }
+
+    /// Gives the disk space of a range back; it reads as zeros from then on.
+    pub(crate) fn punch(&self, offset: u64, len: u64) -> Result<(), CallError> {
+        let mode = libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE;
+        // SAFETY: plain call on our own descriptor.
+        let returned = unsafe { libc::fallocate(self.fd, mode, offset.cast_signed(), len.cast_signed()) };
+        check("fallocate", i64::from(returned)).map(drop)
+    }
+
+    /// Reads until `bytes` is full or the file ends; returns how many bytes were read.
+    pub(crate) fn read_at(&self, bytes: &mut [u8], offset: u64) -> Result<usize, CallError> {
+        let mut done = 0;
+        while done < bytes.len() {
+            let rest = &mut bytes[done..];
+            let at = (offset + done as u64).cast_signed();
+            // SAFETY: `rest` is ours and writable for its length.
+            let returned = unsafe { libc::pread(self.fd, rest.as_mut_ptr().cast(), rest.len(), at) };
+            match check("pread", returned as i64) {
+                Ok(0) => break,
+                Ok(read) => done += read.unsigned_abs() as usize,
+                Err(CallError { errno: Errno(libc::EINTR), .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(done)
+    }
+
+    /// Writes all of `bytes`.
+    pub(crate) fn write_at(&self, bytes: &[u8], offset: u64) -> Result<(), CallError> {
+        let mut done = 0;
+        while done < bytes.len() {
+            let rest = &bytes[done..];
+            let at = (offset + done as u64).cast_signed();
+            // SAFETY: `rest` is readable for its length.
+            let returned = unsafe { libc::pwrite(self.fd, rest.as_ptr().cast(), rest.len(), at) };
+            match check("pwrite", returned as i64) {
+                Ok(0) => return Err(CallError { call: "pwrite", errno: Errno(libc::EIO) }),
+                Ok(written) => done += written.unsigned_abs() as usize,
+                Err(CallError { errno: Errno(libc::EINTR), .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes the file's data, and what is needed to read it back, durable: pages written through a shared mapping
+    /// included.
+    pub(crate) fn sync_data(&self) -> Result<(), CallError> {
+        // SAFETY: plain call on our own descriptor.
+        check("fdatasync", i64::from(unsafe { libc::fdatasync(self.fd) })).map(drop)
+    }
+
+    /// Makes everything about the file durable; on a directory, its entries.
+    pub(crate) fn sync_all(&self) -> Result<(), CallError> {
+        // SAFETY: plain call on our own descriptor.
+        check("fsync", i64::from(unsafe { libc::fsync(self.fd) })).map(drop)
+    }
+}
+
+impl Drop for File {
+    fn drop(&mut self) {
+        // SAFETY: the descriptor is ours and nobody uses it after this. A failure leaves nothing to do.
+        unsafe { libc::close(self.fd) };
+    }
+}

@@ -1,0 +1,172 @@
+//! Address ranges: reserving, mapping, advising.
+
+use super::{CallError, Errno};
+use core::ffi::c_void;
+use core::ptr;
+
+/// Bytes of one page, as the format and the allocator assume it.
+pub(crate) const PAGE: usize = 4096;
+
+/// Bytes of one page of this machine.
+pub(crate) fn page_size() -> usize {
+    // SAFETY: `sysconf` only reads.
+    let size = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
+    usize::try_from(size).unwrap_or(PAGE)
+}
+
+/// Bytes of physical memory, or 0 when that cannot be told.
+pub(crate) fn physical_memory() -> usize {
+    // SAFETY: `sysconf` only reads.
+    let pages = unsafe { libc::sysconf(libc::_SC_PHYS_PAGES) };
+    usize::try_from(pages).unwrap_or(0).saturating_mul(page_size())
+}
+
+/// How a mapping may be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Access {
+    None,
+    Read,
+    ReadWrite,
+}
+
+impl Access {
+    fn flags(self) -> i32 {
+        match self {
+            Self::None => libc::PROT_NONE,
+            Self::Read => libc::PROT_READ,
+            Self::ReadWrite => libc::PROT_READ | libc::PROT_WRITE,
+        }
+    }
+}
+
+/// What lies under a mapping.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Source {
+    /// Zeroed memory of this process.
+    Anonymous,
+    /// A file's pages, shared with everyone who maps it.
+    SharedFile(i32),
+    /// A file's pages, copied when first written.
+    PrivateFile(i32),
+}
+
+fn map(address: usize, len: usize, access: Access, source: Source, placement: i32) -> Result<usize, CallError> {
+    let (flags, fd) = match source {
+        Source::Anonymous => (libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, -1),
+        Source::SharedFile(fd) => (libc::MAP_SHARED, fd),
+        Source::PrivateFile(fd) => (libc::MAP_PRIVATE, fd),
+    };
+    // SAFETY: without MAP_FIXED the call takes only free address space; with it (`replace`) the caller owns the range.
+    let mapped = unsafe {
+        libc::mmap(
+            ptr::with_exposed_provenance_mut::<c_void>(address),
+            len,
+            access.flags(),
+            flags | libc::MAP_NORESERVE | placement,
+            fd,
+            0,
+        )
+    };
+    if mapped == libc::MAP_FAILED {
+        return Err(CallError { call: "mmap", errno: Errno::last() });
+    }
+    Ok(mapped.expose_provenance())
+}
+
+/// Maps `len` bytes of `source`, from its start, wherever the kernel likes.
+pub(crate) fn map_anywhere(len: usize, access: Access, source: Source) -> Result<usize, CallError> {
+    map(0, len, access, source, 0)
+}
+
+/// Maps `len` bytes of `source` at `address`, which must be free: `EEXIST` otherwise.
+pub(crate) fn map_at(address: usize, len: usize, access: Access, source: Source) -> Result<(), CallError> {
+    let mapped = map(address, len, access, source, libc::MAP_FIXED_NOREPLACE)?;
+    if mapped != address {
+        // A kernel before 4.17 takes the address for a hint.
+        // SAFETY: the range has just been mapped by this call and nobody knows of it.
+        let _ = unsafe { unmap(mapped, len) };
+        return Err(CallError { call: "mmap", errno: Errno(libc::EEXIST) });
+    }
+    Ok(())
+}
+
+/// Puts `len` bytes of `source` where something of ours is mapped, in one step: no other mapping can slip in between.
+///
+/// # Safety
+/// The range belongs to the caller, and nobody relies on what it held unless `source` holds the same.
+pub(crate) unsafe fn replace(address: usize, len: usize, access: Access, source: Source) -> Result<(), CallError> {
+    map(address, len, access, source, libc::MAP_FIXED).map(drop)
+}
+
+/// Gives an address range back.
+///
+/// # Safety
+/// The range belongs to the caller and nobody uses it any more.
+pub(crate) unsafe fn unmap(address: usize, len: usize) -> Result<(), CallError> {
+    // SAFETY: the caller's promise.
+    let returned = unsafe { libc::munmap(ptr::with_exposed_provenance_mut(address), len) };
+    super::check("munmap", i64::from(returned)).map(drop)
+}
+
+/// Changes what may be done with a range.
+///
+/// # Safety
+/// The range belongs to the caller, and nobody uses it in a way that is forbidden from now on.
+pub(crate) unsafe fn protect(address: usize, len: usize, access: Access) -> Result<(), CallError> {
+    // SAFETY: the caller's promise.
+    let returned = unsafe { libc::mprotect(ptr::with_exposed_provenance_mut(address), len, access.flags()) };
+    super::check("mprotect", i64::from(returned)).map(drop)
+}
+
+/// Advice that keeps the contents.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Advice {
+    /// Serve the range from huge pages.
+    HugePage,
+    /// Write every page once, without changing it: a private file page becomes our own copy.
+    PopulateWrite,
+}
+
+/// Gives the kernel `advice` about a range.
+pub(crate) fn advise(address: usize, len: usize, advice: Advice) -> Result<(), CallError> {
+    let advice = match advice {
+        Advice::HugePage => libc::MADV_HUGEPAGE,
+        Advice::PopulateWrite => libc::MADV_POPULATE_WRITE,
+    };
+    // SAFETY: these kinds of advice change no contents.
+    let returned = unsafe { libc::madvise(ptr::with_exposed_provenance_mut(address), len, advice) };
+    super::check("madvise", i64::from(returned)).map(drop)
+}
+
+/// Drops the contents of an anonymous range; it reads as zeros from then on.
+///
+/// # Safety
+/// The range is anonymous memory of the caller's, and nobody relies on what it holds.
+pub(crate) unsafe fn discard(address: usize, len: usize) -> Result<(), CallError> {
+    // SAFETY: the caller's promise.
+    let returned = unsafe { libc::madvise(ptr::with_exposed_provenance_mut(address), len, libc::MADV_DONTNEED) };
+    super::check("madvise", i64::from(returned)).map(drop)
+}
+
+/// Moves the pages of an anonymous range to another place; the old range stays mapped and reads as zeros.
+///
+/// # Safety
+/// Both ranges are anonymous memory of the caller's, they do not overlap, nobody uses either during the call, and
+/// nobody relies on what the target held.
+pub(crate) unsafe fn move_pages(from: usize, to: usize, len: usize) -> Result<(), CallError> {
+    let flags = libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED | libc::MREMAP_DONTUNMAP;
+    // SAFETY: the caller's promise; MREMAP_DONTUNMAP leaves no hole for another mapping.
+    let moved = unsafe {
+        libc::mremap(
+            ptr::with_exposed_provenance_mut(from),
+            len,
+            len,
+            flags,
+            ptr::with_exposed_provenance_mut::<c_void>(to),
+        )
+    };
+    if moved == libc::MAP_FAILED {
+        return Err(CallError { call: "mremap", errno: Errno::last() });
+    }
+    Ok(())
+}

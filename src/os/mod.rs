@@ -1,0 +1,56 @@
+//! The only place with system calls.
+//!
+//! Thin, total wrappers: each returns the raw error number, none allocates, prints or panics, so that they may be
+//! called from inside a global allocator.
+#![allow(unsafe_code)]
+
+pub(crate) mod barrier;
+pub(crate) mod env;
+pub(crate) mod file;
+pub(crate) mod fork;
+pub(crate) mod lock;
+pub(crate) mod mapping;
+pub(crate) mod process;
+pub(crate) mod thread_exit;
+
+use core::fmt;
+
+/// The error number of a failed system call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Errno(pub(crate) i32);
+
+impl Errno {
+    /// The number that the calling thread's last failed call left.
+    pub(crate) fn last() -> Self {
+        // SAFETY: `__errno_location` returns the address of this thread's own variable.
+        Self(unsafe { *libc::__errno_location() })
+    }
+}
+
+impl From<Errno> for std::io::Error {
+    fn from(errno: Errno) -> Self {
+        Self::from_raw_os_error(errno.0)
+    }
+}
+
+/// A call's name, as in its manual page, and the error number it gave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct CallError {
+    pub(crate) call: &'static str,
+    pub(crate) errno: Errno,
+}
+
+impl fmt::Display for CallError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} failed with error {}", self.call, self.errno.0)
+    }
+}
+
+/// Turns the return value of a call that says -1 on failure into a result.
+fn check(call: &'static str, returned: i64) -> Result<i64, CallError> {
+    if returned == -1 {
+        Err(CallError { call, errno: Errno::last() })
+    } else {
+        Ok(returned)
+    }
+}

@@ -1,0 +1,26 @@
+//! The process: its number, its standard error, its end.
+
+/// This process's number.
+pub(crate) fn id() -> u32 {
+    // SAFETY: the call cannot fail.
+    unsafe { libc::getpid() }.cast_unsigned()
+}
+
+/// Whether a process of that number exists.
+pub(crate) fn exists(process: u32) -> bool {
+    // SAFETY: signal 0 only asks.
+    let returned = unsafe { libc::kill(process.cast_signed(), 0) };
+    returned == 0 || super::Errno::last().0 == libc::EPERM
+}
+
+/// Writes to standard error, unbuffered and without allocating; what cannot be written is lost.
+pub(crate) fn write_stderr(bytes: &[u8]) {
+    // SAFETY: `bytes` is readable for its length.
+    unsafe { libc::write(2, bytes.as_ptr().cast(), bytes.len()) };
+}
+
+/// Ends the process at once, by a signal that a debugger or a core dump can show.
+pub(crate) fn abort() -> ! {
+    // SAFETY: always allowed.
+    unsafe { libc::abort() }
+}

@@ -1,0 +1,9 @@
+//! Atomics: those of `core`, or loom's when the crate is built with `--cfg loom`.
+//!
+//! Protocols that loom checks take their atomics from here and never say where these live, because loom's cannot lie
+//! in a mapping.
+
+#[cfg(not(loom))]
+pub(crate) use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+#[cfg(loom)]
+pub(crate) use loom::sync::atomic::{AtomicU32, AtomicU64, Ordering};
