@@ -1,1 +1,24 @@
-//! tmp
+//! The allocator: size classes, slabs, thread heaps, large objects, over memory that somebody else mapped.
+//!
+//! Bottom to top: [`unit_map`] knows which 32 KiB units of a heap are used; [`space`] adds what reads as zeros and how
+//! far memory has been reserved; [`slab`] cuts runs of units into blocks of one class; [`thread_heap`] is what one
+//! thread has at hand; [`large`] hands out runs of units themselves; [`heap_core`] is one open heap; [`current`] finds the
+//! calling thread's part of it; [`windows`] knows which addresses belong to which heap.
+//!
+//! Nothing here allocates through the global allocator, prints, or panics: it may be what serves them.
+#![allow(unsafe_code)]
+
+pub(crate) mod backing;
+#[cfg(feature = "checked")]
+pub(crate) mod checked;
+pub(crate) mod heap_core;
+pub(crate) mod current;
+pub(crate) mod large;
+pub(crate) mod remote_free;
+pub(crate) mod size_class;
+pub(crate) mod slab;
+pub(crate) mod space;
+pub(crate) mod thread_heap;
+pub(crate) mod threads;
+pub(crate) mod unit_map;
+pub(crate) mod windows;

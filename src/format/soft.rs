@@ -17,8 +17,7 @@ pub(crate) struct SoftHeader {
     pub(crate) committed_units: u64,
     /// Units in use.
     pub(crate) used_units: u64,
-    /// Units at and behind this one were never used and read as zeros.
-    pub(crate) untouched_from: u64,
+    pub(crate) unused: u64,
     /// Bytes in live large objects.
     pub(crate) large_bytes: u64,
     /// Live large objects.

@@ -197,3 +197,9 @@ impl Drop for File {
         unsafe { libc::close(self.fd) };
     }
 }
+
+/// Removes a name.
+pub(crate) fn unlink(path: &CStr) -> Result<(), CallError> {
+    // SAFETY: `path` is a terminated string.
+    check("unlink", i64::from(unsafe { libc::unlink(path.as_ptr()) })).map(drop)
+}

@@ -170,3 +170,26 @@ pub(crate) unsafe fn move_pages(from: usize, to: usize, len: usize) -> Result<()
     }
     Ok(())
 }
+
+/// Makes every page of a private, writable file mapping our own copy, whatever else is written meanwhile by this
+/// process's threads.
+pub(crate) fn copy_private_pages(address: usize, len: usize) {
+    let start = address & !(PAGE - 1);
+    let end = (address + len).next_multiple_of(PAGE);
+    if start == end || advise(start, end - start, Advice::PopulateWrite).is_ok() {
+        return;
+    }
+    copy_private_pages_by_touch(start, end);
+}
+
+/// The fallback for kernels before 5.14: an atomic write that changes nothing.
+fn copy_private_pages_by_touch(start: usize, end: usize) {
+    for page in (start..end).step_by(PAGE) {
+        // SAFETY: the caller's mapping is readable and writable, and an atomic "or" of nothing changes no byte, not even
+        // beside writes of other threads.
+        unsafe {
+            let byte: *mut core::sync::atomic::AtomicU8 = ptr::with_exposed_provenance_mut(page);
+            (*byte).fetch_or(0, core::sync::atomic::Ordering::Relaxed);
+        }
+    }
+}

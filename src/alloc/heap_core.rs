@@ -1,0 +1,283 @@
+//! One open heap, as this process sees it: where its areas are mapped, its lock, its threads.
+//!
+//! # Invariants
+//! - **K1** `space` and `threads` are touched only under `lock`.
+//! - **K2** Slab states, free bits and lists of a slab are touched by the thread heap that owns it; if its owner is not
+//!   live, under `lock`.
+//! - **K3** All area pointers stay valid as long as the `Core`: a window is never unmapped while a `Core` exists.
+
+use super::backing::Backing;
+use super::remote_free::RemoteSlab;
+use super::size_class::{slab_blocks, slab_units};
+use super::space::Space;
+use super::threads::Threads;
+use crate::format::layout::Layout;
+use crate::format::slab_entry::{SlabEntry, units_of_pages};
+use crate::format::soft::{SlabState, SoftHeader};
+use crate::format::{SEGMENT_UNITS, UNIT, UNIT_SHIFT, WINDOW};
+use crate::os::CallError;
+use crate::os::file::File;
+use crate::os::lock::Lock;
+use crate::os::mapping::{self, Access, Source};
+use core::cell::UnsafeCell;
+use core::ptr::with_exposed_provenance_mut as exposed;
+use core::slice;
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+/// Words of free bits, and of remote bits, that a unit has.
+pub(crate) const WORDS_PER_UNIT: usize = crate::format::layout::BITS_PER_UNIT_BYTES / 8;
+
+/// What a heap can do at the moment.
+pub(crate) mod state {
+    /// Everything.
+    pub(crate) const OPEN: u32 = 0;
+    /// Nothing more: allocations fail, frees do nothing.
+    pub(crate) const RETIRED: u32 = 1;
+    /// The same, because the file belongs to the parent of this process.
+    pub(crate) const FOREIGN: u32 = 2;
+    /// The same, because the heap is only read.
+    pub(crate) const READ_ONLY: u32 = 3;
+}
+
+/// An open heap.
+#[derive(Debug)]
+pub(crate) struct Core {
+    pub(crate) base: usize,
+    /// Address of the first unit.
+    pub(crate) segments: usize,
+    table: *mut AtomicU64,
+    states: *mut SlabState,
+    free_bits: *mut u64,
+    remote_bits: *mut crate::sync::AtomicU64,
+    soft: *mut SoftHeader,
+    pub(crate) layout: Layout,
+    pub(crate) window: u32,
+    /// See [`state`].
+    pub(crate) state: AtomicU32,
+    pub(crate) lock: Lock,
+    pub(crate) space: UnsafeCell<Space>,
+    pub(crate) threads: UnsafeCell<Threads>,
+    pub(crate) backing: Backing,
+    /// Slabs in the orphan lists plus idle thread heaps: whether looking there may be worth the lock.
+    pub(crate) ownerless: AtomicU32,
+    /// Who keeps this value: its owner and the threads that have a thread heap of it.
+    pub(crate) holders: AtomicU32,
+    /// The open file whose lock says that this process has the heap; in its own description, which no mapping pins.
+    file_lock: UnsafeCell<Option<File>>,
+    /// Threads that are just giving their thread heap back.
+    pub(crate) leaving: AtomicU32,
+    #[cfg(feature = "checked")]
+    pub(crate) checked: super::checked::Shadow,
+}
+
+// SAFETY: what is shared is atomic, or guarded as K1 and K2 say.
+unsafe impl Sync for Core {}
+// SAFETY: nothing in it belongs to one thread.
+unsafe impl Send for Core {}
+
+/// Bytes mapped for a `Core`.
+const MAPPED: usize = size_of::<Core>().next_multiple_of(mapping::PAGE);
+
+/// What an address falls on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Run {
+    Slab { head: usize, class: usize },
+    Large { head: usize, len_pages: u64 },
+}
+
+impl Core {
+    /// A heap whose window is mapped.
+    ///
+    /// # Safety
+    /// The areas of `layout` are mapped at `window`'s address, hold an allocator state (zeros are the state of an empty
+    /// heap), and belong to this `Core` alone.
+    pub(crate) unsafe fn new(
+        window: u32,
+        layout: Layout,
+        capacity_units: usize,
+        backing: Backing,
+    ) -> Result<*mut Self, CallError> {
+        let base = window as usize * WINDOW;
+        let segments = base + layout.segments.offset as usize;
+        if backing.is_anonymous() {
+            backing.commit(base, layout.soft.offset as usize, layout.soft.len as usize)?;
+        }
+        backing.advise_segments(segments, layout.segments.len as usize);
+        let threads = Threads::new()?;
+        #[cfg(feature = "checked")]
+        let checked = super::checked::Shadow::new(&layout)?;
+        let place = mapping::map_anywhere(MAPPED, Access::ReadWrite, Source::Anonymous)?;
+        let core: *mut Self = exposed(place);
+        let value = Self {
+            base,
+            segments,
+            table: exposed(base + layout.slab_table.offset as usize),
+            states: exposed(base + layout.slab_states.offset as usize),
+            free_bits: exposed(base + layout.free_bits.offset as usize),
+            remote_bits: exposed(base + layout.remote_bits.offset as usize),
+            soft: exposed(base + layout.soft.offset as usize),
+            layout,
+            window,
+            state: AtomicU32::new(state::OPEN),
+            lock: Lock::new(),
+            // SAFETY: the caller's promise.
+            space: UnsafeCell::new(unsafe { Space::new(base, layout, capacity_units) }),
+            threads: UnsafeCell::new(threads),
+            backing,
+            ownerless: AtomicU32::new(0),
+            holders: AtomicU32::new(1),
+            file_lock: UnsafeCell::new(None),
+            leaving: AtomicU32::new(0),
+            #[cfg(feature = "checked")]
+            checked,
+        };
+        // SAFETY: fresh memory of the right size, aligned to a page.
+        unsafe { core.write(value) };
+        Ok(core)
+    }
+
+    /// Drops and unmaps the value.
+    ///
+    /// # Safety
+    /// `core` comes from [`Core::new`], and nobody uses it any more.
+    pub(crate) unsafe fn destroy(core: *mut Self) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            core.drop_in_place();
+            let _ = mapping::unmap(core.expose_provenance(), MAPPED);
+        }
+    }
+
+    pub(crate) fn soft(&self) -> *mut SoftHeader {
+        self.soft
+    }
+
+    /// The unit that an address of the segments area lies in.
+    #[inline(always)]
+    pub(crate) fn unit_of(&self, address: usize) -> usize {
+        (address - self.segments) >> UNIT_SHIFT
+    }
+
+    #[inline(always)]
+    pub(crate) fn address_of(&self, unit: usize) -> usize {
+        self.segments + (unit << UNIT_SHIFT)
+    }
+
+    /// The head of the slab of `class` that `address` lies in.
+    #[inline(always)]
+    pub(crate) fn slab_head(&self, class: usize, address: usize) -> usize {
+        self.unit_of(address) & !(slab_units(class) - 1)
+    }
+
+    #[inline(always)]
+    pub(crate) fn slab_state(&self, head: usize) -> *mut SlabState {
+        debug_assert!((head as u64) < self.layout.units);
+        // SAFETY: the area has a state for each unit (K3).
+        unsafe { self.states.add(head) }
+    }
+
+    #[inline(always)]
+    pub(crate) fn free_bits(&self, head: usize) -> *mut u64 {
+        // SAFETY: the area has words for each unit (K3).
+        unsafe { self.free_bits.add(head * WORDS_PER_UNIT) }
+    }
+
+    /// The words through which other threads free the slab's blocks.
+    #[inline(always)]
+    pub(crate) fn remote(&self, head: usize, class: usize) -> RemoteSlab<'_> {
+        let words = (slab_blocks(class) as usize).div_ceil(64);
+        let state = self.slab_state(head);
+        // SAFETY: the words and the state belong to the slab (K3); both are atomics, which all may share.
+        unsafe {
+            RemoteSlab {
+                bits: slice::from_raw_parts(self.remote_bits.add(head * WORDS_PER_UNIT), words),
+                count: &(*state).remote_count,
+                next: &(*state).pending_next,
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn entry_word(&self, unit: usize) -> &AtomicU64 {
+        debug_assert!((unit as u64) < self.layout.units);
+        // SAFETY: the table has an entry for each unit (K3), and all access is atomic.
+        unsafe { &*self.table.add(unit) }
+    }
+
+    /// What the table says of a unit.
+    pub(crate) fn entry(&self, unit: usize) -> SlabEntry {
+        // Acquire pairs with the Release in `set_entry`: what was set up before the head was published is seen.
+        SlabEntry::decode(self.entry_word(unit).load(Ordering::Acquire)).unwrap_or(SlabEntry::Free)
+    }
+
+    pub(crate) fn set_entry(&self, unit: usize, entry: SlabEntry) {
+        self.entry_word(unit).store(entry.encode(), Ordering::Release);
+    }
+
+    /// The run that an address belongs to, for any address whatsoever.
+    pub(crate) fn run_of(&self, address: usize) -> Option<Run> {
+        let offset = address.checked_sub(self.segments)?;
+        let unit = offset >> UNIT_SHIFT;
+        // SAFETY: the header of the allocator state is mapped (K3); a stale value only hides the newest units.
+        let committed = unsafe { (&raw const (*self.soft).committed_units).read_volatile() } as usize;
+        if unit >= committed {
+            return None;
+        }
+        let (at, entry) = match self.entry(unit) {
+            SlabEntry::Free => {
+                let border = unit / SEGMENT_UNITS * SEGMENT_UNITS;
+                (border, self.entry(border))
+            }
+            entry => (unit, entry),
+        };
+        let head = match entry {
+            SlabEntry::SlabTail { back } | SlabEntry::LargeTail { back } => at.checked_sub(back as usize)?,
+            SlabEntry::SlabHead { .. } | SlabEntry::LargeHead { .. } => at,
+            SlabEntry::Free => return None,
+        };
+        match self.entry(head) {
+            SlabEntry::SlabHead { class } => {
+                let class = class as usize;
+                (class < super::size_class::CLASSES && unit < head + slab_units(class)).then_some(Run::Slab { head, class })
+            }
+            SlabEntry::LargeHead { len_pages } => {
+                (unit < head + units_of_pages(len_pages)).then_some(Run::Large { head, len_pages })
+            }
+            _ => None,
+        }
+    }
+
+    /// Keeps the file's lock as long as the heap is open.
+    pub(crate) fn keep_file_lock(&self, file: File) {
+        let _guard = self.lock.lock();
+        // SAFETY: under the lock.
+        unsafe { *self.file_lock.get() = Some(file) };
+    }
+
+    /// The file that holds the lock, to give it back.
+    pub(crate) fn take_file_lock(&self) -> Option<File> {
+        let _guard = self.lock.lock();
+        // SAFETY: under the lock.
+        unsafe { (*self.file_lock.get()).take() }
+    }
+
+    /// Closes a child's copy of the lock's descriptor: the parent alone holds it. Under the heap's lock.
+    pub(crate) fn forget_file_lock(&self) {
+        // SAFETY: the child has one thread, which holds the lock.
+        drop(unsafe { (*self.file_lock.get()).take() });
+    }
+
+    /// Gives the memory of free units back to the system; returns how many bytes.
+    pub(crate) fn purge(&self) -> usize {
+        let _guard = self.lock.lock();
+        // SAFETY: under the lock (K1).
+        unsafe { (*self.space.get()).purge(&self.backing) }
+    }
+
+    /// Bytes of address space and file that the units take.
+    pub(crate) fn used_bytes(&self) -> usize {
+        let _guard = self.lock.lock();
+        // SAFETY: under the lock (K1).
+        unsafe { (*self.space.get()).used_units() * UNIT }
+    }
+}

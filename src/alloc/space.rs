@@ -1,0 +1,212 @@
+//! A heap's units: which are in use, which hold zeros, and how far memory has been reserved. All under the heap's lock.
+//!
+//! # Invariants
+//! - **S1** A unit that is used lies below `committed`.
+//! - **S2** A unit whose dirty bit is clear reads as zeros.
+
+use super::backing::Backing;
+use super::unit_map::UnitMap;
+use crate::format::layout::{BITS_PER_UNIT_BYTES, Layout};
+use crate::format::soft::{SlabState, SoftHeader};
+use crate::format::{SEGMENT_UNITS, UNIT};
+use crate::os::CallError;
+
+/// Smallest and largest step in which memory is reserved, in units: 2 MiB and 64 MiB.
+const COMMIT_STEP: (usize, usize) = (SEGMENT_UNITS, 32 * SEGMENT_UNITS);
+
+/// The units of one heap.
+#[derive(Debug)]
+pub(crate) struct Space {
+    pub(crate) map: UnitMap,
+    dirty: *mut u64,
+    soft: *mut SoftHeader,
+    layout: Layout,
+    base: usize,
+    /// Most units that may be in use at once.
+    pub(crate) capacity_units: usize,
+}
+
+/// Units that one thread took to cut slabs from: bits of one segment.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Lease {
+    /// The segment's first unit.
+    pub(crate) segment: usize,
+    /// Leased units that belong to no slab.
+    pub(crate) free: u64,
+    /// Leased units that read as zeros.
+    pub(crate) zeroed: u64,
+}
+
+impl Space {
+    /// The units of a mapped heap.
+    ///
+    /// # Safety
+    /// The allocator state of `layout` is mapped at `base`, readable and writable as far as it is used, and this is
+    /// the only `Space` over it.
+    pub(crate) unsafe fn new(base: usize, layout: Layout, capacity_units: usize) -> Self {
+        let [groups, map, dirty] = layout.soft_parts().map(|offset| base + offset as usize);
+        let soft = core::ptr::with_exposed_provenance_mut(base + layout.soft.offset as usize);
+        let groups = core::ptr::with_exposed_provenance_mut(groups);
+        let words = core::ptr::with_exposed_provenance_mut(map);
+        // SAFETY: the caller's promise; the parts do not overlap.
+        let map = unsafe { UnitMap::new(groups, words, layout.units as usize) };
+        Self { map, dirty: core::ptr::with_exposed_provenance_mut(dirty), soft, layout, base, capacity_units }
+    }
+
+    fn soft(&mut self) -> &mut SoftHeader {
+        // SAFETY: mapped and ours by `new`; the fields used here are only touched under the heap's lock.
+        unsafe { &mut *self.soft }
+    }
+
+    pub(crate) fn committed_units(&mut self) -> usize {
+        self.soft().committed_units as usize
+    }
+
+    pub(crate) fn used_units(&mut self) -> usize {
+        self.soft().used_units as usize
+    }
+
+    /// Reserves memory up to unit `end` (S1).
+    fn commit(&mut self, backing: &Backing, end: usize) -> Result<(), CallError> {
+        let committed = self.committed_units();
+        if end <= committed {
+            return Ok(());
+        }
+        let step = (committed / 8).clamp(COMMIT_STEP.0, COMMIT_STEP.1);
+        let generous = end.max(committed + step).next_multiple_of(SEGMENT_UNITS).min(self.layout.units as usize);
+        let exact = end.next_multiple_of(SEGMENT_UNITS).min(self.layout.units as usize);
+        let target = match self.commit_range(backing, committed, generous) {
+            Ok(()) => generous,
+            // A disk that is nearly full may have room for what is needed now.
+            Err(_) if exact < generous => {
+                self.commit_range(backing, committed, exact)?;
+                exact
+            }
+            Err(error) => return Err(error),
+        };
+        self.soft().committed_units = target as u64;
+        Ok(())
+    }
+
+    fn commit_range(&self, backing: &Backing, from: usize, to: usize) -> Result<(), CallError> {
+        let layout = &self.layout;
+        let parts = [
+            (layout.slab_table.offset, 8),
+            (layout.slab_states.offset, size_of::<SlabState>()),
+            (layout.free_bits.offset, BITS_PER_UNIT_BYTES),
+            (layout.remote_bits.offset, BITS_PER_UNIT_BYTES),
+            (layout.segments.offset, UNIT),
+        ];
+        // One bit, and one eight-byte counter for many, a unit: small enough to round up generously.
+        let [groups, map, dirty] = layout.soft_parts();
+        let last_group = to.div_ceil(crate::format::soft::GROUP_UNITS);
+        backing.commit(self.base, groups as usize, last_group * 8)?;
+        backing.commit(self.base, map as usize, Layout::map_len(to as u64) as usize)?;
+        backing.commit(self.base, dirty as usize, Layout::map_len(to as u64) as usize)?;
+        for (offset, stride) in parts {
+            backing.commit(self.base, offset as usize + from * stride, (to - from) * stride)?;
+        }
+        Ok(())
+    }
+
+    /// Takes units for a large object: `units` of them, from a multiple of `align`.
+    pub(crate) fn take_run(&mut self, backing: &Backing, units: usize, align: usize) -> Option<usize> {
+        let start = self.map.find_run(units, align)?;
+        self.take_at(backing, start, units).then_some(start)
+    }
+
+    /// Takes units `start..start + units` if all of them are free.
+    pub(crate) fn take_exact(&mut self, backing: &Backing, start: usize, units: usize) -> bool {
+        self.map.is_free(start, units) && self.take_at(backing, start, units)
+    }
+
+    fn take_at(&mut self, backing: &Backing, start: usize, units: usize) -> bool {
+        if self.used_units() + units > self.capacity_units || self.commit(backing, start + units).is_err() {
+            return false;
+        }
+        self.map.take(start, units);
+        self.soft().used_units += units as u64;
+        true
+    }
+
+    /// Gives units back. What they hold stays: their dirty bits say so.
+    pub(crate) fn give_run(&mut self, start: usize, units: usize) {
+        self.map.give(start, units);
+        self.soft().used_units -= units as u64;
+    }
+
+    /// Takes `2^order` units for a thread to cut slabs from.
+    pub(crate) fn take_lease(&mut self, backing: &Backing, order: u32) -> Option<Lease> {
+        let start = self.map.find_aligned(order)?;
+        let units = 1 << order;
+        if !self.take_at(backing, start, units) {
+            return None;
+        }
+        let segment = start / SEGMENT_UNITS * SEGMENT_UNITS;
+        let free = (u64::MAX >> (SEGMENT_UNITS - units)) << (start - segment);
+        // SAFETY: the dirty map has a word for each segment, and it is only touched under the heap's lock.
+        let dirty = unsafe { &mut *self.dirty.add(segment / SEGMENT_UNITS) };
+        let zeroed = free & !*dirty;
+        *dirty |= free;
+        Some(Lease { segment, free, zeroed })
+    }
+
+    /// Gives back what a thread has not cut slabs from.
+    pub(crate) fn give_lease(&mut self, lease: Lease) {
+        // SAFETY: as in `take_lease`. These units were marked dirty for slabs that never came.
+        unsafe { *self.dirty.add(lease.segment / SEGMENT_UNITS) &= !(lease.zeroed & lease.free) };
+        let mut rest = lease.free;
+        while rest != 0 {
+            let first = rest.trailing_zeros();
+            let len = (rest >> first).trailing_ones();
+            self.give_run(lease.segment + first as usize, len as usize);
+            rest &= !((u64::MAX >> (64 - len)) << first);
+        }
+    }
+
+    /// Whether a unit reads as zeros (S2).
+    pub(crate) fn is_zeroed(&self, unit: usize) -> bool {
+        // SAFETY: as in `take_lease`.
+        unsafe { *self.dirty.add(unit / 64) >> (unit % 64) & 1 == 0 }
+    }
+
+    /// Notes that units hold data, or zeros again.
+    pub(crate) fn set_zeroed(&mut self, start: usize, units: usize, zeroed: bool) {
+        for unit in start..start + units {
+            // SAFETY: as in `take_lease`.
+            let word = unsafe { &mut *self.dirty.add(unit / 64) };
+            if zeroed {
+                *word &= !(1 << (unit % 64));
+            } else {
+                *word |= 1 << (unit % 64);
+            }
+        }
+    }
+
+    /// Gives the memory of free units back to the system; returns how many bytes.
+    pub(crate) fn purge(&mut self, backing: &Backing) -> usize {
+        let (mut at, mut bytes) = (0, 0);
+        let end = self.committed_units().min(self.map.limit());
+        while let Some((start, units)) = self.map.next_free_run(at, end) {
+            at = start + units;
+            let mut from = start;
+            while from < at {
+                // Only what was used since it last read as zeros.
+                let mut to = from;
+                while to < at && !self.is_zeroed(to) {
+                    to += 1;
+                }
+                if to > from {
+                    let offset = self.layout.segments.offset as usize + from * UNIT;
+                    // SAFETY: free units hold nothing that anyone relies on, and under the lock nobody takes them.
+                    if unsafe { backing.purge(self.base, offset, (to - from) * UNIT) } {
+                        self.set_zeroed(from, to - from, true);
+                        bytes += (to - from) * UNIT;
+                    }
+                }
+                from = to + 1;
+            }
+        }
+        bytes
+    }
+}

@@ -1,0 +1,656 @@
+//! A thread's part of a heap: magazines in front, slabs behind.
+//!
+//! A *magazine* is a stack of pointers to free blocks of one class. Allocating pops, freeing pushes: two loads, a
+//! compare and a store, no atomic operation, and no touch of the block or of any metadata, because the class follows
+//! from the layout. An empty magazine is refilled with half its room, in address order, from the thread's slabs of
+//! that class; a full one gives its older half back to the slabs the blocks came from, its own directly, others'
+//! through their remote bits ([`super::remote_free`]). Fresh slabs are cut from the thread's *lease*, an aligned part of
+//! a segment that no other thread allocates from; leases grow with what the thread uses.
+//!
+//! # Invariants
+//! - **H1** `floor <= top <= ceiling` for every magazine, and the slots from `floor` to `top` hold blocks of the class
+//!   that nobody else holds.
+//! - **H2** The empty thread heap has `floor = top = ceiling` everywhere, so it is never written to.
+//! - **H3** Every slab in `lists` is owned by this thread heap.
+//!
+//! # Volatile
+//! A thread heap is memory of the process. At a clean close all magazines have been given back.
+
+use super::heap_core::Core;
+use super::remote_free;
+use super::size_class::{CLASSES, MAGAZINE_START, class_size, index_in_slab, slab_units};
+use super::slab::{Returned, Slab};
+use super::space::Lease;
+use super::threads::Threads;
+use crate::format::slab_entry::SlabEntry;
+use crate::format::{SEGMENT_UNITS, UNIT};
+use crate::os::mapping::{self, Access, Source};
+use crate::sync::{AtomicU32, Ordering};
+use core::ptr;
+use core::sync::atomic::{AtomicI32, AtomicI64, AtomicPtr};
+
+/// Bounds of one class's stack, as positions in the slots.
+#[derive(Debug)]
+#[repr(C)]
+struct Magazine {
+    /// Atomic only for those who count; its thread loads and stores it plainly (Relaxed).
+    top: AtomicU32,
+    floor: u32,
+    ceiling: u32,
+}
+
+const SLOTS: usize = MAGAZINE_START[CLASSES] as usize;
+/// A thread's first lease has 8 units, each further one twice as many up to a segment.
+const LEASE_ORDERS: (u32, u32) = (3, 6);
+/// Blocks of at least this size are taken from memory that reads as zeros, if there is some, when zeros are wanted.
+const ZERO_FROM_SLAB: usize = 16 << 10;
+/// Idle thread heaps whose pending frees are looked at in one go.
+const SWEEP: u32 = 8;
+
+/// One thread's part of one heap.
+#[derive(Debug)]
+#[repr(C, align(64))]
+pub(crate) struct ThreadHeap {
+    magazines: [Magazine; CLASSES],
+    /// Its heap; null in the empty one.
+    pub(crate) core: *const Core,
+    /// 1 while the thread works on a heap that can be closed; see [`crate::os::barrier`].
+    pub(crate) busy: AtomicU32,
+    /// Its number in the heap, from 1.
+    pub(crate) number: u32,
+    /// Whether a thread uses it (T2).
+    pub(crate) is_live: bool,
+    pub(crate) next_idle: u32,
+    /// The next one of the same thread, of another heap.
+    pub(crate) next_of_thread: *mut ThreadHeap,
+    threads: *mut AtomicPtr<ThreadHeap>,
+    lease: Lease,
+    lease_order: u32,
+    /// For each class, its slabs with free blocks: head unit + 1, or 0.
+    lists: [u32; CLASSES],
+    /// For each class, blocks taken out of slabs less blocks put back by this thread.
+    live: [AtomicI64; CLASSES],
+    /// For each class, slabs made less slabs given up by this thread.
+    slabs: [AtomicI32; CLASSES],
+    slots: [*mut u8; SLOTS],
+    /// Slabs with frees from other threads: head unit + 1, or 0.
+    pending: Pending,
+}
+
+/// On a line of its own: others write it.
+#[derive(Debug)]
+#[repr(C, align(64))]
+struct Pending(AtomicU32);
+
+// SAFETY: T1 and T2 say who touches what.
+unsafe impl Sync for ThreadHeap {}
+
+/// What a thread without a thread heap has (H2).
+pub(crate) static EMPTY: ThreadHeap = ThreadHeap {
+    magazines: [const { Magazine { top: AtomicU32::new(0), floor: 0, ceiling: 0 } }; CLASSES],
+    core: ptr::null(),
+    busy: AtomicU32::new(0),
+    number: 0,
+    is_live: false,
+    next_idle: 0,
+    next_of_thread: ptr::null_mut(),
+    threads: ptr::null_mut(),
+    lease: Lease { segment: 0, free: 0, zeroed: 0 },
+    lease_order: 0,
+    lists: [0; CLASSES],
+    live: [const { AtomicI64::new(0) }; CLASSES],
+    slabs: [const { AtomicI32::new(0) }; CLASSES],
+    slots: [ptr::null_mut(); SLOTS],
+    pending: Pending(AtomicU32::new(0)),
+};
+
+/// Bytes mapped for a thread heap.
+const MAPPED: usize = size_of::<ThreadHeap>().next_multiple_of(mapping::PAGE);
+
+impl ThreadHeap {
+    /// Maps and sets up a thread heap; null without memory.
+    pub(crate) fn create(core: &Core, number: u32, threads: *mut AtomicPtr<Self>) -> *mut Self {
+        let Ok(address) = mapping::map_anywhere(MAPPED, Access::ReadWrite, Source::Anonymous) else {
+            return ptr::null_mut();
+        };
+        let heap: *mut Self = ptr::with_exposed_provenance_mut(address);
+        // SAFETY: fresh memory of the right size and alignment; zeros are valid for all fields.
+        unsafe {
+            (*heap).core = core;
+            (*heap).number = number;
+            (*heap).is_live = true;
+            (*heap).threads = threads;
+            (*heap).lease_order = LEASE_ORDERS.0;
+            for (class, magazine) in (*heap).magazines.iter_mut().enumerate() {
+                let (floor, ceiling) = (MAGAZINE_START[class], MAGAZINE_START[class + 1]);
+                *magazine = Magazine { top: AtomicU32::new(floor), floor, ceiling };
+            }
+        }
+        heap
+    }
+
+    /// Unmaps a thread heap.
+    ///
+    /// # Safety
+    /// Nobody uses it any more.
+    pub(crate) unsafe fn destroy(heap: *mut Self) {
+        // SAFETY: mapped by `create`; the caller's promise.
+        let _ = unsafe { mapping::unmap(heap.expose_provenance(), MAPPED) };
+    }
+
+    /// Takes a block of the class; null if the slow path cannot find one.
+    ///
+    /// # Safety
+    /// `heap` is [`EMPTY`] or the calling thread's own (T1). So it is for all functions here unless they say otherwise.
+    #[inline(always)]
+    pub(crate) unsafe fn allocate(heap: *mut Self, class: usize) -> Option<*mut u8> {
+        // SAFETY: H1; the empty one has nothing to pop (H2).
+        unsafe {
+            let magazine = &(&(*heap).magazines)[class];
+            let top = magazine.top.load(Ordering::Relaxed);
+            if top == magazine.floor {
+                return None;
+            }
+            magazine.top.store(top - 1, Ordering::Relaxed);
+            Some((&raw const (*heap).slots).cast::<*mut u8>().add(top as usize - 1).read())
+        }
+    }
+
+    /// Takes a block back; false if the magazine is full.
+    ///
+    /// # Safety
+    /// As for [`ThreadHeap::allocate`]; `block` is a block of the class that nobody uses any more.
+    #[inline(always)]
+    pub(crate) unsafe fn free(heap: *mut Self, class: usize, block: *mut u8) -> bool {
+        // SAFETY: H1; the empty one has no room (H2).
+        unsafe {
+            let magazine = &(&(*heap).magazines)[class];
+            let top = magazine.top.load(Ordering::Relaxed);
+            if top == magazine.ceiling {
+                return false;
+            }
+            (&raw mut (*heap).slots).cast::<*mut u8>().add(top as usize).write(block);
+            magazine.top.store(top + 1, Ordering::Relaxed);
+            true
+        }
+    }
+
+    unsafe fn core<'a>(heap: *mut Self) -> &'a Core {
+        // SAFETY: not the empty one; a heap outlives its thread heaps.
+        unsafe { &*(*heap).core }
+    }
+
+    /// Refills the class's magazine and takes a block; null if the heap is full.
+    ///
+    /// # Safety
+    /// As above, and not [`EMPTY`]; the magazine is empty.
+    #[cold]
+    pub(crate) unsafe fn allocate_slow(heap: *mut Self, class: usize) -> *mut u8 {
+        // SAFETY: the thread's own; no other reference into it is alive.
+        unsafe {
+            let magazine = &(&(*heap).magazines)[class];
+            let want = (magazine.ceiling - magazine.floor) / 2;
+            let base = (&raw mut (*heap).slots).cast::<*mut u8>().add(magazine.floor as usize);
+            let mut room = want;
+            while room == want {
+                if !Self::find_slab(heap, class) {
+                    return ptr::null_mut();
+                }
+                while room > 0 && (*heap).lists[class] != 0 {
+                    let slab = Slab::new(Self::core(heap), (*heap).lists[class] as usize - 1, class);
+                    room -= slab.take(base.add(room as usize), room);
+                    if !slab.has_blocks() {
+                        slab.unlink(&raw mut (*heap).lists[class]);
+                    }
+                }
+            }
+            let got = want - room;
+            if room > 0 {
+                ptr::copy(base.add(room as usize), base, got as usize);
+            }
+            add64(&(&(*heap).live)[class], i64::from(got));
+            magazine.top.store(magazine.floor + got - 1, Ordering::Relaxed);
+            base.add(got as usize - 1).read()
+        }
+    }
+
+    /// Makes sure that the thread has a slab of the class with a block to give.
+    unsafe fn find_slab(heap: *mut Self, class: usize) -> bool {
+        // SAFETY: the thread's own.
+        unsafe {
+            if (*heap).lists[class] != 0 {
+                return true;
+            }
+            Self::collect_pending(heap);
+            (*heap).lists[class] != 0 || Self::adopt(heap, class) || Self::make_slab(heap, class)
+        }
+    }
+
+    /// Takes a block that reads as zeros.
+    ///
+    /// # Safety
+    /// As above, and not [`EMPTY`].
+    pub(crate) unsafe fn allocate_zeroed(heap: *mut Self, class: usize) -> *mut u8 {
+        // SAFETY: the thread's own.
+        unsafe {
+            if class_size(class) >= ZERO_FROM_SLAB && Self::find_slab(heap, class) {
+                let slab = Slab::new(Self::core(heap), (*heap).lists[class] as usize - 1, class);
+                if let Some(block) = slab.take_zeroed() {
+                    if !slab.has_blocks() {
+                        slab.unlink(&raw mut (*heap).lists[class]);
+                    }
+                    add64(&(&(*heap).live)[class], 1);
+                    return block;
+                }
+            }
+            let block = match Self::allocate(heap, class) {
+                Some(block) => block,
+                None => Self::allocate_slow(heap, class),
+            };
+            if !block.is_null() {
+                ptr::write_bytes(block, 0, class_size(class));
+            }
+            block
+        }
+    }
+
+    /// Gives the older half of a full magazine back and puts `block` into it.
+    ///
+    /// # Safety
+    /// As for [`ThreadHeap::free`], and not [`EMPTY`].
+    #[cold]
+    pub(crate) unsafe fn free_slow(heap: *mut Self, class: usize, block: *mut u8) {
+        // SAFETY: the thread's own.
+        unsafe {
+            let magazine = &(&(*heap).magazines)[class];
+            let old = (magazine.ceiling - magazine.floor) / 2;
+            let base = (&raw mut (*heap).slots).cast::<*mut u8>().add(magazine.floor as usize);
+            Self::release(heap, class, base, old);
+            let kept = magazine.top.load(Ordering::Relaxed) - magazine.floor - old;
+            ptr::copy(base.add(old as usize), base, kept as usize);
+            base.add(kept as usize).write(block);
+            magazine.top.store(magazine.floor + kept + 1, Ordering::Relaxed);
+        }
+    }
+
+    /// Puts blocks back into their slabs.
+    unsafe fn release(heap: *mut Self, class: usize, blocks: *const *mut u8, count: u32) {
+        // SAFETY: the thread's own; the blocks are ours (H1) and of the class.
+        unsafe {
+            let core = Self::core(heap);
+            let number = (*heap).number;
+            let mut remote = RemoteRun::default();
+            let mut returned = i64::from(count);
+            for position in 0..count as usize {
+                let address = blocks.add(position).read().addr();
+                if is_medium(class) {
+                    if let SlabEntry::LargeHead { .. } = core.entry(core.unit_of(address)) {
+                        // A block that stood alone because no slab could be had.
+                        core.free_large(address);
+                        returned -= 1;
+                        continue;
+                    }
+                }
+                let slab = Slab::new(core, core.slab_head(class, address), class);
+                // Relaxed: if it is our number, we wrote it; any other one leads to the remote path, which puts up with
+                // stale ones.
+                if (*slab.state()).owner.load(Ordering::Relaxed) == number {
+                    let outcome = slab.put(address);
+                    Self::settle(heap, slab, outcome);
+                } else {
+                    let index = index_in_slab(class, address - core.address_of(slab.head));
+                    remote.add(heap, slab.head, class, index);
+                }
+            }
+            remote.finish(heap, class);
+            add64(&(&(*heap).live)[class], -returned);
+        }
+    }
+
+    /// Lists a slab that got a block back, or gives it up if it is empty and not the last.
+    #[inline(always)]
+    unsafe fn settle(heap: *mut Self, slab: Slab<'_>, outcome: Returned) {
+        // SAFETY: the slab is ours (H3).
+        unsafe {
+            let list = &raw mut (*heap).lists[slab.class];
+            if !slab.is_listed() && slab.has_blocks() {
+                slab.link(list);
+            }
+            if outcome == Returned::Empty && (*list != slab.head as u32 + 1 || (*slab.state()).next != 0) {
+                Self::give_up(heap, slab);
+            }
+        }
+    }
+
+    #[cold]
+    unsafe fn give_up(heap: *mut Self, slab: Slab<'_>) {
+        // SAFETY: the slab is ours, empty, and listed (B3).
+        unsafe {
+            slab.unlink(&raw mut (*heap).lists[slab.class]);
+            slab.dissolve();
+            add32(&(&(*heap).slabs)[slab.class], -1);
+            let units = slab_units(slab.class);
+            let lease = &mut (*heap).lease;
+            if lease.free != 0 && slab.head / SEGMENT_UNITS * SEGMENT_UNITS == lease.segment {
+                lease.free |= (u64::MAX >> (SEGMENT_UNITS - units)) << (slab.head - lease.segment);
+            } else {
+                let core = Self::core(heap);
+                let _guard = core.lock.lock();
+                (*core.space.get()).give_run(slab.head, units);
+            }
+        }
+    }
+
+    /// Cuts a slab from the lease, taking a new one if need be.
+    unsafe fn make_slab(heap: *mut Self, class: usize) -> bool {
+        // SAFETY: the thread's own.
+        unsafe {
+            let units = slab_units(class);
+            let order = units.trailing_zeros();
+            let lease = &mut (*heap).lease;
+            if aligned_start(lease.free, order).is_none() && !Self::renew_lease(heap, order) {
+                return false;
+            }
+            let lease = &mut (*heap).lease;
+            let Some(start) = aligned_start(lease.free, order) else { return false };
+            let mask = (u64::MAX >> (SEGMENT_UNITS - units)) << start;
+            let zeroed = lease.zeroed & mask == mask;
+            lease.free &= !mask;
+            lease.zeroed &= !mask;
+            let head = lease.segment + start as usize;
+            let slab = Slab::create(Self::core(heap), head, class, (*heap).number, zeroed);
+            slab.link(&raw mut (*heap).lists[class]);
+            add32(&(&(*heap).slabs)[class], 1);
+            true
+        }
+    }
+
+    unsafe fn renew_lease(heap: *mut Self, order: u32) -> bool {
+        // SAFETY: the thread's own; the space is used under the lock.
+        unsafe {
+            let core = Self::core(heap);
+            let _guard = core.lock.lock();
+            let space = &mut *core.space.get();
+            let generous = (*heap).lease_order.max(order);
+            let Some(lease) =
+                space.take_lease(&core.backing, generous).or_else(|| space.take_lease(&core.backing, order))
+            else {
+                return false;
+            };
+            space.give_lease(core::mem::replace(&mut (*heap).lease, lease));
+            (*heap).lease_order = (generous + 1).min(LEASE_ORDERS.1);
+            true
+        }
+    }
+
+    /// Takes over what other threads freed of this thread's slabs.
+    unsafe fn collect_pending(heap: *mut Self) {
+        // SAFETY: the thread's own; a popped slab is on no stack (R1).
+        unsafe {
+            let core = Self::core(heap);
+            let mut at = remote_free::take_all(&(*heap).pending.0);
+            while at != 0 {
+                let head = at as usize - 1;
+                let state = core.slab_state(head);
+                at = remote_free::link(&(*state).pending_next);
+                let SlabEntry::SlabHead { class } = core.entry(head) else { continue };
+                let slab = Slab::new(core, head, class as usize);
+                let owner = (*state).owner.load(Ordering::Relaxed);
+                if owner == (*heap).number {
+                    let outcome = slab.collect();
+                    Self::settle(heap, slab, outcome);
+                } else {
+                    // The slab changed hands after the push.
+                    push_to_owner(core, (*heap).threads, owner, head);
+                }
+            }
+        }
+    }
+
+    /// Takes over a slab that no thread owns.
+    unsafe fn adopt(heap: *mut Self, class: usize) -> bool {
+        // SAFETY: the thread's own; everything without an owner is used under the lock (K2).
+        unsafe {
+            let core = Self::core(heap);
+            let soft = core.soft();
+            // Relaxed: a stale look costs a lock or a fresh slab, nothing else.
+            if core.ownerless.load(Ordering::Relaxed) == 0 && (*soft).pending.load(Ordering::Relaxed) == 0 {
+                return false;
+            }
+            let _guard = core.lock.lock();
+            core.collect_orphans(SWEEP);
+            let list = &raw mut (*soft).orphans[class];
+            if *list == 0 {
+                return false;
+            }
+            let slab = Slab::new(core, *list as usize - 1, class);
+            slab.unlink(list);
+            core.ownerless.fetch_sub(1, Ordering::Relaxed);
+            // Relaxed: whoever reads the old owner pushes to it, and the slab is passed on from there.
+            (*slab.state()).owner.store((*heap).number, Ordering::Relaxed);
+            slab.link(&raw mut (*heap).lists[class]);
+            true
+        }
+    }
+
+    /// Gives everything back, so that another thread can take the number over: magazines to their slabs, slabs to the
+    /// heap, the rest of the lease.
+    ///
+    /// # Safety
+    /// As above, and not [`EMPTY`]; or the caller has seen to it that the thread does not use it again. The thread heap
+    /// is idle afterwards.
+    pub(crate) unsafe fn retire(heap: *mut Self) {
+        // SAFETY: the thread's own until it is given back under the lock.
+        unsafe {
+            let core = Self::core(heap);
+            for class in 0..CLASSES {
+                let magazine = &(&(*heap).magazines)[class];
+                let base = (&raw const (*heap).slots).cast::<*mut u8>().add(magazine.floor as usize);
+                Self::release(heap, class, base, magazine.top.load(Ordering::Relaxed) - magazine.floor);
+                magazine.top.store(magazine.floor, Ordering::Relaxed);
+            }
+            Self::collect_pending(heap);
+            let _guard = core.lock.lock();
+            let soft = core.soft();
+            for class in 0..CLASSES {
+                while (*heap).lists[class] != 0 {
+                    let slab = Slab::new(core, (*heap).lists[class] as usize - 1, class);
+                    slab.unlink(&raw mut (*heap).lists[class]);
+                    (*slab.state()).owner.store(0, Ordering::Relaxed);
+                    core.settle_orphan(slab);
+                }
+                (*soft).live[class] += (&(*heap).live)[class].swap(0, Ordering::Relaxed);
+                let slabs = (&(*heap).slabs)[class].swap(0, Ordering::Relaxed);
+                (*soft).slabs[class] = (*soft).slabs[class].wrapping_add_signed(slabs);
+            }
+            (*core.space.get()).give_lease(core::mem::take(&mut (*heap).lease));
+            (*heap).lease_order = LEASE_ORDERS.0;
+            (*core.threads.get()).give(heap);
+            core.ownerless.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Blocks of the class taken out of slabs less those put back, blocks of them that lie in the magazine, and slabs
+    /// made less slabs given up, all by this thread; for whoever counts.
+    pub(crate) fn counters(&self, class: usize) -> (i64, u32, i32) {
+        // Relaxed: the figures are shown, nothing follows from them.
+        let magazine = &self.magazines[class];
+        let cached = magazine.top.load(Ordering::Relaxed).saturating_sub(magazine.floor);
+        (self.live[class].load(Ordering::Relaxed), cached, self.slabs[class].load(Ordering::Relaxed))
+    }
+}
+
+/// Adds to a counter that only its thread writes.
+#[inline(always)]
+fn add64(counter: &AtomicI64, change: i64) {
+    counter.store(counter.load(Ordering::Relaxed) + change, Ordering::Relaxed);
+}
+
+/// Adds to a counter that only its thread writes.
+#[inline(always)]
+fn add32(counter: &AtomicI32, change: i32) {
+    counter.store(counter.load(Ordering::Relaxed) + change, Ordering::Relaxed);
+}
+
+/// Classes whose slabs are so large that a block may have to stand alone as a large object.
+#[inline(always)]
+pub(crate) const fn is_medium(class: usize) -> bool {
+    slab_units(class) * UNIT > 2 * UNIT
+}
+
+/// The first aligned run of `2^order` set bits.
+fn aligned_start(free: u64, order: u32) -> Option<u32> {
+    let mut runs = free;
+    for step in 0..order {
+        runs &= runs >> (1 << step);
+    }
+    while runs != 0 {
+        let start = runs.trailing_zeros();
+        if start.is_multiple_of(1 << order) {
+            return Some(start);
+        }
+        runs &= runs - 1;
+    }
+    None
+}
+
+/// Pushes a slab with remote frees to its owner, or to the heap if it has none.
+///
+/// # Safety
+/// The caller raised the slab's count from zero or popped the slab (R1).
+pub(crate) unsafe fn push_to_owner(core: &Core, threads: *mut AtomicPtr<ThreadHeap>, owner: u32, head: usize) {
+    let found = if owner == 0 { ptr::null_mut() } else { Threads::find(threads, owner) };
+    // SAFETY: a thread heap lives as long as its heap; its pending stack is for everyone (T1).
+    unsafe {
+        let stack = if found.is_null() { &(*core.soft()).pending } else { &(*found).pending.0 };
+        remote_free::push(stack, head as u32, &(*core.slab_state(head)).pending_next);
+    }
+}
+
+/// Frees of one magazine that go to slabs of others, gathered by word and by slab.
+#[derive(Default)]
+struct RemoteRun {
+    head: usize,
+    word: usize,
+    mask: u64,
+    count: u32,
+}
+
+impl RemoteRun {
+    unsafe fn add(&mut self, heap: *mut ThreadHeap, head: usize, class: usize, index: u32) {
+        let (word, bit) = (index as usize / 64, 1_u64 << (index % 64));
+        // SAFETY: the caller's; the blocks are ours to free (H1).
+        unsafe {
+            if head != self.head || self.count == 0 {
+                self.finish(heap, class);
+                *self = Self { head, word, mask: 0, count: 0 };
+            } else if word != self.word {
+                ThreadHeap::core(heap).remote(head, class).set(self.word, self.mask);
+                (self.word, self.mask) = (word, 0);
+            }
+        }
+        self.mask |= bit;
+        self.count += 1;
+    }
+
+    unsafe fn finish(&mut self, heap: *mut ThreadHeap, class: usize) {
+        if self.count == 0 {
+            return;
+        }
+        // SAFETY: as in `add`; after the count was raised from zero the push is ours (R1).
+        unsafe {
+            let core = ThreadHeap::core(heap);
+            let remote = core.remote(self.head, class);
+            remote.set(self.word, self.mask);
+            if remote.count(self.count) {
+                let owner = (*core.slab_state(self.head)).owner.load(Ordering::Relaxed);
+                push_to_owner(core, (*heap).threads, owner, self.head);
+            }
+        }
+        self.count = 0;
+    }
+}
+
+impl Core {
+    /// Takes over remote frees of slabs that no live thread owns, those of up to `sweep` idle thread heaps included.
+    ///
+    /// # Safety
+    /// Under the heap's lock.
+    pub(crate) unsafe fn collect_orphans(&self, sweep: u32) {
+        // SAFETY: under the lock, slabs without a live owner are ours (K2).
+        unsafe {
+            let threads = &mut *self.threads.get();
+            self.collect_stack(&(*self.soft()).pending);
+            let count = threads.count();
+            for _ in 0..sweep.min(count) {
+                threads.sweep = if threads.sweep >= count { 1 } else { threads.sweep + 1 };
+                let heap = Threads::find(threads.table(), threads.sweep);
+                if !heap.is_null() && !(*heap).is_live {
+                    self.collect_stack(&(*heap).pending.0);
+                }
+            }
+        }
+    }
+
+    unsafe fn collect_stack(&self, stack: &AtomicU32) {
+        // SAFETY: as in `collect_orphans`; popped slabs are on no stack (R1).
+        unsafe {
+            let table = (*self.threads.get()).table();
+            let mut at = remote_free::take_all(stack);
+            while at != 0 {
+                let head = at as usize - 1;
+                let state = self.slab_state(head);
+                at = remote_free::link(&(*state).pending_next);
+                let SlabEntry::SlabHead { class } = self.entry(head) else { continue };
+                let owner = (*state).owner.load(Ordering::Relaxed);
+                let found = Threads::find(table, owner);
+                if owner != 0 && !found.is_null() && (*found).is_live {
+                    push_to_owner(self, table, owner, head);
+                    continue;
+                }
+                (*state).owner.store(0, Ordering::Relaxed);
+                let slab = Slab::new(self, head, class as usize);
+                slab.collect();
+                if slab.is_listed() {
+                    slab.unlink(&raw mut (*self.soft()).orphans[slab.class]);
+                    self.ownerless.fetch_sub(1, Ordering::Relaxed);
+                }
+                self.settle_orphan(slab);
+            }
+        }
+    }
+
+    /// Lists an unlisted slab without owner, or makes it plain units if it is empty.
+    ///
+    /// # Safety
+    /// Under the heap's lock.
+    unsafe fn settle_orphan(&self, slab: Slab<'_>) {
+        // SAFETY: as in `collect_orphans`.
+        unsafe {
+            let state = &*slab.state();
+            if state.free == state.fresh && state.remote_early == 0 {
+                slab.dissolve();
+                let soft = self.soft();
+                (*soft).slabs[slab.class] = (*soft).slabs[slab.class].wrapping_sub(1);
+                (*self.space.get()).give_run(slab.head, slab_units(slab.class));
+            } else if slab.has_blocks() {
+                slab.link(&raw mut (*self.soft()).orphans[slab.class]);
+                self.ownerless.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// A thread heap for the calling thread; null without memory.
+    pub(crate) fn take_thread_heap(&self) -> *mut ThreadHeap {
+        let _guard = self.lock.lock();
+        // SAFETY: under the lock (K1).
+        let threads = unsafe { &mut *self.threads.get() };
+        let table = threads.table();
+        let was_idle = threads.has_idle();
+        let heap = threads.take(|number| ThreadHeap::create(self, number, table));
+        if was_idle {
+            self.ownerless.fetch_sub(1, Ordering::Relaxed);
+        }
+        heap
+    }
+}

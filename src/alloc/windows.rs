@@ -1,0 +1,121 @@
+//! Which windows of this process's address space belong to which heap.
+//!
+//! # Invariants
+//! - **W1** A window's entry names the heap that has its address range, until the range is unmapped.
+//! - **W2** A heap that is found here under the registry's lock is alive: it takes itself out, under the lock, before it
+//!   can go.
+
+use super::heap_core::{Core, state};
+use crate::format::{END_WINDOW, FIRST_WINDOW, WINDOW, WINDOW_SHIFT};
+use crate::os::CallError;
+use crate::os::lock::Lock;
+use crate::os::mapping::{self, Access, Source};
+use core::ptr;
+use core::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
+
+/// For each window, the first window of the heap that has it, or 0.
+static FIRST_OF_HEAP: [AtomicU32; END_WINDOW as usize] = [const { AtomicU32::new(0) }; END_WINDOW as usize];
+/// For each first window, its open heap.
+static OPEN: [AtomicPtr<Core>; END_WINDOW as usize] = [const { AtomicPtr::new(ptr::null_mut()) }; END_WINDOW as usize];
+/// Held while heaps come and go, and over `fork`.
+pub(crate) static REGISTRY: Lock = Lock::new();
+
+/// The first window of the heap that has `address`, whatever its state.
+#[inline]
+pub(crate) fn heap_window_of(address: usize) -> Option<u32> {
+    let window = address >> WINDOW_SHIFT;
+    if !(FIRST_WINDOW as usize..END_WINDOW as usize).contains(&window) {
+        return None;
+    }
+    // Relaxed: whoever has an address in a window got it after the window was taken.
+    match FIRST_OF_HEAP[window].load(Ordering::Relaxed) {
+        0 => None,
+        first => Some(first),
+    }
+}
+
+/// Reserves `windows` windows, and no memory: the wanted ones, or the lowest that are free.
+pub(crate) fn reserve(wanted: Option<u32>, windows: u32) -> Result<u32, CallError> {
+    let last = END_WINDOW.saturating_sub(windows);
+    let candidates = match wanted {
+        Some(window) => window..=window,
+        None => FIRST_WINDOW..=last,
+    };
+    let mut refused = CallError { call: "mmap", errno: crate::os::Errno(17) };
+    let _guard = REGISTRY.lock();
+    for first in candidates {
+        let mut range = first as usize..(first + windows) as usize;
+        if range.any(|window| FIRST_OF_HEAP[window].load(Ordering::Relaxed) != 0) {
+            continue;
+        }
+        match mapping::map_at(first as usize * WINDOW, windows as usize * WINDOW, Access::None, Source::Anonymous) {
+            Ok(()) => {
+                for window in first..first + windows {
+                    FIRST_OF_HEAP[window as usize].store(first, Ordering::Relaxed);
+                }
+                return Ok(first);
+            }
+            Err(error) => refused = error,
+        }
+    }
+    Err(refused)
+}
+
+/// Gives reserved windows back.
+///
+/// # Safety
+/// They were reserved by the caller, and nobody uses their addresses any more.
+pub(crate) unsafe fn release(first: u32, windows: u32) {
+    let _guard = REGISTRY.lock();
+    // SAFETY: the caller's promise.
+    let _ = unsafe { mapping::unmap(first as usize * WINDOW, windows as usize * WINDOW) };
+    for window in first..first + windows {
+        FIRST_OF_HEAP[window as usize].store(0, Ordering::Relaxed);
+    }
+}
+
+/// Makes a heap known under its window.
+pub(crate) fn publish(core: *mut Core, window: u32) {
+    let _guard = REGISTRY.lock();
+    OPEN[window as usize].store(core, Ordering::Release);
+}
+
+/// Takes a heap out; nobody finds it any more.
+pub(crate) fn withdraw(window: u32) {
+    let _guard = REGISTRY.lock();
+    OPEN[window as usize].store(ptr::null_mut(), Ordering::Release);
+}
+
+/// The open heap of that window, with one more holder.
+pub(crate) fn hold(window: u32) -> Option<*mut Core> {
+    if !(FIRST_WINDOW..END_WINDOW).contains(&window) {
+        return None;
+    }
+    let _guard = REGISTRY.lock();
+    let core = OPEN[window as usize].load(Ordering::Acquire);
+    if core.is_null() {
+        return None;
+    }
+    // SAFETY: published heaps are alive under the lock (W2).
+    unsafe {
+        if (*core).state.load(Ordering::Acquire) != state::OPEN {
+            return None;
+        }
+        (*core).holders.fetch_add(1, Ordering::Relaxed);
+    }
+    Some(core)
+}
+
+/// Calls `visit` with every published heap.
+///
+/// # Safety
+/// The registry is locked by the caller, or no other thread exists.
+pub(crate) unsafe fn for_each_open(mut visit: impl FnMut(&Core)) {
+    for entry in &OPEN {
+        let core = entry.load(Ordering::Acquire);
+        if !core.is_null() {
+            // SAFETY: alive under the lock (W2).
+            visit(unsafe { &*core });
+        }
+    }
+}

@@ -1,0 +1,256 @@
+//! From a layout to a block: the way that every allocation takes.
+//!
+//! 1. The size is rounded up to the alignment, which leads to a class whose blocks are aligned (C2).
+//! 2. The calling thread's thread heap is found: one load from thread-local storage for a default heap, a compare more
+//!    for a file heap.
+//! 3. Its magazine of the class is popped, or refilled first ([`ThreadHeap::allocate_slow`]).
+//!
+//! Freeing goes the same way back and touches neither the block nor the slab: the layout names the class. What is
+//! larger than [`MAX_SMALL`] is a run of units of its own.
+
+use super::defaults;
+use super::handle::Place;
+use crate::alloc::current::{self, Default};
+use crate::alloc::heap_core::Core;
+use crate::alloc::size_class::{MAX_SMALL, class_of, class_size};
+use crate::alloc::thread_heap::{ThreadHeap, is_medium};
+use crate::format::PAGE;
+use core::alloc::Layout;
+use core::ptr;
+
+/// What a layout asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Small(usize),
+    Large,
+}
+
+/// Whether a layout's block lies in a slab, and of which class.
+#[inline(always)]
+pub(super) const fn kind_of(layout: Layout) -> Kind {
+    // Cannot overflow: `Layout` promises that the rounded size fits.
+    let rounded = (layout.size() + layout.align() - 1) & !(layout.align() - 1);
+    if rounded <= MAX_SMALL { Kind::Small(class_of(rounded)) } else { Kind::Large }
+}
+
+/// Bytes that the block of a layout really has.
+#[inline(always)]
+pub(super) const fn usable_size(layout: Layout) -> usize {
+    match kind_of(layout) {
+        Kind::Small(class) => class_size(class),
+        Kind::Large => layout.size().next_multiple_of(PAGE),
+    }
+}
+
+/// Allocates; null if the heap has no room or is not open.
+#[inline(always)]
+pub(super) fn allocate(place: Place, layout: Layout) -> *mut u8 {
+    #[cfg(feature = "checked")]
+    return super::checked::allocated(place, layout, allocate_unchecked(place, layout));
+    #[cfg(not(feature = "checked"))]
+    allocate_unchecked(place, layout)
+}
+
+#[inline(always)]
+fn allocate_unchecked(place: Place, layout: Layout) -> *mut u8 {
+    let Kind::Small(class) = kind_of(layout) else { return allocate_large(place, layout, false) };
+    match place {
+        Place::Default(which) => {
+            // SAFETY: the calling thread's own, or the empty one.
+            match unsafe { ThreadHeap::allocate(current::of_default(which), class) } {
+                Some(block) => block,
+                None => allocate_default_slow(which, class),
+            }
+        }
+        Place::Window(window) => current::with_window(window, |heap| {
+            // SAFETY: the calling thread's own, of an open heap.
+            unsafe { ThreadHeap::allocate(heap, class) }.unwrap_or_else(|| allocate_slow(heap, class))
+        })
+        .unwrap_or(ptr::null_mut()),
+    }
+}
+
+/// The calling thread's thread heap of a default heap, made if need be.
+#[cold]
+fn default_heap(which: Default) -> Option<*mut ThreadHeap> {
+    let heap = current::of_default(which);
+    // SAFETY: reads a field that only its thread writes.
+    if unsafe { !(*heap).core.is_null() } {
+        return Some(heap);
+    }
+    let heap = current::attach_default(which, defaults::get(which)?);
+    (!heap.is_null()).then_some(heap)
+}
+
+#[cold]
+#[inline(never)]
+fn allocate_default_slow(which: Default, class: usize) -> *mut u8 {
+    default_heap(which).map_or(ptr::null_mut(), |heap| allocate_slow(heap, class))
+}
+
+/// A block from a slab, or one that stands alone if there is no room for a whole slab.
+#[cold]
+#[inline(never)]
+fn allocate_slow(heap: *mut ThreadHeap, class: usize) -> *mut u8 {
+    // SAFETY: the calling thread's own, whose magazine is empty.
+    unsafe {
+        let block = ThreadHeap::allocate(heap, class).unwrap_or_else(|| ThreadHeap::allocate_slow(heap, class));
+        if block.is_null() && is_medium(class) {
+            return (*(*heap).core).allocate_large(class_size(class), 1, false);
+        }
+        block
+    }
+}
+
+/// Runs `work` with the heap, if it is open.
+#[inline]
+fn with_core<R>(place: Place, work: impl FnOnce(&Core) -> R) -> Option<R> {
+    match place {
+        Place::Default(which) => defaults::get(which).map(work),
+        // SAFETY: the heap is open while the closure runs, and outlives its thread heaps.
+        Place::Window(window) => current::with_window(window, |heap| work(unsafe { &*(*heap).core })),
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn allocate_large(place: Place, layout: Layout, zeroed: bool) -> *mut u8 {
+    with_core(place, |core| core.allocate_large(layout.size(), layout.align(), zeroed)).unwrap_or(ptr::null_mut())
+}
+
+/// Allocates zeros; memory that reads as zeros already is not written.
+#[inline]
+pub(super) fn allocate_zeroed(place: Place, layout: Layout) -> *mut u8 {
+    let block = match kind_of(layout) {
+        Kind::Large => allocate_large(place, layout, true),
+        Kind::Small(class) => allocate_small_zeroed(place, class),
+    };
+    #[cfg(feature = "checked")]
+    return super::checked::allocated(place, layout, block);
+    #[cfg(not(feature = "checked"))]
+    block
+}
+
+#[inline]
+fn allocate_small_zeroed(place: Place, class: usize) -> *mut u8 {
+    let from = |heap: *mut ThreadHeap| {
+        // SAFETY: the calling thread's own, of an open heap.
+        unsafe {
+            let block = ThreadHeap::allocate_zeroed(heap, class);
+            if block.is_null() && is_medium(class) {
+                return (*(*heap).core).allocate_large(class_size(class), 1, true);
+            }
+            block
+        }
+    };
+    match place {
+        Place::Default(which) => default_heap(which).map_or(ptr::null_mut(), from),
+        Place::Window(window) => current::with_window(window, from).unwrap_or(ptr::null_mut()),
+    }
+}
+
+/// Frees a block.
+///
+/// # Safety
+/// `block` was allocated from `place` with `layout` or one that fits the same block, and nobody uses it any more.
+#[inline(always)]
+pub(super) unsafe fn free(place: Place, block: *mut u8, layout: Layout) {
+    #[cfg(feature = "checked")]
+    if !super::checked::freed(place, block, layout) {
+        return;
+    }
+    // SAFETY: the caller's promise.
+    unsafe { free_unchecked(place, block, layout) }
+}
+
+#[inline(always)]
+unsafe fn free_unchecked(place: Place, block: *mut u8, layout: Layout) {
+    let Kind::Small(class) = kind_of(layout) else { return free_large(place, block) };
+    match place {
+        Place::Default(which) => {
+            // SAFETY: the calling thread's own, or the empty one; the block is the caller's to give.
+            if unsafe { !ThreadHeap::free(current::of_default(which), class, block) } {
+                free_default_slow(which, class, block);
+            }
+        }
+        Place::Window(window) => {
+            // A closed heap takes nothing back.
+            current::with_window(window, |heap| free_slow_unless(heap, class, block));
+        }
+    }
+}
+
+#[inline(always)]
+fn free_slow_unless(heap: *mut ThreadHeap, class: usize, block: *mut u8) {
+    // SAFETY: the calling thread's own; the block is the caller's to give.
+    unsafe {
+        if !ThreadHeap::free(heap, class, block) {
+            ThreadHeap::free_slow(heap, class, block);
+        }
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn free_default_slow(which: Default, class: usize, block: *mut u8) {
+    if let Some(heap) = default_heap(which) {
+        free_slow_unless(heap, class, block);
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn free_large(place: Place, block: *mut u8) {
+    with_core(place, |core| core.free_large(block.addr()));
+}
+
+/// Makes a block fit another size without moving it; false if it must move.
+///
+/// # Safety
+/// As for [`free`], but that the block stays in use.
+#[inline]
+pub(super) unsafe fn resize_in_place(place: Place, block: *mut u8, old: Layout, new: Layout) -> bool {
+    let fits = match (kind_of(old), kind_of(new)) {
+        (Kind::Small(old), Kind::Small(new)) => old == new,
+        (Kind::Large, Kind::Large) => {
+            with_core(place, |core| {
+                let pages = core.large_len_pages(block.addr()).unwrap_or(0);
+                pages == new.size().div_ceil(PAGE) || core.resize_large(block.addr(), new.size())
+            }) == Some(true)
+        }
+        _ => false,
+    };
+    #[cfg(feature = "checked")]
+    if fits {
+        super::checked::resized(place, block, old, new);
+    }
+    fits
+}
+
+/// Gives the contents of a block a block of another size: in place, by moving pages, or by copying. Null, and the old
+/// block stays, if there is no room.
+///
+/// # Safety
+/// As for [`free`]; `new` has the alignment of `old` or a smaller one.
+#[inline]
+pub(super) unsafe fn reallocate(place: Place, block: *mut u8, old: Layout, new: Layout) -> *mut u8 {
+    // SAFETY: the caller's promise; the old block is freed once, after its contents have been taken.
+    unsafe {
+        if resize_in_place(place, block, old, new) {
+            return block;
+        }
+        let moved = allocate(place, new);
+        if moved.is_null() {
+            return moved;
+        }
+        let len = old.size().min(new.size());
+        let by_pages = kind_of(old) == Kind::Large
+            && kind_of(new) == Kind::Large
+            && with_core(place, |core| core.move_large(block.addr(), moved.addr(), len)) == Some(true);
+        if !by_pages {
+            ptr::copy_nonoverlapping(block, moved, len);
+        }
+        free(place, block, old);
+        moved
+    }
+}

@@ -1,0 +1,115 @@
+//! What becomes of heaps when the process forks.
+//!
+//! All locks are held over the fork, so the child finds every structure whole, but for the thread heaps of threads
+//! that it does not have; these stay untouched. The default heap in memory is copied by the kernel. A file heap stays
+//! the parent's: in the child it is *foreign* (allocations fail, frees do nothing, it is never marked clean), its
+//! mapping becomes private, so that nothing the child writes reaches the file, and its lock is let go. The default heap
+//! over a temporary file must go on working, so the child copies it, and the parent waits for that.
+
+use super::defaults::{self, MAKING};
+use crate::alloc::current::Default;
+use crate::alloc::heap_core::{Core, state};
+use crate::alloc::windows::{self, REGISTRY};
+use crate::format::UNIT;
+use crate::os::fork::Handshake;
+use crate::os::mapping::{self, Access, Source};
+use core::cell::UnsafeCell;
+use core::sync::atomic::{AtomicU32, Ordering};
+
+static REGISTERED: AtomicU32 = AtomicU32::new(0);
+
+struct Pending(UnsafeCell<Option<Handshake>>);
+// SAFETY: touched only between `prepare` and the handlers behind the fork, under `MAKING`.
+unsafe impl Sync for Pending {}
+static HANDSHAKE: Pending = Pending(UnsafeCell::new(None));
+
+/// Registers the handlers, once; called before the first heap is made.
+pub(super) fn register() {
+    // Relaxed: nothing else is published by it.
+    if REGISTERED.swap(1, Ordering::Relaxed) == 0 {
+        crate::os::fork::register(before, in_parent, in_child);
+    }
+}
+
+fn for_each_core(mut visit: impl FnMut(&Core, bool)) {
+    for which in [Default::Anonymous, Default::File] {
+        if let Some(core) = defaults::made(which) {
+            visit(core, which == Default::Anonymous);
+        }
+    }
+    // SAFETY: the registry is locked from `before` to the end of the handlers.
+    unsafe { windows::for_each_open(|core| visit(core, false)) };
+}
+
+unsafe extern "C" fn before() {
+    MAKING.acquire();
+    REGISTRY.acquire();
+    for_each_core(|core, _| core.lock.acquire());
+    let handshake = defaults::made(Default::File).and_then(|_| Handshake::new());
+    // SAFETY: under `MAKING`.
+    unsafe { *HANDSHAKE.0.get() = handshake };
+}
+
+fn release_locks() {
+    // SAFETY: all were taken by `before`, in this process or in the one it was copied from.
+    unsafe {
+        for_each_core(|core, _| core.lock.release());
+        REGISTRY.release();
+        MAKING.release();
+    }
+}
+
+unsafe extern "C" fn in_parent() {
+    // SAFETY: under `MAKING`.
+    let handshake = unsafe { (*HANDSHAKE.0.get()).take() };
+    // Before the locks: other threads must not write what the child copies.
+    if let Some(handshake) = handshake {
+        handshake.wait();
+    }
+    release_locks();
+}
+
+unsafe extern "C" fn in_child() {
+    // SAFETY: under `MAKING`, which the child holds too.
+    let handshake = unsafe { (*HANDSHAKE.0.get()).take() };
+    for_each_core(|core, is_anonymous| {
+        if is_anonymous {
+            return;
+        }
+        let is_default = defaults::made(Default::File).is_some_and(|default| core::ptr::eq(default, core));
+        if !is_default {
+            core.state.store(state::FOREIGN, Ordering::SeqCst);
+            core.forget_file_lock();
+        }
+        make_private(core, is_default);
+    });
+    if let Some(handshake) = handshake {
+        handshake.done();
+    }
+    release_locks();
+}
+
+/// Turns a shared mapping into a private one, with copies of all pages in use if the heap goes on.
+fn make_private(core: &Core, copy: bool) {
+    let Some(file) = core.backing.file() else { return };
+    let len = core.layout.end() as usize;
+    // SAFETY: the child has one thread; it finds the same contents in the private mapping.
+    let _ = unsafe { mapping::replace(core.base, len, Access::ReadWrite, Source::PrivateFile(file.fd())) };
+    if copy {
+        // SAFETY: under the heap's lock, which is held over the fork (K1).
+        let committed = unsafe { (*core.space.get()).committed_units() };
+        let layout = &core.layout;
+        let per_unit = (layout.slab_states.len / layout.units) as usize;
+        let bits = (layout.free_bits.len / layout.units) as usize;
+        for (offset, len) in [
+            (layout.slab_table.offset, committed * 8),
+            (layout.soft.offset, layout.soft.len as usize),
+            (layout.slab_states.offset, committed * per_unit),
+            (layout.free_bits.offset, committed * bits),
+            (layout.remote_bits.offset, committed * bits),
+            (layout.segments.offset, committed * UNIT),
+        ] {
+            mapping::copy_private_pages(core.base + offset as usize, len);
+        }
+    }
+}

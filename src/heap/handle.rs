@@ -1,0 +1,102 @@
+//! The handle through which blocks of a heap are taken.
+
+use crate::alloc::windows;
+use core::fmt;
+
+/// A heap's name, four bytes long: it stays valid inside a heap file, because a heap is always mapped at the same place.
+///
+/// [`SalAlloc::new`] names the process's default heap, in memory; [`SalAlloc::file_backed`] one over an unlinked
+/// temporary file, which the kernel pages to without swap. Both are made when first used and live as long as the
+/// process. Every other handle comes from [`Heap::alloc`](crate::Heap::alloc).
+///
+/// There is no `Default`: a container that made its own handle would put blocks of one heap into another.
+///
+/// ```
+/// use allocator_api2::vec::Vec;
+/// use sal::SalAlloc;
+///
+/// #[global_allocator]
+/// static GLOBAL: SalAlloc = SalAlloc::new();
+///
+/// let mut numbers = Vec::new_in(SalAlloc::new());
+/// numbers.extend(0..1000_u64);
+/// assert_eq!(numbers.iter().sum::<u64>(), 499_500);
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[repr(transparent)]
+pub struct SalAlloc {
+    window: u32,
+}
+
+const _: () = assert!(size_of::<SalAlloc>() == 4);
+
+/// Numbers below the first window's stand for the default heaps.
+const ANONYMOUS: u32 = 0;
+const FILE_BACKED: u32 = 1;
+
+/// What a handle names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    Default(crate::alloc::current::Default),
+    Window(u32),
+}
+
+impl SalAlloc {
+    /// The process's default heap.
+    #[inline]
+    pub const fn new() -> Self {
+        Self { window: ANONYMOUS }
+    }
+
+    /// The process's default heap over a temporary file.
+    ///
+    /// The file has no name. It lies in the directory that `SAL_TMPDIR` names, else `TMPDIR`, else `/var/tmp`, else
+    /// `/tmp`. After a `fork` the child gets a private copy, for which the parent waits.
+    #[inline]
+    pub const fn file_backed() -> Self {
+        Self { window: FILE_BACKED }
+    }
+
+    pub(crate) const fn of_window(window: u32) -> Self {
+        Self { window }
+    }
+
+    #[inline(always)]
+    pub(crate) const fn place(self) -> Place {
+        use crate::alloc::current::Default;
+        match self.window {
+            ANONYMOUS => Place::Default(Default::Anonymous),
+            FILE_BACKED => Place::Default(Default::File),
+            window => Place::Window(window),
+        }
+    }
+
+    /// The heap that `address` belongs to, open or closed, if it is one of this process's.
+    ///
+    /// ```
+    /// use sal::SalAlloc;
+    /// let heap = SalAlloc::new();
+    /// let boxed = allocator_api2::boxed::Box::new_in(7, heap);
+    /// assert_eq!(SalAlloc::of_address((&raw const *boxed).addr()), Some(heap));
+    /// assert_eq!(SalAlloc::of_address(&raw const heap as usize), None); // on the stack
+    /// ```
+    #[inline]
+    pub fn of_address(address: usize) -> Option<Self> {
+        let window = windows::heap_window_of(address)?;
+        Some(match super::defaults::which(window) {
+            Some(crate::alloc::current::Default::Anonymous) => Self::new(),
+            Some(crate::alloc::current::Default::File) => Self::file_backed(),
+            None => Self::of_window(window),
+        })
+    }
+}
+
+impl fmt::Debug for SalAlloc {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.window {
+            ANONYMOUS => f.write_str("SalAlloc(default)"),
+            FILE_BACKED => f.write_str("SalAlloc(file-backed default)"),
+            window => write!(f, "SalAlloc(window {window})"),
+        }
+    }
+}
