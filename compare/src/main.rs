@@ -1,2 +1,2 @@
-//! Runs one set of workloads under several global allocators.
+//! x
 fn main() {}
