@@ -40,11 +40,17 @@ impl Meter {
         if self.quick { full / 4 } else { full }
     }
 
-    /// Runs `body`, which does `operations` operations, once unmeasured and then `times` times measured (three at most in a
-    /// quick run).
+    /// Runs `body`, which does `operations` operations, once unmeasured and then up to `times` times measured: at most three
+    /// times in a quick run, and no more than three if they take long.
     pub fn repeat(&mut self, times: usize, operations: usize, mut body: impl FnMut()) {
+        const LONG_NS: u64 = 1_000_000_000;
+        let times = if self.quick { times.min(3) } else { times };
         body();
-        for _ in 0..if self.quick { times.min(3) } else { times } {
+        let start = process::wall_ns();
+        for done in 0..times {
+            if done >= 3 && process::wall_ns() - start > LONG_NS {
+                break;
+            }
             self.once(operations, &mut body);
         }
     }

@@ -10,7 +10,7 @@ Compares global allocators: cargo run -p compare --release -- [OPTIONS]
   --quick              fewer workloads, operations and rounds (under 2 minutes)
   --only A,B           only workloads whose name contains A or B
   --allocators A,B     only these: sal sal_shared mimalloc3 mimalloc2 jemalloc snmalloc system
-  --runs N             rounds; each runs everything once (default 5, quick 2)
+  --runs N             rounds; each runs everything once (default 5, quick 3)
   --small-pages        no process gets transparent huge pages
   --lto                build with fat LTO and one codegen unit (in a directory of its own)
   --list               name the workloads and end
@@ -68,7 +68,7 @@ impl Arguments {
             }
         }
         if arguments.rounds == 0 {
-            arguments.rounds = if arguments.quick { 2 } else { 5 };
+            arguments.rounds = if arguments.quick { 3 } else { 5 };
         }
         Ok(arguments)
     }
@@ -98,8 +98,8 @@ mod tests {
     #[test]
     fn quick_has_fewer_rounds_unless_told() {
         assert_eq!(parse("").unwrap().rounds, 5);
-        assert_eq!(parse("--quick").unwrap().rounds, 2);
-        assert_eq!(parse("--quick --runs 3").unwrap().rounds, 3);
+        assert_eq!(parse("--quick").unwrap().rounds, 3);
+        assert_eq!(parse("--quick --runs 4").unwrap().rounds, 4);
     }
 
     #[test]

@@ -6,9 +6,10 @@ use std::fmt::Write;
 const NAME_WIDTH: usize = 28;
 const CELL_WIDTH: usize = 17;
 
-/// A number with three digits that count.
+/// A number with about three digits that count.
 pub(crate) fn number(value: f64) -> String {
     match value.abs() {
+        0.0..0.1 => format!("{value:.4}"),
         0.0..10.0 => format!("{value:.2}"),
         10.0..100.0 => format!("{value:.1}"),
         100.0..100_000.0 => format!("{value:.0}"),
@@ -125,8 +126,8 @@ mod tests {
     use super::number;
 
     #[test]
-    fn numbers_keep_three_digits() {
-        let shown = [0.456, 12.34, 345.6, 98_765.4, 1_234_567.0].map(number);
-        assert_eq!(shown, ["0.46", "12.3", "346", "98765", "1.23e6"]);
+    fn numbers_keep_the_digits_that_count() {
+        let shown = [0.00487, 0.456, 12.34, 345.6, 98_765.4, 1_234_567.0].map(number);
+        assert_eq!(shown, ["0.0049", "0.46", "12.3", "346", "98765", "1.23e6"]);
     }
 }

@@ -12,7 +12,7 @@ pub(super) const WORKLOADS: &[Workload] =
 
 fn parse_and_drop(meter: &mut Meter) {
     let document = document(meter.scaled(50_000_000));
-    meter.repeat(3, document.len() / 1_000, || {
+    meter.repeat(2, document.len() / 1_000, || {
         let value: Value = serde_json::from_str(&document).expect("the document is valid");
         drop(black_box(value));
     });
