@@ -1,7 +1,9 @@
 //! What the numbers were measured on.
 
 use serde_json::{Value, json};
+use std::env;
 use std::fs;
+use std::process::Command;
 use std::thread;
 
 /// The machine, its kernel and what the kernel does about huge pages.
@@ -58,6 +60,43 @@ pub(crate) fn load() -> String {
         .take(3)
         .collect::<Vec<_>>()
         .join(" ")
+}
+
+/// The commit this was built from, the compiler and the options given: what another needs to repeat the run.
+pub(crate) fn build() -> String {
+    let commit = output(
+        "git",
+        &[
+            "-C",
+            env!("CARGO_MANIFEST_DIR"),
+            "describe",
+            "--always",
+            "--dirty",
+        ],
+    );
+    let rustc = output("rustc", &["--version"]);
+    let options: Vec<String> = env::args().skip(1).collect();
+    format!(
+        "commit {commit}, {rustc}, options: {}",
+        if options.is_empty() {
+            "none".to_owned()
+        } else {
+            options.join(" ")
+        }
+    )
+}
+
+/// The first line that a program prints.
+fn output(program: &str, arguments: &[&str]) -> String {
+    let printed = Command::new(program)
+        .args(arguments)
+        .output()
+        .ok()
+        .filter(|output| output.status.success());
+    let text = printed.map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
+    text.as_deref()
+        .and_then(|text| text.lines().next())
+        .map_or_else(unknown, str::to_owned)
 }
 
 fn unknown() -> String {

@@ -1,7 +1,7 @@
 //! What was measured, and what follows from it.
 
 use super::arguments::Arguments;
-use super::machine::Machine;
+use super::machine::{self, Machine};
 use super::peers::{BASE, Peer};
 use compare::measure::Spread;
 use compare::workloads::{Unit, Workload};
@@ -113,6 +113,8 @@ pub(crate) struct Results {
     pub(crate) machine: Machine,
     /// How it was run, in words.
     pub(crate) method: String,
+    /// Commit, compiler, options.
+    pub(crate) build: String,
     pub(crate) load_at_start: String,
     pub(crate) load_at_end: String,
 }
@@ -145,6 +147,7 @@ impl Results {
             rows,
             base,
             machine: Machine::this(),
+            build: machine::build(),
             method,
             load_at_start,
             load_at_end,
@@ -225,6 +228,7 @@ impl Results {
         let all = json!({
             "machine": self.machine.json(),
             "method": self.method,
+            "build": self.build,
             "load_at_start": self.load_at_start,
             "load_at_end": self.load_at_end,
             "base": self.base_name(),

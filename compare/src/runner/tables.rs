@@ -73,13 +73,14 @@ pub(crate) fn text(results: &Results) -> String {
 
 /// Machine, method, load, versions and failures, a line each.
 pub(crate) fn about(results: &Results) -> Vec<String> {
-    let versions: Vec<&str> = results
+    let versions = results
         .peers
         .iter()
-        .map(|peer| peer.version.as_str())
-        .collect();
+        .map(|peer| format!("{} = {}", peer.source.name, peer.version));
+    let versions: Vec<String> = versions.collect();
     let mut lines = vec![
         format!("machine: {}", results.machine.line()),
+        format!("build: {}", results.build),
         format!("method: {}", results.method),
         format!(
             "load average: {} at the start, {} at the end",
