@@ -1,0 +1,12 @@
+//! One set of workloads, run under several global allocators.
+//!
+//! A Rust program has one global allocator, so each allocator has a binary of its own in `src/bin`: it names the allocator
+//! and calls [`worker::main`], which runs one of the [`workloads`] and prints what it cost as one line of JSON. The runner
+//! (`src/main.rs`) builds those binaries, runs them in turn and draws up the comparison. The workloads know nothing of the
+//! allocator they run on: they go through `Box`, `Vec`, `String` and `std::alloc`.
+
+pub mod measure;
+pub mod process;
+pub mod random;
+pub mod worker;
+pub mod workloads;

@@ -1,0 +1,76 @@
+//! The comparison itself: build the peers, run the rounds, write the results.
+
+mod arguments;
+mod machine;
+mod page;
+mod peers;
+mod plot;
+mod results;
+mod rounds;
+mod tables;
+
+use arguments::{Arguments, HELP};
+use compare::process;
+use compare::workloads::{self, Workload};
+use results::Results;
+use std::env;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Does what the command line asks; an error is a sentence for the user.
+pub(crate) fn run() -> Result<(), String> {
+    let arguments = Arguments::parse(env::args().skip(1))?;
+    if arguments.help {
+        print!("{HELP}");
+        return Ok(());
+    }
+    let chosen: Vec<&'static Workload> = workloads::all()
+        .filter(|workload| arguments.wants(workload))
+        .collect();
+    if arguments.list {
+        chosen
+            .iter()
+            .for_each(|workload| println!("{} [{}]", workload.name, workload.unit.label()));
+        return Ok(());
+    }
+    if chosen.is_empty() {
+        return Err("no workload is left to run; --list shows them".to_owned());
+    }
+    if arguments.small_pages && !process::forbid_huge_pages() {
+        return Err("the kernel refused to forbid huge pages".to_owned());
+    }
+
+    let target = target_directory()?;
+    let peers = peers::build(&arguments, &target)?;
+    let load_at_start = machine::load();
+    let rows = rounds::run(&arguments, &peers, &chosen);
+    let results = Results::new(&arguments, peers, rows, load_at_start, machine::load());
+
+    let directory = target.join("compare");
+    let write = |name: &str, text: String| {
+        let path = directory.join(name);
+        fs::write(&path, text).map_err(|error| format!("cannot write {}: {error}", path.display()))
+    };
+    fs::create_dir_all(&directory)
+        .map_err(|error| format!("cannot create {}: {error}", directory.display()))?;
+    print!("{}", tables::text(&results));
+    let plot = plot::svg(&results);
+    write("results.json", results.json())?;
+    write("index.html", page::html(&results, &plot))?;
+    write("ratios.svg", plot)?;
+    println!(
+        "\nwritten: {}/{{results.json, ratios.svg, index.html}}",
+        directory.display()
+    );
+    Ok(())
+}
+
+/// The target directory this binary was built in.
+fn target_directory() -> Result<PathBuf, String> {
+    let executable =
+        env::current_exe().map_err(|error| format!("cannot find this program's file: {error}"))?;
+    let target = executable.parent().and_then(Path::parent);
+    target
+        .map(Path::to_owned)
+        .ok_or_else(|| "this program is not in a cargo target directory".to_owned())
+}

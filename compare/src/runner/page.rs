@@ -1,0 +1,88 @@
+//! The results as one HTML page: means, every number, the drawing.
+
+use super::plot::escape;
+use super::results::Results;
+use super::tables::{about, number};
+use std::fmt::Write;
+
+const STYLE: &str = "body{font-family:sans-serif;font-size:14px;margin:2em;max-width:1200px;color:#222;background:#fff}\
+table{border-collapse:collapse}th,td{padding:3px 10px;text-align:right;border-bottom:1px solid #ddd;white-space:nowrap}\
+th:first-child{text-align:left}thead th{position:sticky;top:0;background:#fff}small{color:#666}.best{background:#e3f1e3}\
+svg{max-width:100%;height:auto}";
+
+/// The page, with `plot` in it.
+pub(crate) fn html(results: &Results, plot: &str) -> String {
+    let mut page = format!(
+        "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>Global allocators compared</title>\
+         <style>{STYLE}</style></head>\n<body><h1>Global allocators compared</h1>\n"
+    );
+    for line in about(results) {
+        let _ = writeln!(page, "<p>{}</p>", escape(&line));
+    }
+    let _ = writeln!(
+        page,
+        "<p>Each cell: median, times {}; least to greatest of the processes, peak resident memory. The best of a row is \
+         shaded; differences under a quarter are ties on a machine that does other work too.</p>",
+        escape(results.base_name())
+    );
+    table(&mut page, results);
+    let _ = writeln!(page, "<h2>Ratios</h2>\n{plot}</body></html>");
+    page
+}
+
+fn table(page: &mut String, results: &Results) {
+    page.push_str("<table><thead><tr><th>workload</th>");
+    for peer in &results.peers {
+        let _ = write!(page, "<th>{}</th>", escape(peer.source.name));
+    }
+    page.push_str("</tr></thead>\n<tbody>\n");
+    let mut means = |label: &str, mean: &dyn Fn(usize) -> Option<(f64, usize)>| {
+        let _ = write!(page, "<tr><th>{label}</th>");
+        for which in 0..results.peers.len() {
+            match mean(which) {
+                Some((mean, rows)) => {
+                    let _ = write!(page, "<td><b>{mean:.2}x</b> <small>of {rows}</small></td>");
+                }
+                None => page.push_str("<td>-</td>"),
+            }
+        }
+        page.push_str("</tr>\n");
+    };
+    means("geometric mean, time", &|which| results.mean_ratio(which));
+    means("geometric mean, peak memory", &|which| {
+        results.mean_memory_ratio(which)
+    });
+    for row in &results.rows {
+        let unit = row.workload.unit.label();
+        let _ = write!(
+            page,
+            "<tr><th>{} <small>{}</small></th>",
+            escape(row.workload.name),
+            escape(&unit)
+        );
+        let best = row.best();
+        for (which, cell) in row.cells.iter().enumerate() {
+            let Some(spread) = cell.value() else {
+                page.push_str("<td>failed</td>");
+                continue;
+            };
+            let _ = write!(
+                page,
+                "<td{}>{} <small>{}x</small><br><small>{} to {}, {} MiB</small></td>",
+                if best == Some(which) {
+                    " class=\"best\""
+                } else {
+                    ""
+                },
+                number(spread.median),
+                row.ratio(which, results.base)
+                    .map_or("-".to_owned(), number),
+                number(spread.min),
+                number(spread.max),
+                cell.peak_mib().map_or("-".to_owned(), number),
+            );
+        }
+        page.push_str("</tr>\n");
+    }
+    page.push_str("</tbody></table>\n");
+}

@@ -1,0 +1,282 @@
+//! What was measured, and what follows from it.
+
+use super::arguments::Arguments;
+use super::machine::{self, Machine};
+use super::peers::{BASE, Peer};
+use compare::measure::Spread;
+use compare::workloads::{Unit, Workload};
+use serde_json::{Value, json};
+
+/// What one process reported.
+#[derive(Debug)]
+pub(crate) struct Sample {
+    value: f64,
+    wall_ns: f64,
+    peak_kib: f64,
+    line: Value,
+}
+
+impl Sample {
+    /// Reads the line a worker printed.
+    pub(crate) fn parse(line: &[u8]) -> Result<Self, String> {
+        let line: Value =
+            serde_json::from_slice(line).map_err(|error| format!("it printed no JSON: {error}"))?;
+        let number = |key: &str| {
+            line[key]
+                .as_f64()
+                .ok_or_else(|| format!("its line lacks {key}"))
+        };
+        let (value, wall_ns, peak_kib) = (
+            number("value")?,
+            number("wall_ns")?,
+            number("peak_rss_kib")?,
+        );
+        Ok(Self {
+            value,
+            wall_ns,
+            peak_kib,
+            line,
+        })
+    }
+}
+
+/// One allocator under one workload.
+#[derive(Debug, Default)]
+pub(crate) struct Cell {
+    pub(crate) samples: Vec<Sample>,
+    pub(crate) failures: Vec<String>,
+}
+
+impl Cell {
+    /// Of the processes' values; none if there is no value or any process failed.
+    pub(crate) fn value(&self) -> Option<Spread> {
+        if self.failures.is_empty() {
+            Spread::of(self.samples.iter().map(|sample| sample.value))
+        } else {
+            None
+        }
+    }
+
+    /// Median of the processes' peak resident memory in MiB.
+    pub(crate) fn peak_mib(&self) -> Option<f64> {
+        Some(Spread::of(self.samples.iter().map(|sample| sample.peak_kib))?.median / 1024.0)
+    }
+
+    fn wall_ns(&self) -> Option<f64> {
+        Some(Spread::of(self.samples.iter().map(|sample| sample.wall_ns))?.median)
+    }
+}
+
+/// One workload under all allocators.
+#[derive(Debug)]
+pub(crate) struct Row {
+    pub(crate) workload: &'static Workload,
+    /// One for each peer, in their order.
+    pub(crate) cells: Vec<Cell>,
+}
+
+impl Row {
+    /// One without samples.
+    pub(crate) fn new(workload: &'static Workload, peers: usize) -> Self {
+        Self {
+            workload,
+            cells: (0..peers).map(|_| Cell::default()).collect(),
+        }
+    }
+
+    /// Median of the peer `which` divided by that of the peer `base`.
+    pub(crate) fn ratio(&self, which: usize, base: usize) -> Option<f64> {
+        let (mine, other) = (
+            self.cells[which].value()?.median,
+            self.cells[base].value()?.median,
+        );
+        (mine > 0.0 && other > 0.0).then(|| mine / other)
+    }
+
+    /// The peer with the least median.
+    pub(crate) fn best(&self) -> Option<usize> {
+        let median = |which: usize| Some((self.cells[which].value()?.median, which));
+        let best = (0..self.cells.len())
+            .filter_map(median)
+            .min_by(|a, b| a.0.total_cmp(&b.0));
+        best.map(|(_, which)| which)
+    }
+}
+
+/// All that a comparison found.
+#[derive(Debug)]
+pub(crate) struct Results {
+    pub(crate) peers: Vec<Peer>,
+    pub(crate) rows: Vec<Row>,
+    /// The peer that ratios are relative to.
+    pub(crate) base: usize,
+    pub(crate) machine: Machine,
+    /// How it was run, in words.
+    pub(crate) method: String,
+    /// Commit, compiler, options.
+    pub(crate) build: String,
+    pub(crate) load_at_start: String,
+    pub(crate) load_at_end: String,
+}
+
+impl Results {
+    pub(crate) fn new(
+        arguments: &Arguments,
+        peers: Vec<Peer>,
+        rows: Vec<Row>,
+        load_at_start: String,
+        load_at_end: String,
+    ) -> Self {
+        let base = peers
+            .iter()
+            .position(|peer| peer.source.name == BASE)
+            .unwrap_or(0);
+        let method = format!(
+            "{} rounds, interleaved{}{}{}; CPU time, median of processes, each the median of its repetitions",
+            arguments.rounds,
+            if arguments.quick { ", quick" } else { "" },
+            if arguments.small_pages {
+                ", huge pages forbidden"
+            } else {
+                ""
+            },
+            if arguments.lto { ", fat LTO" } else { "" },
+        );
+        Self {
+            peers,
+            rows,
+            base,
+            machine: Machine::this(),
+            build: machine::build(),
+            method,
+            load_at_start,
+            load_at_end,
+        }
+    }
+
+    /// The name that ratios are relative to.
+    pub(crate) fn base_name(&self) -> &'static str {
+        self.peers[self.base].source.name
+    }
+
+    /// Geometric mean of the peer's ratios over the rows that are timed, and the number of rows.
+    pub(crate) fn mean_ratio(&self, which: usize) -> Option<(f64, usize)> {
+        let timed = self
+            .rows
+            .iter()
+            .filter(|row| row.workload.unit != Unit::ResidentAtStart);
+        geometric_mean(timed.filter_map(|row| row.ratio(which, self.base)))
+    }
+
+    /// The same of peak resident memory, over all rows.
+    pub(crate) fn mean_memory_ratio(&self, which: usize) -> Option<(f64, usize)> {
+        let ratio =
+            |row: &Row| Some(row.cells[which].peak_mib()? / row.cells[self.base].peak_mib()?);
+        geometric_mean(self.rows.iter().filter_map(ratio))
+    }
+
+    /// Names of peer and workload and the reason, of every process that failed.
+    pub(crate) fn failures(&self) -> Vec<String> {
+        let mut failures = Vec::new();
+        for row in &self.rows {
+            for (peer, cell) in self.peers.iter().zip(&row.cells) {
+                let line = |message| {
+                    format!(
+                        "{} under {}: {message}",
+                        row.workload.name, peer.source.name
+                    )
+                };
+                failures.extend(cell.failures.iter().map(line));
+            }
+        }
+        failures
+    }
+
+    /// The contents of results.json: everything above and every line of every process.
+    pub(crate) fn json(&self) -> String {
+        let peers = self.peers.iter().enumerate().map(|(which, peer)| {
+            json!({
+                "name": peer.source.name,
+                "version": peer.version,
+                "mean_ratio": self.mean_ratio(which).map(|mean| mean.0),
+                "mean_ratio_rows": self.mean_ratio(which).map_or(0, |mean| mean.1),
+                "mean_memory_ratio": self.mean_memory_ratio(which).map(|mean| mean.0),
+            })
+        });
+        let rows = self.rows.iter().map(|row| {
+            let cells = self.peers.iter().zip(&row.cells).enumerate().map(|(which, (peer, cell))| {
+                let spread = cell.value();
+                json!({
+                    "allocator": peer.source.name,
+                    "median": spread.map(|spread| spread.median),
+                    "min": spread.map(|spread| spread.min),
+                    "max": spread.map(|spread| spread.max),
+                    "ratio": row.ratio(which, self.base),
+                    "wall_ns": cell.wall_ns(),
+                    "peak_rss_mib": cell.peak_mib(),
+                    "failures": cell.failures,
+                    "processes": cell.samples.iter().map(|sample| &sample.line).collect::<Vec<_>>(),
+                })
+            });
+            json!({
+                "workload": row.workload.name,
+                "unit": row.workload.unit.label(),
+                "cold": row.workload.cold,
+                "cells": cells.collect::<Vec<_>>(),
+            })
+        });
+        let all = json!({
+            "machine": self.machine.json(),
+            "method": self.method,
+            "build": self.build,
+            "load_at_start": self.load_at_start,
+            "load_at_end": self.load_at_end,
+            "base": self.base_name(),
+            "allocators": peers.collect::<Vec<_>>(),
+            "workloads": rows.collect::<Vec<_>>(),
+        });
+        format!("{all:#}\n")
+    }
+}
+
+/// The mean of ratios, in which 2 and 1/2 cancel; and how many there were.
+fn geometric_mean(ratios: impl Iterator<Item = f64>) -> Option<(f64, usize)> {
+    let (sum, count) = ratios.fold((0.0, 0), |(sum, count), ratio| {
+        (sum + ratio.ln(), count + 1)
+    });
+    (count > 0).then(|| ((sum / count as f64).exp(), count))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Cell, Sample, geometric_mean};
+
+    fn sample(value: f64) -> Sample {
+        Sample::parse(format!(r#"{{"value":{value},"wall_ns":1,"peak_rss_kib":2048}}"#).as_bytes())
+            .unwrap()
+    }
+
+    #[test]
+    fn twice_and_half_cancel_in_the_mean() {
+        let (mean, count) = geometric_mean([2.0, 0.5, 1.0].into_iter()).unwrap();
+        assert!((mean - 1.0).abs() < 1e-12 && count == 3);
+        assert!(geometric_mean([].into_iter()).is_none());
+    }
+
+    #[test]
+    fn a_cell_with_a_failure_has_no_value() {
+        let mut cell = Cell {
+            samples: vec![sample(3.0), sample(5.0), sample(4.0)],
+            failures: Vec::new(),
+        };
+        assert_eq!(cell.value().unwrap().median, 4.0);
+        assert_eq!(cell.peak_mib(), Some(2.0));
+        cell.failures.push("killed".to_owned());
+        assert!(cell.value().is_none());
+    }
+
+    #[test]
+    fn a_line_without_its_numbers_is_an_error() {
+        assert!(Sample::parse(b"{}").is_err() && Sample::parse(b"panicked").is_err());
+    }
+}

@@ -1,0 +1,97 @@
+//! The life of one measuring process: one allocator, one workload, one line of JSON on standard output.
+//!
+//! `BIN --workload NAME [--quick]` measures, `BIN --describe` says which allocator this is. A binary that was not built as a
+//! release, or whose allocator is not what its name says, refuses both, so that no wrong number comes out.
+
+use crate::measure::{Meter, Spread};
+use crate::process;
+use crate::workloads::{self, Unit};
+use serde_json::json;
+use std::env;
+use std::process::ExitCode;
+
+/// The allocator a binary was linked with.
+#[derive(Debug)]
+pub struct Peer {
+    /// The binary's name.
+    pub name: &'static str,
+    /// What the allocator itself says of its version, or an error if it is not the one the binary is named for.
+    pub version: fn() -> Result<String, String>,
+}
+
+/// Longest time one workload may take, in seconds.
+const LIMIT_SECONDS: u32 = 120;
+
+/// Does what the command line asks.
+pub fn main(peer: Peer) -> ExitCode {
+    let start = process::resident();
+    match run(&peer, start) {
+        Ok(line) => {
+            println!("{line}");
+            ExitCode::SUCCESS
+        }
+        Err(message) => {
+            eprintln!("{}: {message}", peer.name);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(peer: &Peer, start: process::Resident) -> Result<String, String> {
+    let (debug, opt_level) = (env!("COMPARE_DEBUG"), env!("COMPARE_OPT_LEVEL"));
+    let (mut workload, mut quick, mut describe, mut allow_debug) = (None, false, false, false);
+    let mut arguments = env::args().skip(1);
+    while let Some(argument) = arguments.next() {
+        match argument.as_str() {
+            "--workload" => workload = Some(arguments.next().ok_or("--workload needs a name")?),
+            "--quick" => quick = true,
+            "--describe" => describe = true,
+            "--allow-debug" => allow_debug = true,
+            other => return Err(format!("unknown argument {other}")),
+        }
+    }
+    if (debug != "false" || opt_level != "3") && !allow_debug {
+        return Err(format!(
+            "built with debug = {debug}, opt-level = {opt_level}: its numbers would be false"
+        ));
+    }
+    let version = (peer.version)()?;
+    if describe {
+        return Ok(json!({ "allocator": peer.name, "version": version }).to_string());
+    }
+    let name = workload.ok_or("one of --workload NAME and --describe is needed")?;
+    let workload =
+        workloads::named(&name).ok_or_else(|| format!("no workload is called {name}"))?;
+
+    process::end_after_seconds(LIMIT_SECONDS);
+    let mut meter = Meter::new(quick);
+    (workload.run)(&mut meter);
+    let (user_ns, system_ns) = process::user_and_system_ns();
+    let end = process::resident();
+
+    let value = match workload.unit {
+        Unit::Nanoseconds { .. } => Spread::of(meter.repetitions().iter().map(|one| one.cpu_ns)),
+        Unit::ResidentAtStart => Spread::of([start.now_kib as f64]),
+    }
+    .ok_or("the workload measured nothing")?;
+    let wall = Spread::of(meter.repetitions().iter().map(|one| one.wall_ns))
+        .map_or(0.0, |wall| wall.median);
+    Ok(json!({
+        "workload": workload.name,
+        "allocator": peer.name,
+        "unit": workload.unit.label(),
+        "value": value.median,
+        "value_min": value.min,
+        "value_max": value.max,
+        "wall_ns": wall,
+        "operations": meter.operations(),
+        "repetitions": meter.repetitions().len(),
+        "peak_rss_kib": end.peak_kib,
+        "start_rss_kib": start.now_kib,
+        "end_rss_kib": end.now_kib,
+        "end_huge_kib": end.huge_kib,
+        "user_ns": user_ns,
+        "system_ns": system_ns,
+    })
+    .to_string())
+}
