@@ -1,1 +1,407 @@
 //! One error enum for each operation, and [`Error`], which any of them turns into.
+
+use std::fmt;
+use std::io;
+use std::ops::Range;
+use std::path::PathBuf;
+
+macro_rules! from_os {
+    ($($name:ident)*) => {
+        $(impl $name {
+            /// A failed system call.
+            pub(crate) fn os(call: &'static str, errno: impl Into<io::Error>) -> Self {
+                Self::Os { call, source: errno.into() }
+            }
+        })*
+    };
+}
+
+/// Why a heap could not be opened or created.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// The file does not begin with the magic number of a heap.
+    NotAHeap,
+    /// The path names something that is not a regular file.
+    NotAFile,
+    /// Neither header slot has a valid checksum.
+    Damaged,
+    /// The header contradicts itself or the file.
+    Inconsistent {
+        /// Which of its fields.
+        field: &'static str,
+    },
+    /// A later version of this crate wrote the file.
+    NewerVersion {
+        /// The file's format version.
+        found: u32,
+        /// The newest version that this crate reads.
+        known: u32,
+    },
+    /// The file uses features that this version does not know.
+    UnknownFeatures {
+        /// A bit for each.
+        mask: u64,
+    },
+    /// The file was written on a machine with another byte order, pointer size or page size.
+    OtherMachine,
+    /// Somebody else has the heap open.
+    Locked {
+        /// The process that has it, or whose child has it; none if it could not be told.
+        holder: Option<u32>,
+    },
+    /// The heap was not closed when its last user stopped.
+    Unclean,
+    /// The file is shorter than it was when it was closed.
+    Truncated {
+        /// Bytes it had.
+        expected: u64,
+        /// Bytes it has.
+        found: u64,
+    },
+    /// The address range that the heap must be mapped at is taken in this process.
+    AddressTaken {
+        /// The range.
+        range: Range<usize>,
+        /// The heap that has it, if it is one: an open one, such as the original of a copied file, or one that was
+        /// closed and whose memory is still readable.
+        by: Option<PathBuf>,
+    },
+    /// A capacity of zero.
+    ZeroCapacity,
+    /// More capacity than the heap's file was laid out for, or than there is address space.
+    CapacityTooLarge {
+        /// Bytes asked for.
+        asked: u64,
+        /// The most that is possible.
+        largest: u64,
+    },
+    /// Less capacity than the heap already uses.
+    CapacityBelowUse {
+        /// Bytes asked for.
+        asked: u64,
+        /// Bytes in use.
+        used: u64,
+    },
+    /// The options contradict each other.
+    InvalidOptions {
+        /// How.
+        reason: &'static str,
+    },
+    /// A system call failed.
+    #[non_exhaustive]
+    Os {
+        /// As in its manual page.
+        call: &'static str,
+        /// What it reported.
+        source: io::Error,
+    },
+}
+
+/// Why a heap could not be closed well.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum CloseError {
+    /// Sessions that were begun through a [`SalAlloc`](crate::SalAlloc) are still open; the heap is closed when the last of them ends.
+    SessionsOpen {
+        /// How many.
+        count: usize,
+    },
+    /// The heap belongs to the process that this one was forked from.
+    Forked,
+    /// A system call failed. The file is not marked as closed well.
+    #[non_exhaustive]
+    Os {
+        /// As in its manual page.
+        call: &'static str,
+        /// What it reported.
+        source: io::Error,
+    },
+}
+
+/// Why a session could not begin.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SessionError {
+    /// The heap is closed.
+    Closed,
+    /// The heap is open for reading only.
+    ReadOnly,
+    /// The heap belongs to the process that this one was forked from.
+    Forked,
+    /// The handle names a default heap, which has no roots.
+    NoRoots,
+}
+
+/// Why a sync failed.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum SyncError {
+    /// The calling thread has a session of its own open, for which the sync would wait for ever.
+    SessionHeld,
+    /// The heap is volatile: there is nothing that could be made durable.
+    Volatile,
+    /// The heap is open for reading only.
+    ReadOnly,
+    /// The heap is closed.
+    Closed,
+    /// The heap belongs to the process that this one was forked from.
+    Forked,
+    /// In a debug or checked build: a root holds a block or a handle of another heap.
+    ForeignBlock {
+        /// The root.
+        root: String,
+        /// Where the block lies.
+        address: usize,
+    },
+    /// A system call failed.
+    #[non_exhaustive]
+    Os {
+        /// As in its manual page.
+        call: &'static str,
+        /// What it reported.
+        source: io::Error,
+    },
+}
+
+/// Why a root could not be had or changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RootError {
+    /// No root has this key.
+    NotFound {
+        /// The key, as it is shown to people.
+        root: String,
+    },
+    /// Another session has the root, or this one has handed it out already.
+    RootBusy {
+        /// The key.
+        root: String,
+        /// Whether it is this very session.
+        by_this_session: bool,
+    },
+    /// The root was stored as another type, or as the same type with another layout.
+    OtherType {
+        /// The key.
+        root: String,
+        /// The path to the first field that differs, empty for the type itself.
+        field: String,
+        /// What is stored.
+        stored: String,
+        /// What was asked for.
+        asked: String,
+    },
+    /// The value holds a block or a handle of another heap.
+    ForeignBlock {
+        /// The key.
+        root: String,
+        /// Where the block lies.
+        address: usize,
+    },
+    /// The heap has no room for the root.
+    OutOfMemory {
+        /// The key.
+        root: String,
+    },
+    /// The root directory or the type table is full.
+    DirectoryFull,
+    /// What the file says of the root makes no sense.
+    Damaged {
+        /// The key, as far as it is known.
+        root: String,
+        /// Which part.
+        part: &'static str,
+    },
+    /// The session could not begin.
+    Session(SessionError),
+}
+
+/// Any error of this crate.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Error {
+    /// A heap could not be opened.
+    Open(OpenError),
+    /// A heap could not be closed.
+    Close(CloseError),
+    /// A session could not begin.
+    Session(SessionError),
+    /// A root could not be had or changed.
+    Root(RootError),
+    /// A sync failed.
+    Sync(SyncError),
+}
+
+from_os!(OpenError CloseError SyncError);
+
+impl fmt::Display for OpenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotAHeap => f.write_str("the file is not a heap"),
+            Self::NotAFile => f.write_str("the path names something that is not a regular file"),
+            Self::Damaged => f.write_str("both headers of the heap file are damaged"),
+            Self::Inconsistent { field } => write!(f, "the heap's header makes no sense: {field}"),
+            Self::NewerVersion { found, known } => {
+                write!(f, "the heap has format version {found}, and this program knows versions up to {known}")
+            }
+            Self::UnknownFeatures { mask } => {
+                write!(f, "the heap uses features that this program does not know (mask {mask:#x})")
+            }
+            Self::OtherMachine => {
+                f.write_str("the heap was written on a machine with another byte order, pointer size or page size")
+            }
+            Self::Locked { holder: Some(holder) } => {
+                write!(f, "the heap is in use by process {holder} or a child of it")
+            }
+            Self::Locked { holder: None } => f.write_str("the heap is in use by another process"),
+            Self::Unclean => f.write_str("the heap was not closed when its last user stopped, and it needs recovery"),
+            Self::Truncated { expected, found } => {
+                write!(f, "the heap file has {found} bytes where it had {expected}")
+            }
+            Self::AddressTaken { range, by } => {
+                write!(f, "the heap must be mapped at {:#x}..{:#x}, which is taken", range.start, range.end)?;
+                match by {
+                    Some(path) => write!(
+                        f,
+                        " by the heap {} (a copy has its original's addresses; a closed heap keeps them until it is \
+                         unmapped)",
+                        path.display()
+                    ),
+                    None => Ok(()),
+                }
+            }
+            Self::ZeroCapacity => f.write_str("a heap cannot have a capacity of zero"),
+            Self::CapacityTooLarge { asked, largest } => {
+                write!(f, "a capacity of {asked} bytes was asked for, and at most {largest} are possible")
+            }
+            Self::CapacityBelowUse { asked, used } => {
+                write!(f, "a capacity of {asked} bytes was asked for, and the heap uses {used}")
+            }
+            Self::InvalidOptions { reason } => write!(f, "these options do not go together: {reason}"),
+            Self::Os { call, .. } => write!(f, "{call} failed while the heap was opened"),
+        }
+    }
+}
+
+impl fmt::Display for CloseError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::SessionsOpen { count } => {
+                write!(f, "{count} sessions are still open, and the heap is closed when the last of them ends")
+            }
+            Self::Forked => f.write_str("the heap belongs to the process that this one was forked from"),
+            Self::Os { call, .. } => write!(f, "{call} failed while the heap was closed"),
+        }
+    }
+}
+
+impl fmt::Display for SessionError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Closed => "the heap is closed",
+            Self::ReadOnly => "the heap is open for reading only",
+            Self::Forked => "the heap belongs to the process that this one was forked from",
+            Self::NoRoots => "the default heaps have no roots",
+        })
+    }
+}
+
+impl fmt::Display for SyncError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::SessionHeld => f.write_str("the calling thread has a session open, for which the sync would wait"),
+            Self::Volatile => f.write_str("a volatile heap cannot be made durable"),
+            Self::ReadOnly => f.write_str("the heap is open for reading only"),
+            Self::Closed => f.write_str("the heap is closed"),
+            Self::Forked => f.write_str("the heap belongs to the process that this one was forked from"),
+            Self::ForeignBlock { root, address } => {
+                write!(f, "root {root} holds a block of another heap, at {address:#x}")
+            }
+            Self::Os { call, .. } => write!(f, "{call} failed while the heap was synced"),
+        }
+    }
+}
+
+impl fmt::Display for RootError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotFound { root } => write!(f, "there is no root {root}"),
+            Self::RootBusy { root, by_this_session: true } => {
+                write!(f, "root {root} is borrowed already by this session")
+            }
+            Self::RootBusy { root, .. } => write!(f, "root {root} is held by another session"),
+            Self::OtherType { root, field, stored, asked } if field.is_empty() => {
+                write!(f, "root {root} is stored as {stored}, and {asked} was asked for")
+            }
+            Self::OtherType { root, field, stored, asked } => {
+                write!(f, "root {root} differs in `{field}`: stored as {stored}, asked for as {asked}")
+            }
+            Self::ForeignBlock { root, address } => {
+                write!(f, "the value for root {root} holds a block of another heap, at {address:#x}")
+            }
+            Self::OutOfMemory { root } => write!(f, "the heap has no room for root {root}"),
+            Self::DirectoryFull => f.write_str("the heap's directory of roots is full"),
+            Self::Damaged { root, part } => write!(f, "root {root} is damaged: {part}"),
+            Self::Session(error) => error.fmt(f),
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Open(error) => error.fmt(f),
+            Self::Close(error) => error.fmt(f),
+            Self::Session(error) => error.fmt(f),
+            Self::Root(error) => error.fmt(f),
+            Self::Sync(error) => error.fmt(f),
+        }
+    }
+}
+
+macro_rules! source_of_os {
+    ($($name:ident)*) => {
+        $(impl std::error::Error for $name {
+            fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+                match self {
+                    Self::Os { source, .. } => Some(source),
+                    _ => None,
+                }
+            }
+        })*
+    };
+}
+
+source_of_os!(OpenError CloseError SyncError);
+impl std::error::Error for SessionError {}
+impl std::error::Error for RootError {}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Open(error) => error.source(),
+            Self::Close(error) => error.source(),
+            Self::Session(error) => error.source(),
+            Self::Root(error) => error.source(),
+            Self::Sync(error) => error.source(),
+        }
+    }
+}
+
+macro_rules! into_error {
+    ($($variant:ident $name:ident)*) => {
+        $(impl From<$name> for Error {
+            fn from(error: $name) -> Self {
+                Self::$variant(error)
+            }
+        })*
+    };
+}
+
+into_error!(Open OpenError Close CloseError Session SessionError Root RootError Sync SyncError);
+
+impl From<SessionError> for RootError {
+    fn from(error: SessionError) -> Self {
+        Self::Session(error)
+    }
+}

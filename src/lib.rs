@@ -12,5 +12,6 @@ mod os;
 mod persist;
 mod sync;
 
-pub use heap::SalAlloc;
+pub use error::{CloseError, Error, OpenError, RootError, SessionError, SyncError};
+pub use heap::{Attached, Heap, HeapOptions, Mode, Read, SalAlloc, Write};
 pub use persist::Persist;

@@ -247,6 +247,13 @@ impl Core {
         }
     }
 
+    /// Whether a thread has had a thread heap of this heap: without one no block can have been handed out.
+    pub(crate) fn has_been_used(&self) -> bool {
+        let _guard = self.lock.lock();
+        // SAFETY: under the lock (K1).
+        unsafe { (*self.threads.get()).count() > 0 }
+    }
+
     /// Keeps the file's lock as long as the heap is open.
     pub(crate) fn keep_file_lock(&self, file: File) {
         let _guard = self.lock.lock();
@@ -267,11 +274,12 @@ impl Core {
         drop(unsafe { (*self.file_lock.get()).take() });
     }
 
-    /// Gives the memory of free units back to the system; returns how many bytes.
-    pub(crate) fn purge(&self) -> usize {
+    /// Gives the memory of free units back to the system, but only of runs of at least `least_units`; returns how many
+    /// bytes.
+    pub(crate) fn purge(&self, least_units: usize) -> usize {
         let _guard = self.lock.lock();
         // SAFETY: under the lock (K1).
-        unsafe { (*self.space.get()).purge(&self.backing) }
+        unsafe { (*self.space.get()).purge(&self.backing, least_units) }
     }
 
     /// Bytes of address space and file that the units take.

@@ -183,8 +183,21 @@ impl Space {
         }
     }
 
-    /// Gives the memory of free units back to the system; returns how many bytes.
-    pub(crate) fn purge(&mut self, backing: &Backing) -> usize {
+    /// Forgets the reservation of the segments behind the last one in use; returns how many units stay reserved. What
+    /// lies behind them must be cut off the file.
+    pub(crate) fn trim(&mut self) -> usize {
+        let committed = self.committed_units();
+        let end = self.map.used_end(committed.next_multiple_of(SEGMENT_UNITS)).next_multiple_of(SEGMENT_UNITS);
+        if end < committed {
+            self.set_zeroed(end, committed - end, true);
+            self.soft().committed_units = end as u64;
+        }
+        end.min(committed)
+    }
+
+    /// Gives the memory of free units back to the system, but only of runs of at least `least` units; returns how many
+    /// bytes.
+    pub(crate) fn purge(&mut self, backing: &Backing, least: usize) -> usize {
         let (mut at, mut bytes) = (0, 0);
         let end = self.committed_units().min(self.map.limit());
         while let Some((start, units)) = self.map.next_free_run(at, end) {
@@ -196,7 +209,7 @@ impl Space {
                 while to < at && !self.is_zeroed(to) {
                     to += 1;
                 }
-                if to > from {
+                if to - from >= least.max(1) {
                     let offset = self.layout.segments.offset as usize + from * UNIT;
                     // SAFETY: free units hold nothing that anyone relies on, and under the lock nobody takes them.
                     if unsafe { backing.purge(self.base, offset, (to - from) * UNIT) } {

@@ -191,6 +191,25 @@ impl UnitMap {
         start + units <= self.limit && self.first_used(start, start + units) == start + units
     }
 
+    /// The next run of used units at or behind `at`, below `end`.
+    pub(crate) fn next_used_run(&self, at: usize, end: usize) -> Option<(usize, usize)> {
+        let start = self.first_used(at, end);
+        (start < end).then(|| (start, self.first_free(start, end) - start))
+    }
+
+    /// The unit behind the last used one below `end`, a multiple of 64.
+    pub(crate) fn used_end(&self, end: usize) -> usize {
+        let mut at = end;
+        while at > 0 {
+            let word = self.word(at / 64 - 1);
+            if word != 0 {
+                return at - word.leading_zeros() as usize;
+            }
+            at -= 64;
+        }
+        0
+    }
+
     /// The next run of free units at or behind `at`, below `end`.
     pub(crate) fn next_free_run(&self, at: usize, end: usize) -> Option<(usize, usize)> {
         let start = self.first_free(at, end);

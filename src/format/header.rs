@@ -66,7 +66,9 @@ pub(crate) struct Header {
     pub(crate) layout: Layout,
     /// Every base the heap was ever mapped at, oldest first, 0 for none.
     pub(crate) bases: [u64; BASES],
-    pub(crate) reserved: [u64; 21],
+    /// Bytes of the file when it was last closed well.
+    pub(crate) file_len: u64,
+    pub(crate) reserved: [u64; 20],
     pub(crate) reserved_tail: u32,
     /// CRC32C of all bytes before it.
     pub(crate) checksum: u32,
@@ -138,7 +140,8 @@ impl Header {
             epoch: 0,
             layout,
             bases,
-            reserved: [0; 21],
+            file_len: 0,
+            reserved: [0; 20],
             reserved_tail: 0,
             checksum: 0,
         }

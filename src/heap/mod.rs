@@ -5,9 +5,18 @@ mod allocate;
 mod allocator;
 mod defaults;
 mod fork;
+mod gate;
 mod global;
 mod handle;
+mod lifecycle;
+mod options;
+mod owner;
 pub(crate) mod placement;
+mod session;
 mod temporary;
 
 pub use handle::SalAlloc;
+pub use options::{HeapOptions, Mode};
+pub use owner::Heap;
+pub(crate) use owner::{Attachment, HeapInner};
+pub use session::{Attached, Read, Write};

@@ -1,0 +1,79 @@
+//! Who works in a heap at the moment.
+//!
+//! Sessions pass the gate when they begin and when they end. Reading and writing sessions may run at once, because each
+//! root is borrowed by the rules of references; the gate only counts them, so that a heap is not closed, and later not
+//! captured, under them.
+
+use crate::error::SessionError;
+use std::cell::Cell;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+
+thread_local! {
+    /// Sessions of any heap that the thread has open.
+    static SESSIONS_OF_THREAD: Cell<usize> = const { Cell::new(0) };
+}
+
+static NEXT_SESSION: AtomicU64 = AtomicU64::new(1);
+
+/// Counts the sessions of a heap.
+#[derive(Debug, Default)]
+pub(super) struct Gate {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    open: usize,
+    is_closed: bool,
+}
+
+impl Gate {
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Nothing panics while it is locked.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Begins a session; returns its number, which no other session of the process has.
+    pub(super) fn enter(&self) -> Result<u64, SessionError> {
+        let mut state = self.state();
+        if state.is_closed {
+            return Err(SessionError::Closed);
+        }
+        state.open += 1;
+        SESSIONS_OF_THREAD.set(SESSIONS_OF_THREAD.get() + 1);
+        // Relaxed: only uniqueness counts.
+        Ok(NEXT_SESSION.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// Ends a session, on the thread that began it.
+    pub(super) fn leave(&self) {
+        SESSIONS_OF_THREAD.set(SESSIONS_OF_THREAD.get() - 1);
+        self.state().open -= 1;
+        self.changed.notify_all();
+    }
+
+    /// Whether the calling thread has a session of any heap open.
+    pub(super) fn is_held_by_this_thread() -> bool {
+        SESSIONS_OF_THREAD.get() > 0
+    }
+
+    /// Sessions that are open.
+    pub(super) fn open_sessions(&self) -> usize {
+        self.state().open
+    }
+
+    /// Lets no session begin any more.
+    pub(super) fn close(&self) {
+        self.state().is_closed = true;
+    }
+
+    /// Waits until no session is open.
+    pub(super) fn wait_until_empty(&self) {
+        let mut state = self.state();
+        while state.open > 0 {
+            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+}

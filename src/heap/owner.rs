@@ -1,0 +1,349 @@
+//! An open heap and its owner.
+
+use super::gate::Gate;
+use super::handle::SalAlloc;
+use super::lifecycle;
+use super::options::{HeapOptions, Mode};
+use super::session::{Read, Write};
+use crate::alloc::heap_core::Core;
+use crate::error::{CloseError, OpenError, SessionError, SyncError};
+use crate::format::UNIT;
+use crate::format::header::Header;
+use crate::os::process;
+use std::any::Any;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::ptr::NonNull;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+
+/// An open heap. Dropping it closes it.
+///
+/// Blocks are taken through the handle that [`Heap::alloc`] gives, or by the collections of
+/// [`sal::collections`](crate::collections), which find their heap by themselves. What is to be found again after a
+/// restart hangs on a [root](crate::Root) and is reached through a session: [`Heap::write`] or [`Heap::read`].
+///
+/// Closing never unmaps: references into the heap that outlive it stay readable, as a private copy.
+///
+/// ```
+/// use sal::prelude::*;
+///
+/// const VISITS: Root<u64> = Root::new("visits");
+/// # let directory = tempfile::tempdir()?;
+/// # let path = directory.path().join("visits.sal");
+/// // SAFETY: the file was written only through SAL; nothing else changes it while it is open.
+/// let heap = unsafe { Heap::open(&path)? };
+/// let tx = heap.write()?;
+/// *tx.root_or_default(VISITS)? += 1;
+/// tx.sync()?;
+/// assert_eq!(*heap.read()?.root(VISITS)?, 1);
+/// heap.close()?;
+/// # Ok::<(), sal::Error>(())
+/// ```
+#[must_use = "a heap is closed when it is dropped"]
+pub struct Heap {
+    inner: Arc<HeapInner>,
+}
+
+/// What an open heap is, shared by its owner and its sessions.
+pub(crate) struct HeapInner {
+    core: NonNull<Core>,
+    pub(super) mode: Mode,
+    pub(super) path: Option<PathBuf>,
+    pub(super) read_only: bool,
+    /// The process that opened it.
+    process: u32,
+    pub(super) header: Mutex<Header>,
+    pub(super) gate: Gate,
+    attachment: OnceLock<Box<dyn Attachment>>,
+    shut: Mutex<bool>,
+    /// Whether a write session was ever begun, so that values may have been moved out of roots.
+    pub(super) written: AtomicBool,
+}
+
+// SAFETY: the core is shared by all threads anyway (it is `Sync`); all else is guarded.
+unsafe impl Send for HeapInner {}
+// SAFETY: as above.
+unsafe impl Sync for HeapInner {}
+
+/// What a higher layer keeps for an open heap.
+pub(crate) trait Attachment: Any + Send + Sync {
+    /// A session has ended; what it held is free.
+    fn session_ended(&self, session: u64);
+    /// A sync is about to happen: the layer's own checks.
+    fn before_sync(&self, heap: &HeapInner) -> Result<(), SyncError>;
+    fn as_any(&self) -> &dyn Any;
+}
+
+/// All open heaps, to find one by its handle.
+static HEAPS: Mutex<Vec<(u32, Weak<HeapInner>)>> = Mutex::new(Vec::new());
+
+impl HeapInner {
+    pub(super) fn new(
+        core: NonNull<Core>,
+        header: Header,
+        mode: Mode,
+        path: Option<PathBuf>,
+        read_only: bool,
+    ) -> Arc<Self> {
+        let inner = Arc::new(Self {
+            core,
+            mode,
+            path,
+            read_only,
+            process: process::id(),
+            header: Mutex::new(header),
+            gate: Gate::default(),
+            attachment: OnceLock::new(),
+            shut: Mutex::new(false),
+            written: AtomicBool::new(false),
+        });
+        let mut heaps = HEAPS.lock().unwrap_or_else(PoisonError::into_inner);
+        heaps.retain(|(_, heap)| heap.strong_count() > 0);
+        heaps.push((inner.core().window, Arc::downgrade(&inner)));
+        drop(heaps);
+        inner
+    }
+
+    /// The open heap that a handle names.
+    pub(crate) fn find(handle: SalAlloc) -> Result<Arc<Self>, SessionError> {
+        let super::handle::Place::Window(window) = handle.place() else { return Err(SessionError::NoRoots) };
+        let heaps = HEAPS.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = heaps.iter().find(|(of, heap)| *of == window && heap.strong_count() > 0);
+        found.and_then(|(_, heap)| heap.upgrade()).ok_or(SessionError::Closed)
+    }
+
+    /// The path of the open heap that has one of the windows, if one of them is a heap's with a path.
+    pub(super) fn path_of_window(window: u32) -> Option<PathBuf> {
+        let heaps = HEAPS.lock().unwrap_or_else(PoisonError::into_inner);
+        heaps.iter().find(|(of, _)| *of == window).and_then(|(_, heap)| heap.upgrade()).and_then(|heap| heap.path.clone())
+    }
+
+    pub(crate) fn core(&self) -> &Core {
+        // SAFETY: this value is one of the core's holders until it is dropped.
+        unsafe { self.core.as_ref() }
+    }
+
+    pub(super) fn core_pointer(&self) -> *mut Core {
+        self.core.as_ptr()
+    }
+
+    pub(crate) fn alloc(&self) -> SalAlloc {
+        SalAlloc::of_window(self.core().window)
+    }
+
+    pub(crate) fn is_read_only(&self) -> bool {
+        self.read_only
+    }
+
+    /// Whether this process is another one than that which opened the heap.
+    pub(crate) fn is_forked(&self) -> bool {
+        self.process != process::id()
+    }
+
+    /// What a higher layer keeps for this heap, made when first asked for.
+    pub(crate) fn attachment<T: Attachment>(&self, make: impl FnOnce() -> T) -> Option<&T> {
+        self.attachment.get_or_init(|| Box::new(make())).as_any().downcast_ref()
+    }
+
+    pub(super) fn session_ended(&self, session: u64) {
+        if let Some(attachment) = self.attachment.get() {
+            attachment.session_ended(session);
+        }
+    }
+
+    /// Makes a range of a hard area usable: disk space or memory is reserved for it.
+    pub(crate) fn reserve_area(&self, offset: u64, len: u64) -> bool {
+        let core = self.core();
+        core.backing.commit(core.base, offset as usize, len as usize).is_ok()
+    }
+
+    /// Writes the heap to the disk; returns the number of the sync.
+    pub(super) fn sync(&self) -> Result<u64, SyncError> {
+        if self.is_forked() {
+            return Err(SyncError::Forked);
+        }
+        if self.read_only {
+            return Err(SyncError::ReadOnly);
+        }
+        if self.mode == Mode::Volatile {
+            return Err(SyncError::Volatile);
+        }
+        if *self.shut.lock().unwrap_or_else(PoisonError::into_inner) {
+            return Err(SyncError::Closed);
+        }
+        if let Some(attachment) = self.attachment.get() {
+            attachment.before_sync(self)?;
+        }
+        let mut header = self.header.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(file) = self.core().backing.file() {
+            file.sync_data().map_err(|error| SyncError::os(error.call, error.errno))?;
+        }
+        header.commit += 1;
+        Ok(header.commit)
+    }
+
+    /// Closes the heap, once.
+    pub(super) fn shut(&self, unmap: bool) -> Result<(), CloseError> {
+        let mut shut = self.shut.lock().unwrap_or_else(PoisonError::into_inner);
+        if std::mem::replace(&mut *shut, true) {
+            return Ok(());
+        }
+        if self.is_forked() {
+            return Err(CloseError::Forked);
+        }
+        lifecycle::shut(self, unmap)
+    }
+}
+
+impl Drop for HeapInner {
+    fn drop(&mut self) {
+        // An error cannot be told to anybody; the file then says itself that it was not closed.
+        let _ = self.shut(false);
+        // SAFETY: this value's own hold, given back once.
+        unsafe { Core::let_go(self.core.as_ptr()) };
+    }
+}
+
+impl Heap {
+    pub(super) fn from_inner(inner: Arc<HeapInner>) -> Self {
+        Self { inner }
+    }
+
+    /// Opens a heap file with the default options, or creates it.
+    ///
+    /// Opening takes the same short time whatever the size of the heap: it is mapped where it was before, and nothing
+    /// is read but its header.
+    ///
+    /// # Errors
+    /// See [`OpenError`]: above all [`OpenError::Locked`] when the heap is open already, here or elsewhere, and
+    /// [`OpenError::Unclean`] when its last user did not close it.
+    ///
+    /// # Safety
+    /// The file's bytes become objects of this program. The caller vouches that
+    /// - the file, if it exists, was written only through this crate, and no block of another heap was stored in it by
+    ///   ways that [`Write::set_root`] does not check;
+    /// - nothing but this heap changes it while it is open: no other program that ignores the lock, no truncation.
+    pub unsafe fn open(path: impl AsRef<Path>) -> Result<Self, OpenError> {
+        // SAFETY: the caller's promise.
+        unsafe { HeapOptions::new().open_or_create(path) }
+    }
+
+    /// The handle through which containers take blocks from this heap.
+    pub fn alloc(&self) -> SalAlloc {
+        self.inner.alloc()
+    }
+
+    /// Begins a session that may change roots. Several may be open at once, each with roots of its own.
+    ///
+    /// # Errors
+    /// [`SessionError::ReadOnly`], and [`SessionError::Forked`] in a forked child.
+    pub fn write(&self) -> Result<Write<'_>, SessionError> {
+        Write::begin(&self.inner)
+    }
+
+    /// Begins a session that reads roots.
+    ///
+    /// # Errors
+    /// [`SessionError::Forked`] in a forked child.
+    pub fn read(&self) -> Result<Read<'_>, SessionError> {
+        Read::begin(&self.inner)
+    }
+
+    /// Writes everything to the disk and waits until it is there; returns how many syncs the heap has had.
+    ///
+    /// For a [`Mode::Shared`] heap that is what it says and no more: a heap whose process is killed afterwards keeps
+    /// its contents, but it was not closed, and this version refuses it; a power cut may leave pages that were written
+    /// before this sync beside pages written after it.
+    ///
+    /// # Errors
+    /// [`SyncError::SessionHeld`] when the calling thread has a session open; [`SyncError::Volatile`],
+    /// [`SyncError::ReadOnly`]; [`SyncError::Os`] when the disk reports an error.
+    pub fn sync(&self) -> Result<u64, SyncError> {
+        if Gate::is_held_by_this_thread() {
+            return Err(SyncError::SessionHeld);
+        }
+        self.inner.sync()
+    }
+
+    /// What the heap promises.
+    pub fn mode(&self) -> Mode {
+        self.inner.mode
+    }
+
+    /// The heap's file, if it has one with a name.
+    pub fn path(&self) -> Option<&Path> {
+        self.inner.path.as_deref()
+    }
+
+    /// A number that no other heap has; a copy of a file shares it.
+    pub fn id(&self) -> [u8; 16] {
+        self.inner.header.lock().unwrap_or_else(PoisonError::into_inner).heap_id
+    }
+
+    /// Most bytes that blocks may take.
+    pub fn capacity(&self) -> u64 {
+        let core = self.inner.core();
+        let _guard = core.lock.lock();
+        // SAFETY: under the lock.
+        (unsafe { (*core.space.get()).capacity_units } * UNIT) as u64
+    }
+
+    /// The address range that the heap is mapped at.
+    pub fn address_range(&self) -> std::ops::Range<usize> {
+        let core = self.inner.core();
+        core.base..core.base + core.layout.end() as usize
+    }
+
+    /// Gives memory that no block uses back to the system, in memory and on the disk; returns how many bytes. What is
+    /// given back has to be faulted in again when it is next used.
+    pub fn purge(&self) -> usize {
+        if self.inner.read_only || self.inner.is_forked() { 0 } else { self.inner.core().purge(1) }
+    }
+
+    /// Closes the heap: everything is written to the disk, then the file is marked as closed and its lock given back.
+    ///
+    /// References into the heap that still exist (a leaked box, a vector on the stack) stay readable: if anything was
+    /// allocated since it was opened, the pages in use become a private copy, which takes time and memory (0.3 s per
+    /// GiB or so). [`Heap::close_and_unmap`] does without.
+    ///
+    /// # Errors
+    /// [`CloseError::SessionsOpen`]; [`CloseError::Forked`]; [`CloseError::Os`], after which the file is not marked as
+    /// closed.
+    pub fn close(self) -> Result<(), CloseError> {
+        match self.inner.gate.open_sessions() {
+            0 => self.inner.shut(false),
+            count => Err(CloseError::SessionsOpen { count }),
+        }
+    }
+
+    /// Closes the heap and gives its addresses back: the way to open the same file again in the same process.
+    ///
+    /// # Errors
+    /// As for [`Heap::close`].
+    ///
+    /// # Safety
+    /// Nothing that lies in the heap is used afterwards: no reference, no container, no box, not even to drop it.
+    pub unsafe fn close_and_unmap(self) -> Result<(), CloseError> {
+        match self.inner.gate.open_sessions() {
+            0 => self.inner.shut(true),
+            count => Err(CloseError::SessionsOpen { count }),
+        }
+    }
+
+    pub(crate) fn inner(&self) -> &Arc<HeapInner> {
+        &self.inner
+    }
+}
+
+impl fmt::Debug for Heap {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Heap").field("path", &self.path()).field("mode", &self.mode()).field("alloc", &self.alloc()).finish()
+    }
+}
+
+impl fmt::Debug for HeapInner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HeapInner").field("path", &self.path).field("mode", &self.mode).finish_non_exhaustive()
+    }
+}
