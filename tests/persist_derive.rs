@@ -1,5 +1,6 @@
 //! `#[derive(Persist)]`: what it describes is what the compiler lays out, and it tells types apart.
 #![forbid(unsafe_code)]
+#![cfg_attr(feature = "nightly", feature(allocator_api))]
 
 use allocator_api2::{boxed::Box, vec::Vec};
 use sal::persist::{BlockVisitor, Field, Node, TypeDescription};

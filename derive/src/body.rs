@@ -3,10 +3,10 @@
 use crate::attributes::{Options, Repr};
 use crate::expand::as_persist;
 use proc_macro2::{Span, TokenStream};
-use quote::{format_ident, quote, quote_spanned};
+use quote::{format_ident, quote};
 use syn::{
-    DataEnum, DataStruct, DeriveInput, Fields, Ident, Index, LitStr, Member, Type, ext::IdentExt,
-    spanned::Spanned,
+    DataEnum, DataStruct, DeriveInput, Fields, Ident, Index, LitStr, Member, Path, Type,
+    ext::IdentExt, spanned::Spanned,
 };
 
 /// What differs between one type's `impl` and another's.
@@ -27,16 +27,18 @@ pub(crate) fn of_struct(input: &DeriveInput, data: &DataStruct, options: &Option
     let build = options
         .same_build
         .then(|| quote!(#sal::persist::support::same_build::<Self>(describer),));
-    let (fields, visits): (Vec<_>, Vec<_>) = members(&data.fields)
+    let fields: Vec<_> = members(&data.fields)
         .map(|(member, field_type)| {
             let name = name_of(&member);
-            let field = quote_spanned! {field_type.span()=>
-                #sal::persist::Field::of::<#field_type>(describer, #name, ::core::mem::offset_of!(Self, #member))
-            };
-            let visit = as_persist(field_type, sal, &quote!(visit_blocks(&self.#member, visitor)));
-            (field, visit)
+            let describe = as_persist(field_type, sal, &quote!(describe));
+            quote! {
+                #sal::persist::support::field::<#field_type>(
+                    describer, #name, ::core::mem::offset_of!(Self, #member), #describe
+                )
+            }
         })
-        .unzip();
+        .collect();
+    let (pattern, visits) = visit_fields(&quote!(Self), &data.fields, sal);
     Body {
         items: TokenStream::new(),
         field_types: data.fields.iter().map(|field| field.ty.clone()).collect(),
@@ -47,7 +49,8 @@ pub(crate) fn of_struct(input: &DeriveInput, data: &DataStruct, options: &Option
         },
         visit: quote! {
             let _ = &visitor;
-            #(#visits;)*
+            let #pattern = self;
+            #visits
         },
     }
 }
@@ -90,7 +93,8 @@ pub(crate) fn of_enum(
         let discriminant = discriminant_const(number);
         let fields = members(&variant.fields).map(|(member, field_type)| {
             let name = name_of(&member);
-            quote_spanned!(field_type.span()=> .field::<#field_type>(#name))
+            let describe = as_persist(field_type, sal, &quote!(describe));
+            quote!(.field::<#field_type>(#name, #describe))
         });
         quote! {
             #sal::persist::support::VariantFields::starting_at(describer, start)
@@ -99,16 +103,9 @@ pub(crate) fn of_enum(
         }
     });
     let arms = data.variants.iter().map(|variant| {
-        let name = &variant.ident;
-        let (patterns, visits): (Vec<_>, Vec<_>) = members(&variant.fields)
-            .enumerate()
-            .map(|(number, (member, field_type))| {
-                let binding = format_ident!("field_{number}");
-                let visit = as_persist(field_type, sal, &quote!(visit_blocks(#binding, visitor)));
-                (quote!(#member: #binding), visit)
-            })
-            .unzip();
-        quote!(Self::#name { #(#patterns),* } => { #(#visits;)* })
+        let variant_name = &variant.ident;
+        let (pattern, visits) = visit_fields(&quote!(Self::#variant_name), &variant.fields, sal);
+        quote!(#pattern => { #visits })
     });
     Body {
         items: discriminants(data, repr),
@@ -124,6 +121,26 @@ pub(crate) fn of_enum(
         },
         field_types,
     }
+}
+
+/// A pattern that binds all fields of a struct or variant, none left out, and the visits of what it binds.
+fn visit_fields(
+    constructor: &TokenStream,
+    fields: &Fields,
+    sal: &Path,
+) -> (TokenStream, TokenStream) {
+    let (bindings, visits): (Vec<_>, Vec<_>) = members(fields)
+        .enumerate()
+        .map(|(number, (member, field_type))| {
+            let binding = format_ident!("field_{number}");
+            let visit = as_persist(field_type, sal, &quote!(visit_blocks(#binding, visitor)));
+            (quote!(#member: #binding), visit)
+        })
+        .unzip();
+    (
+        quote!(#constructor { #(#bindings),* }),
+        quote!(#(#visits;)*),
+    )
 }
 
 /// A constant for each variant's discriminant: what is written there, else one more than the one before.

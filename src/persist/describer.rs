@@ -39,12 +39,17 @@ impl Describer {
     /// # Panics
     /// With more than 2^32 types, or if a `describe` of an implementor panics.
     pub fn node_of<T: Persist>(&mut self) -> NodeId {
+        self.node_with::<T>(T::describe)
+    }
+
+    /// [`Describer::node_of`] for a `T` whose `Persist::describe` is `describe`.
+    pub(super) fn node_with<T: 'static>(&mut self, describe: fn(&mut Describer) -> Node) -> NodeId {
         if let Some(&known) = self.visited.get(&TypeId::of::<T>()) {
             return known;
         }
         let id = self.reserve();
         self.visited.insert(TypeId::of::<T>(), id);
-        let node = T::describe(self);
+        let node = describe(self);
         self.nodes[id.index()] = Some(node);
         id
     }

@@ -3,11 +3,28 @@
 //! The layouts of enums with a `repr` are computed by the rules of the language reference: of `repr(u8)`, each variant
 //! is a `repr(C)` struct that begins with the tag; of `repr(C, u8)`, a tag is followed by a union of `repr(C)` structs.
 //! The size that follows is checked against the real one.
+//!
+//! Fields are described through their `Persist::describe`, passed as a function, instead of through a bound: so the
+//! compiler words every complaint about a field's type alike, and shows it once.
 
 use super::{Describer, Field, Node, NodeId, Persist, Variant, build};
 use std::borrow::Cow;
 
 pub use std::vec;
+
+/// The field `name` of type `T`, `offset` bytes from the start of a struct.
+pub fn field<T: 'static>(
+    describer: &mut Describer,
+    name: &'static str,
+    offset: usize,
+    describe: fn(&mut Describer) -> Node,
+) -> Field {
+    Field {
+        name: Cow::Borrowed(name),
+        offset: offset as u64,
+        node: describer.node_with::<T>(describe),
+    }
+}
 
 /// Collects the fields of one variant.
 pub struct VariantFields<'describer> {
@@ -27,16 +44,21 @@ impl<'describer> VariantFields<'describer> {
         }
     }
 
-    /// The next field.
+    /// The next field, of type `T`.
     #[must_use]
-    pub fn field<T: Persist>(mut self, name: &'static str) -> Self {
+    pub fn field<T: 'static>(
+        mut self,
+        name: &'static str,
+        describe: fn(&mut Describer) -> Node,
+    ) -> Self {
         let offset = self.end.map(|end| end.next_multiple_of(align_of::<T>()));
         self.end = offset.map(|offset| offset + size_of::<T>());
         let offset = offset.map_or(Field::UNKNOWN_OFFSET, |offset| offset as u64);
+        let node = self.describer.node_with::<T>(describe);
         self.fields.push(Field {
             name: Cow::Borrowed(name),
             offset,
-            node: self.describer.node_of::<T>(),
+            node,
         });
         self
     }
