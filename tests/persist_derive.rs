@@ -165,7 +165,7 @@ fn struct_offsets_are_the_real_ones() {
         ("maybe", offset_in(&value, &value.maybe)),
     ];
     assert_eq!(offsets(&fields_of::<Mixed>()), real);
-    assert_eq!(offsets(&fields_of::<Id<u8>>()), [("0", 0), ("1", 8)]);
+    assert_eq!(offsets(&fields_of::<Id<u8>>()), [("0", 0), ("1", 0)]);
     assert_eq!(offsets(&fields_of::<Matrix<u8, 2>>()), [("cells", 0)]);
     assert!(fields_of::<Unit>().is_empty());
     let _ = (
@@ -557,4 +557,100 @@ fn the_crate_may_have_another_name() {
         TypeDescription::of::<renamed_crate::Value>().type_name(),
         "persist_derive::renamed_crate::Value"
     );
+}
+
+/// Whether a type is `Persist`: the inherent constant, where its bound holds, is taken before the trait's.
+struct IsPersist<T: ?Sized>(PhantomData<T>);
+trait Otherwise {
+    const ANSWER: bool = false;
+}
+impl<T: ?Sized> Otherwise for IsPersist<T> {}
+impl<T: ?Sized + Persist> IsPersist<T> {
+    const ANSWER: bool = true;
+}
+
+macro_rules! answers {
+    ($($type:ty),* $(,)?) => {
+        [$((stringify!($type), <IsPersist<$type>>::ANSWER)),*]
+    };
+}
+
+#[test]
+fn types_that_mean_something_to_one_process_only_are_refused() {
+    use std::{cell, mem, ptr, rc, sync};
+    let _ = IsPersist::<u8>(PhantomData).0;
+    let answers = answers![
+        &'static u8,
+        &'static str,
+        *const u8,
+        *mut u8,
+        ptr::NonNull<u8>,
+        Option<ptr::NonNull<u8>>,
+        fn(),
+        extern "C" fn(u8) -> u8,
+        cell::UnsafeCell<u8>,
+        cell::Cell<u8>,
+        cell::OnceCell<u8>,
+        sync::atomic::AtomicU64,
+        sync::atomic::AtomicPtr<u8>,
+        sync::Mutex<u8>,
+        sync::RwLock<u8>,
+        sync::OnceLock<u8>,
+        sync::Arc<u8>,
+        rc::Rc<u8>,
+        std::string::String,
+        std::vec::Vec<u8>,
+        std::boxed::Box<u8>,
+        std::collections::HashMap<u8, u8>,
+        std::fs::File,
+        std::thread::ThreadId,
+        std::time::Instant,
+        mem::MaybeUninit<u8>,
+        std::pin::Pin<Box<u8, SalAlloc>>,
+        PhantomData<&'static u8>,
+        PhantomData<fn()>,
+        Vec<u8, allocator_api2::alloc::Global>,
+        Box<u8, allocator_api2::alloc::Global>,
+        Vec<&'static u8, SalAlloc>,
+        Box<dyn Send + Sync, SalAlloc>,
+        Box<[u8], SalAlloc>,
+        Option<u8>,
+        Option<bool>,
+        Option<Box<u8, SalAlloc>>,
+        Result<u8, u8>,
+        [rc::Rc<u8>; 2],
+        (u8, *const u8),
+        Id<std::string::String>,
+        Tagged<std::string::String>,
+    ];
+    let accepted: std::vec::Vec<_> = answers.iter().filter(|answer| answer.1).collect();
+    assert!(accepted.is_empty(), "{accepted:?}");
+}
+
+#[test]
+fn types_that_mean_the_same_in_every_process_are_accepted() {
+    let answers = answers![
+        u8,
+        i128,
+        usize,
+        f32,
+        bool,
+        char,
+        (),
+        SalAlloc,
+        NonZero<u64>,
+        Option<NonZero<i8>>,
+        [u8; 1000],
+        (u8, u8, u8, u8, u8, u8, u8, u8, u8, u8, u8, u8),
+        std::num::Wrapping<u8>,
+        std::cmp::Reverse<(u8, i64)>,
+        PhantomData<Tree>,
+        Vec<Vec<u8, SalAlloc>, SalAlloc>,
+        Box<Tree, SalAlloc>,
+        Id<Tree>,
+        Tagged<[bool; 3]>,
+        Anyhow,
+    ];
+    let refused: std::vec::Vec<_> = answers.iter().filter(|answer| !answer.1).collect();
+    assert!(refused.is_empty(), "{refused:?}");
 }

@@ -120,7 +120,7 @@ pub(crate) fn refuse_options(attributes: &[Attribute]) -> Result<()> {
     {
         None => Ok(()),
         Some(attribute) => Err(Error::new(
-            attribute.span(),
+            attribute.path().span(),
             "`#[persist]` belongs on the type",
         )),
     }

@@ -21,7 +21,12 @@ pub(crate) struct Body {
     pub(crate) visit: TokenStream,
 }
 
-pub(crate) fn of_struct(input: &DeriveInput, data: &DataStruct, options: &Options) -> Body {
+pub(crate) fn of_struct(
+    input: &DeriveInput,
+    data: &DataStruct,
+    repr: &Repr,
+    options: &Options,
+) -> Body {
     let sal = &options.sal;
     let path = path_of(input);
     let build = options
@@ -31,10 +36,13 @@ pub(crate) fn of_struct(input: &DeriveInput, data: &DataStruct, options: &Option
         .map(|(member, field_type)| {
             let name = name_of(&member);
             let describe = as_persist(field_type, sal, &quote!(describe));
+            // Of a transparent struct, all but one field have no size, and their places are the compiler's choice.
+            let offset = match repr.transparent {
+                true => quote!(0),
+                false => quote!(::core::mem::offset_of!(Self, #member)),
+            };
             quote! {
-                #sal::persist::support::field::<#field_type>(
-                    describer, #name, ::core::mem::offset_of!(Self, #member), #describe
-                )
+                #sal::persist::support::field::<#field_type>(describer, #name, #offset, #describe)
             }
         })
         .collect();

@@ -15,7 +15,7 @@ pub(crate) fn persist(input: &DeriveInput) -> Result<TokenStream> {
         Data::Struct(data) => {
             repr.demand_of_struct(input, &options)?;
             refuse_options_in(&data.fields)?;
-            body::of_struct(input, data, &options)
+            body::of_struct(input, data, &repr, &options)
         }
         Data::Enum(data) => {
             repr.demand_of_enum(input, &options)?;

@@ -124,6 +124,26 @@ impl TypeDescription {
         }
     }
 
+    /// What tells apart two types of one name and size.
+    pub(super) fn details(&self, id: NodeId) -> String {
+        match self.node(id) {
+            Node::Leaf { id, .. } => format!(", meaning {id:#x}"),
+            Node::Struct { fields, .. } => format!(", struct of {} fields", fields.len()),
+            Node::Enum { variants, .. } => format!(", enum of {} variants", variants.len()),
+            Node::Array { len, .. } => format!(", array of {len}"),
+            Node::Container {
+                id,
+                layout_version,
+                parameters,
+                probe,
+                ..
+            } => format!(
+                ", container {id:#x}, layout {layout_version}, {} parameters, words {probe:?}",
+                parameters.len()
+            ),
+        }
+    }
+
     fn show(
         &self,
         f: &mut fmt::Formatter<'_>,

@@ -439,25 +439,3 @@ fn first_misplaced<'a>(
         });
     }
 }
-
-impl TypeDescription {
-    /// What tells apart two types of one name and size.
-    fn details(&self, id: NodeId) -> String {
-        match self.node(id) {
-            Node::Leaf { id, .. } => format!(", meaning {id:#x}"),
-            Node::Struct { fields, .. } => format!(", struct of {} fields", fields.len()),
-            Node::Enum { variants, .. } => format!(", enum of {} variants", variants.len()),
-            Node::Array { len, .. } => format!(", array of {len}"),
-            Node::Container {
-                id,
-                layout_version,
-                parameters,
-                probe,
-                ..
-            } => format!(
-                ", container {id:#x}, layout {layout_version}, {} parameters, words {probe:?}",
-                parameters.len()
-            ),
-        }
-    }
-}
