@@ -1,7 +1,7 @@
 //! The procedural macro behind `#[derive(Persist)]` of the `sal` crate.
 //!
-//! It has three steps, one file each: [`attributes`] reads and judges `#[repr]` and `#[persist]`, [`expand`] writes the
-//! parts that structs and enums share, [`body`] the descriptions and visits of each.
+//! It has three steps, one file each: `attributes` reads and judges `#[repr]` and `#[persist]`, `expand` writes the
+//! parts that structs and enums share, `body` the descriptions and visits of each.
 
 mod attributes;
 mod body;

@@ -101,8 +101,8 @@ unsafe extern "C" fn visit_image(
         if !loaded(start, len) {
             continue;
         }
-        // SAFETY: the range lies in a readable segment of the image, which is mapped while the loader shows it to us,
-        // and notes are constants that nothing writes.
+        // SAFETY: the range lies in a readable segment of the image, which is mapped while the loader shows it to us;
+        // it is the loader's memory, whose provenance is exposed, and notes are constants that nothing writes.
         let notes = unsafe {
             core::slice::from_raw_parts(core::ptr::with_exposed_provenance::<u8>(start), len)
         };
