@@ -9,7 +9,7 @@ mod error;
 mod format;
 pub mod heap;
 mod os;
-mod persist;
+pub mod persist;
 mod sync;
 
 pub use error::{CloseError, Error, OpenError, RootError, SessionError, SyncError};
