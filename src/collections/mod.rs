@@ -9,6 +9,9 @@
 //! the heap's collector finds again.
 
 mod error;
+pub mod hash;
+pub mod hash_map;
 pub(crate) mod raw_block;
 
 pub use error::TryReserveError;
+pub use hash_map::SalHashMap;

@@ -22,7 +22,7 @@ use core::ptr::NonNull;
 
 /// The heap that served `block`.
 #[inline]
-fn heap_of_block(block: NonNull<u8>) -> SalAlloc {
+pub(crate) fn heap_of_block(block: NonNull<u8>) -> SalAlloc {
     heap_of_address(block.addr().get()).unwrap_or(SalAlloc::new())
 }
 
@@ -44,6 +44,25 @@ pub(crate) fn allocate_for(place: usize, layout: Layout) -> Result<NonNull<[u8]>
     debug_assert!(layout.size() != 0, "a block without bytes is not a block");
     heap_for_value_at(place)
         .allocate(layout)
+        .map_err(|_| TryReserveError::AllocError { layout })
+}
+
+/// Takes another block in the heap of `block`, which belongs to the collection at address `place`.
+///
+/// # Errors
+/// As [`grow`].
+#[inline]
+pub(crate) fn allocate_beside(
+    place: usize,
+    block: NonNull<u8>,
+    layout: Layout,
+) -> Result<NonNull<[u8]>, TryReserveError> {
+    debug_assert!(layout.size() != 0, "a block without bytes is not a block");
+    let heap = heap_of_block(block);
+    if is_foreign(heap_of_address(place), heap) {
+        return Err(TryReserveError::ForeignHeap);
+    }
+    heap.allocate(layout)
         .map_err(|_| TryReserveError::AllocError { layout })
 }
 
