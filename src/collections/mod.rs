@@ -10,5 +10,9 @@
 
 mod error;
 pub(crate) mod raw_block;
+pub mod string;
+pub mod vec;
 
 pub use error::TryReserveError;
+pub use string::SalString;
+pub use vec::SalVec;
