@@ -5,8 +5,8 @@ mod counted;
 use counted::{Bomb, Counted, alive, never_panic, panic_after};
 use proptest::prelude::*;
 use sal::collections::hash_map::{Entry, EntryRef};
-use sal::collections::{SalHashMap, TryReserveError};
-use std::collections::HashMap;
+use sal::collections::{SalHashMap, SalHashSet, SalString, TryReserveError};
+use std::collections::{HashMap, HashSet};
 use std::hash::{Hash, Hasher};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -361,7 +361,7 @@ fn forgotten_iterators_lose_entries_but_nothing_else() {
     let mut map = fill();
     let mut extract = map.extract_if(|n, _| n % 2 == 0);
     assert!(extract.next().is_some());
-    std::mem::forget(extract);
+    std::mem::forget(Box::new(extract));
     assert_eq!(map.len(), 29);
     map.check().unwrap();
 }
@@ -497,4 +497,69 @@ fn serde_brings_back_an_equal_map() {
         map
     );
     assert!(serde_json::from_str::<SalHashMap<String, Vec<u8>>>("[1]").is_err());
+}
+
+#[test]
+fn string_keys_may_be_given_in_any_way_to_write_a_string() {
+    let mut map: SalHashMap<SalString, u32> = SalHashMap::new();
+    map.insert("a", 1);
+    map.insert(&String::from("b"), 2);
+    map.insert(SalString::from("c"), 3);
+    let written = SalString::from("a");
+    map.insert(&written, 4);
+    assert_eq!(map.try_insert("d", 5), Ok(None));
+    *map.entry_ref("b").or_default() += 10;
+    assert_eq!([map["a"], map["b"], map["c"], map["d"]], [4, 12, 3, 5]);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn set_does_what_the_standard_set_does(
+        a in prop::collection::vec(0..60u64, 0..60), b in prop::collection::vec(0..60u64, 0..60),
+    ) {
+        let (x, y): (SalHashSet<u64>, SalHashSet<u64>) = (a.iter().copied().collect(), b.iter().copied().collect());
+        let (p, q): (HashSet<u64>, HashSet<u64>) = (a.into_iter().collect(), b.into_iter().collect());
+        let same = |ours: &SalHashSet<u64>, theirs: HashSet<u64>| {
+            ours.check().unwrap();
+            assert_eq!(ours.iter().copied().collect::<HashSet<_>>(), theirs);
+            assert_eq!(ours.len(), theirs.len());
+        };
+        same(&(&x | &y), &p | &q);
+        same(&(&x & &y), &p & &q);
+        same(&(&x ^ &y), &p ^ &q);
+        same(&(&x - &y), &p - &q);
+        prop_assert_eq!(x.is_subset(&y), p.is_subset(&q));
+        prop_assert_eq!(x.is_superset(&y), p.is_superset(&q));
+        prop_assert_eq!(x.is_disjoint(&y), p.is_disjoint(&q));
+        prop_assert_eq!(x == y, p == q);
+        let (mut x, mut p) = (x, p);
+        for n in 0..60 {
+            match n % 4 {
+                0 => prop_assert_eq!(x.insert(n), p.insert(n)),
+                1 => prop_assert_eq!(x.remove(&n), p.remove(&n)),
+                2 => prop_assert_eq!(x.take(&n), p.take(&n)),
+                _ => prop_assert_eq!(x.replace(n), p.replace(n)),
+            }
+        }
+        same(&x, p.clone());
+        x.retain(|n| n % 3 != 0);
+        p.retain(|n| n % 3 != 0);
+        same(&x, p.clone());
+        prop_assert_eq!(x.extract_if(|n| n % 2 == 0).count(), p.iter().filter(|n| **n % 2 == 0).count());
+        p.retain(|n| n % 2 != 0);
+        same(&x, p.clone());
+        prop_assert_eq!(x.clone().into_iter().collect::<HashSet<_>>(), p.clone());
+        prop_assert_eq!(x.drain().collect::<HashSet<_>>(), p);
+        prop_assert!(x.is_empty());
+    }
+}
+
+#[cfg(feature = "serde")]
+#[test]
+fn serde_brings_back_an_equal_set() {
+    let set: SalHashSet<u32> = (0..20).collect();
+    let json = serde_json::to_string(&set).unwrap();
+    assert_eq!(serde_json::from_str::<SalHashSet<u32>>(&json).unwrap(), set);
 }

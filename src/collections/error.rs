@@ -2,6 +2,7 @@
 
 use core::{error, fmt};
 use std::alloc::{Layout, handle_alloc_error};
+use std::io;
 
 /// Why a collection could not grow or shrink.
 ///
@@ -62,6 +63,18 @@ impl fmt::Display for TryReserveError {
 }
 
 impl error::Error for TryReserveError {}
+
+impl From<TryReserveError> for io::Error {
+    /// The kind is [`OutOfMemory`](io::ErrorKind::OutOfMemory), except for
+    /// [`ForeignHeap`](TryReserveError::ForeignHeap), which no amount of memory would help.
+    fn from(error: TryReserveError) -> Self {
+        let kind = match error {
+            TryReserveError::ForeignHeap => io::ErrorKind::InvalidInput,
+            _ => io::ErrorKind::OutOfMemory,
+        };
+        Self::new(kind, error)
+    }
+}
 
 /// The value, or what [`TryReserveError::raise`] does.
 #[inline]

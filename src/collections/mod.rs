@@ -11,7 +11,13 @@
 mod error;
 pub mod hash;
 pub mod hash_map;
+pub mod hash_set;
 pub(crate) mod raw_block;
+pub mod string;
+pub mod vec;
 
 pub use error::TryReserveError;
 pub use hash_map::SalHashMap;
+pub use hash_set::SalHashSet;
+pub use string::SalString;
+pub use vec::SalVec;

@@ -154,7 +154,7 @@ mod swar {
         #[inline]
         pub(in super::super) fn matching(self, byte: u8) -> Mask {
             self.mask(|word| {
-                let difference = word ^ ONES * u64::from(byte);
+                let difference = word ^ (ONES * u64::from(byte));
                 // The upper bit of a byte stays clear just where the byte is zero: no carry leaves a byte.
                 !(((difference & LOW) + LOW) | difference)
             })

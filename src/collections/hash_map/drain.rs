@@ -80,39 +80,36 @@ impl<K: fmt::Debug, V: fmt::Debug> fmt::Debug for Drain<'_, K, V> {
     }
 }
 
-/// The entries of a map that a closure wants; from [`SalHashMap::extract_if`](super::SalHashMap::extract_if).
-#[must_use = "nothing is taken out before the iterator is used"]
-pub struct ExtractIf<'a, K, V, F> {
+/// A walk over a map that may take out the entries it meets.
+pub(in super::super) struct Walk<'a, K, V> {
     table: &'a mut RawTable<Pair<K, V>>,
-    /// The slots not yet asked about; each is full.
+    /// The slots not yet met; each is full.
     rest: RawIter<Pair<K, V>>,
-    wanted: F,
 }
 
 // SAFETY: it is as good as a mutable borrow of the map.
-unsafe impl<K: Send, V: Send, F: Send> Send for ExtractIf<'_, K, V, F> {}
+unsafe impl<K: Send, V: Send> Send for Walk<'_, K, V> {}
 // SAFETY: through a shared one nothing can be had.
-unsafe impl<K: Sync, V: Sync, F: Sync> Sync for ExtractIf<'_, K, V, F> {}
+unsafe impl<K: Sync, V: Sync> Sync for Walk<'_, K, V> {}
 
-impl<'a, K, V, F> ExtractIf<'a, K, V, F> {
-    pub(super) fn new(table: &'a mut RawTable<Pair<K, V>>, wanted: F) -> Self {
+impl<'a, K, V> Walk<'a, K, V> {
+    pub(super) fn new(table: &'a mut RawTable<Pair<K, V>>) -> Self {
         Self {
             rest: table.iter(),
             table,
-            wanted,
         }
     }
-}
 
-impl<K, V, F: FnMut(&K, &mut V) -> bool> Iterator for ExtractIf<'_, K, V, F> {
-    type Item = (K, V);
-
-    fn next(&mut self) -> Option<(K, V)> {
+    /// Takes out the next entry for which `wanted` says so.
+    pub(in super::super) fn take_next(
+        &mut self,
+        mut wanted: impl FnMut(&K, &mut V) -> bool,
+    ) -> Option<(K, V)> {
         while let Some(slot) = self.rest.next_slot() {
             // SAFETY: the slot is full, and only slots behind the walk are emptied.
             unsafe {
                 let pair = &mut *self.table.entry(slot);
-                if (self.wanted)(&pair.key, &mut pair.value) {
+                if wanted(&pair.key, &mut pair.value) {
                     let Pair { key, value } = self.table.take(slot);
                     return Some((key, value));
                 }
@@ -121,8 +118,28 @@ impl<K, V, F: FnMut(&K, &mut V) -> bool> Iterator for ExtractIf<'_, K, V, F> {
         None
     }
 
+    /// How many entries it will still meet.
+    pub(in super::super) fn remaining(&self) -> usize {
+        self.rest.remaining
+    }
+}
+
+/// The entries of a map that a closure wants; from [`SalHashMap::extract_if`](super::SalHashMap::extract_if).
+#[must_use = "nothing is taken out before the iterator is used"]
+pub struct ExtractIf<'a, K, V, F> {
+    pub(super) walk: Walk<'a, K, V>,
+    pub(super) wanted: F,
+}
+
+impl<K, V, F: FnMut(&K, &mut V) -> bool> Iterator for ExtractIf<'_, K, V, F> {
+    type Item = (K, V);
+
+    fn next(&mut self) -> Option<(K, V)> {
+        self.walk.take_next(&mut self.wanted)
+    }
+
     fn size_hint(&self) -> (usize, Option<usize>) {
-        (0, Some(self.rest.remaining))
+        (0, Some(self.walk.remaining()))
     }
 }
 

@@ -1,5 +1,7 @@
 //! What a key may be given as.
 
+use crate::collections::SalString;
+
 /// What a key can be made from; what a map's `insert` takes.
 ///
 /// `Into` would do, but with it no literal could be a key (`insert(1, x)` into a map of `u64`: which integer is it?).
@@ -50,3 +52,21 @@ impl<K> KeyFrom<K> for K {
 }
 
 impl<K> IntoKey<K> for K {}
+
+/// A way to write a string that is copied into a [`SalString`].
+macro_rules! string_key_from {
+    ($($from:ty),*) => {$(
+        impl KeyFrom<$from> for SalString {
+            const ALLOCATES: bool = true;
+
+            #[inline]
+            fn key_from(from: $from) -> Self {
+                Self::from(from as &str)
+            }
+        }
+
+        impl IntoKey<SalString> for $from {}
+    )*};
+}
+
+string_key_from!(&str, &String, &SalString);

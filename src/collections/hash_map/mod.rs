@@ -49,11 +49,13 @@ mod table;
 mod tests;
 mod traits;
 
+pub(super) use drain::Walk;
 pub use drain::{Drain, ExtractIf};
 pub use entry::{Entry, OccupiedEntry, VacantEntry};
 pub use entry_ref::{EntryRef, VacantEntryRef};
 pub use into_iter::{IntoIter, IntoKeys, IntoValues};
 pub use into_key::{IntoKey, KeyFrom};
+pub(super) use iter::project;
 pub use iter::{Iter, IterMut, Keys, Values, ValuesMut};
 
 use super::TryReserveError;
@@ -220,7 +222,15 @@ impl<K, V> SalHashMap<K, V> {
         &mut self,
         wanted: F,
     ) -> ExtractIf<'_, K, V, F> {
-        ExtractIf::new(&mut self.table, wanted)
+        ExtractIf {
+            walk: self.walk(),
+            wanted,
+        }
+    }
+
+    /// A walk that may take out what it meets.
+    pub(super) fn walk(&mut self) -> Walk<'_, K, V> {
+        Walk::new(&mut self.table)
     }
 }
 
