@@ -8,6 +8,7 @@
 //! Dropping a collection frees memory and does nothing else: one that is forgotten leaks its block, which
 //! the heap's collector finds again.
 
+pub mod btree_map;
 mod error;
 pub mod hash;
 pub mod hash_map;
@@ -16,6 +17,7 @@ pub(crate) mod raw_block;
 pub mod string;
 pub mod vec;
 
+pub use btree_map::SalBTreeMap;
 pub use error::TryReserveError;
 pub use hash_map::SalHashMap;
 pub use hash_set::SalHashSet;

@@ -24,7 +24,7 @@
 //! secret seed makes collisions hard to prepare, but it is no cryptographic promise.
 //!
 //! What `Hash` of a type of the standard library feeds into a hasher is *not* specified and may change with
-//! the compiler; [`fingerprint`](self::fingerprint()) notices that.
+//! the compiler; `fingerprint.rs` notices that.
 
 mod fingerprint;
 mod hasher;
