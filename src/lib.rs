@@ -6,7 +6,7 @@ extern crate self as sal;
 pub mod collections;
 mod error;
 pub mod heap;
-mod persist;
+pub mod persist;
 
 pub use heap::SalAlloc;
 pub use persist::Persist;

@@ -1,0 +1,7 @@
+#[derive(sal::Persist)]
+#[repr(C)]
+struct Maybe {
+    number: Option<u32>,
+}
+
+fn main() {}

@@ -1,0 +1,8 @@
+#[derive(sal::Persist)]
+#[repr(C)]
+union Bits {
+    number: u32,
+    float: f32,
+}
+
+fn main() {}
