@@ -17,6 +17,7 @@ mod convert;
 mod drain;
 mod edit;
 mod from_utf8;
+mod persist;
 mod retain;
 #[cfg(feature = "serde")]
 mod serde;

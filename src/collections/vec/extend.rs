@@ -1,12 +1,52 @@
 //! Many elements added at once: from slices, from iterators, from copies of one value.
 //!
-//! Each element is counted as soon as it is written, so that a panic in `clone` or in an iterator leaves the
-//! ones before it in the vector.
+//! A [`Filler`] writes the elements and counts them in the end, also if that end is a panic in `clone` or in
+//! an iterator. Its count stays in a register, so that cloning plain numbers becomes one copy of memory.
 
 use super::{SalVec, TryReserveError, or_raise, resolve};
 use core::iter;
 use core::ops::RangeBounds;
 use core::ptr;
+
+/// Fills the room behind the elements; when dropped, early or not, it adds what it wrote to the vector.
+struct Filler<'v, T> {
+    vec: &'v mut SalVec<T>,
+    base: *mut T,
+    len: usize,
+    capacity: usize,
+}
+
+impl<'v, T> Filler<'v, T> {
+    fn new(vec: &'v mut SalVec<T>) -> Self {
+        let (base, len, capacity) = (vec.as_mut_ptr(), vec.len, vec.capacity());
+        Self {
+            vec,
+            base,
+            len,
+            capacity,
+        }
+    }
+
+    fn is_full(&self) -> bool {
+        self.len == self.capacity
+    }
+
+    /// # Safety
+    /// The filler is not full.
+    #[inline]
+    unsafe fn push(&mut self, value: T) {
+        debug_assert!(!self.is_full());
+        // SAFETY: the vector has room for `capacity` elements (V1) and only the first `len` are in use.
+        unsafe { self.base.add(self.len).write(value) };
+        self.len += 1;
+    }
+}
+
+impl<T> Drop for Filler<'_, T> {
+    fn drop(&mut self) {
+        self.vec.len = self.len;
+    }
+}
 
 impl<T> SalVec<T> {
     /// Collects `items` into a new vector, as `collect` does, but reports failure.
@@ -42,8 +82,16 @@ impl<T> SalVec<T> {
             if self.len == self.capacity() {
                 self.grow_slow(items.size_hint().0.saturating_add(1))?;
             }
+            let mut filler = Filler::new(self);
             // SAFETY: there was room, or there is now.
-            unsafe { self.push_within_capacity(item) };
+            unsafe { filler.push(item) };
+            while !filler.is_full() {
+                let Some(item) = items.next() else {
+                    return Ok(());
+                };
+                // SAFETY: it is not full.
+                unsafe { filler.push(item) };
+            }
         }
         Ok(())
     }
@@ -122,9 +170,10 @@ impl<T: Clone> SalVec<T> {
     /// As [`try_reserve`](Self::try_reserve).
     pub fn try_extend_from_slice(&mut self, items: &[T]) -> Result<(), TryReserveError> {
         self.try_reserve(items.len())?;
+        let mut filler = Filler::new(self);
         for item in items {
             // SAFETY: room for all items was reserved.
-            unsafe { self.push_within_capacity(item.clone()) };
+            unsafe { filler.push(item.clone()) };
         }
         Ok(())
     }
@@ -162,12 +211,13 @@ impl<T: Clone> SalVec<T> {
         self.try_reserve(missing)?;
         self.truncate(len);
         if missing > 0 {
+            let mut filler = Filler::new(self);
             for _ in 1..missing {
                 // SAFETY: room for all that is missing was reserved.
-                unsafe { self.push_within_capacity(value.clone()) };
+                unsafe { filler.push(value.clone()) };
             }
             // SAFETY: this is the last of them.
-            unsafe { self.push_within_capacity(value) };
+            unsafe { filler.push(value) };
         }
         Ok(())
     }

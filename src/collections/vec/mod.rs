@@ -26,6 +26,7 @@ mod edit;
 mod extend;
 mod growth;
 mod into_iter;
+mod persist;
 mod range;
 mod retain;
 #[cfg(feature = "serde")]
