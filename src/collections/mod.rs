@@ -1,1 +1,25 @@
 //! Collections that live in a heap file: `repr(C)`, documented, without a handle.
+//!
+//! A collection here is a few words: where its block is, how much of it is used, how large it is. It stores
+//! no handle of a heap, so an empty one belongs nowhere and may be moved into any heap. Where blocks come
+//! from is decided when the first one is needed, by the place of the collection itself; a later block comes
+//! from the heap of the one before it. See [`TryReserveError::ForeignHeap`] for the one case this refuses.
+//!
+//! Dropping a collection frees memory and does nothing else: one that is forgotten leaks its block, which
+//! the heap's collector finds again.
+
+pub mod btree_map;
+mod error;
+pub mod hash;
+pub mod hash_map;
+pub mod hash_set;
+pub(crate) mod raw_block;
+pub mod string;
+pub mod vec;
+
+pub use btree_map::SalBTreeMap;
+pub use error::TryReserveError;
+pub use hash_map::SalHashMap;
+pub use hash_set::SalHashSet;
+pub use string::SalString;
+pub use vec::SalVec;

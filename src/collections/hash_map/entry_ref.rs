@@ -1,0 +1,217 @@
+//! The place of a key that is made only when it is missing.
+#![allow(unsafe_code)]
+
+use super::{OccupiedEntry, SalHashMap};
+use crate::collections::TryReserveError;
+use crate::collections::error::or_raise;
+use core::borrow::Borrow;
+use core::fmt;
+use core::hash::Hash;
+
+/// The place of a borrowed key, from [`SalHashMap::entry_ref`].
+pub enum EntryRef<'a, 'q, K, Q: ?Sized, V> {
+    /// The key is there.
+    Occupied(OccupiedEntry<'a, K, V>),
+    /// The key is not there, and not made yet.
+    Vacant(VacantEntryRef<'a, 'q, K, Q, V>),
+}
+
+/// A borrowed key that is not in the map.
+pub struct VacantEntryRef<'a, 'q, K, Q: ?Sized, V> {
+    /// Not changed since the two below came from its `find_or_free`.
+    map: &'a mut SalHashMap<K, V>,
+    hash: u64,
+    slot: usize,
+    key: &'q Q,
+}
+
+impl<K: Eq + Hash, V> SalHashMap<K, V> {
+    /// The place of the key that equals `key`. Finding it takes no memory; the key is made from `key` when a value
+    /// is inserted, in the heap of the map.
+    ///
+    /// ```
+    /// use sal::collections::SalHashMap;
+    ///
+    /// let mut words: SalHashMap<String, u32> = SalHashMap::new();
+    /// for word in "to be or not to be".split(' ') {
+    ///     *words.entry_ref(word).or_default() += 1;
+    /// }
+    /// assert_eq!(words["be"], 2);
+    /// ```
+    #[inline]
+    pub fn entry_ref<'a, 'q, Q>(&'a mut self, key: &'q Q) -> EntryRef<'a, 'q, K, Q, V>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ?Sized,
+    {
+        match self.find_or_free(key) {
+            (_, Ok(slot)) => EntryRef::Occupied(OccupiedEntry::new(self, slot)),
+            (hash, Err(slot)) => EntryRef::Vacant(VacantEntryRef {
+                map: self,
+                hash,
+                slot,
+                key,
+            }),
+        }
+    }
+}
+
+impl<'a, 'q, K: Eq + Hash + From<&'q Q>, Q: ?Sized, V> EntryRef<'a, 'q, K, Q, V> {
+    /// The value, which is `default` if the key was not there.
+    ///
+    /// # Panics
+    /// As [`SalHashMap::reserve`].
+    #[inline]
+    pub fn or_insert(self, default: V) -> &'a mut V {
+        match self {
+            Self::Occupied(entry) => entry.into_mut(),
+            Self::Vacant(entry) => entry.insert(default),
+        }
+    }
+
+    /// The value, which `default` makes, in the heap of the map, if the key was not there.
+    ///
+    /// # Panics
+    /// As [`SalHashMap::reserve`].
+    #[inline]
+    pub fn or_insert_with(self, default: impl FnOnce() -> V) -> &'a mut V {
+        self.or_insert_with_key(|_| default())
+    }
+
+    /// As [`or_insert_with`](Self::or_insert_with), from the borrowed key.
+    ///
+    /// # Panics
+    /// As [`SalHashMap::reserve`].
+    #[inline]
+    pub fn or_insert_with_key(self, default: impl FnOnce(&Q) -> V) -> &'a mut V {
+        match self {
+            Self::Occupied(entry) => entry.into_mut(),
+            Self::Vacant(entry) => {
+                let value = entry.map.make_in_heap(|| default(entry.key));
+                entry.insert(value)
+            }
+        }
+    }
+
+    /// The value, which is the default one if the key was not there.
+    ///
+    /// # Panics
+    /// As [`SalHashMap::reserve`].
+    #[inline]
+    pub fn or_default(self) -> &'a mut V
+    where
+        V: Default,
+    {
+        self.or_insert_with(V::default)
+    }
+
+    /// Gives the key a value.
+    ///
+    /// # Panics
+    /// As [`SalHashMap::reserve`].
+    pub fn insert_entry(self, value: V) -> OccupiedEntry<'a, K, V> {
+        match self {
+            Self::Occupied(mut entry) => {
+                entry.insert(value);
+                entry
+            }
+            Self::Vacant(entry) => entry.insert_entry(value),
+        }
+    }
+}
+
+impl<K: Eq + Hash, Q: ?Sized, V> EntryRef<'_, '_, K, Q, V> {
+    /// Changes the value if the key is there.
+    #[inline]
+    pub fn and_modify(mut self, change: impl FnOnce(&mut V)) -> Self {
+        if let Self::Occupied(entry) = &mut self {
+            change(entry.get_mut());
+        }
+        self
+    }
+
+    /// The key, borrowed.
+    #[inline]
+    pub fn key(&self) -> &Q
+    where
+        K: Borrow<Q>,
+    {
+        match self {
+            Self::Occupied(entry) => entry.key().borrow(),
+            Self::Vacant(entry) => entry.key,
+        }
+    }
+}
+
+impl<'a, 'q, K: Eq + Hash, Q: ?Sized, V> VacantEntryRef<'a, 'q, K, Q, V> {
+    /// The key, borrowed.
+    #[inline]
+    pub fn key(&self) -> &'q Q {
+        self.key
+    }
+
+    /// Makes the key and gives it a value.
+    ///
+    /// # Panics
+    /// As [`SalHashMap::reserve`].
+    #[inline]
+    pub fn insert(self, value: V) -> &'a mut V
+    where
+        K: From<&'q Q>,
+    {
+        self.insert_entry(value).into_mut()
+    }
+
+    /// As [`insert`](Self::insert), for a disk that may be full.
+    ///
+    /// # Errors
+    /// Each of [`TryReserveError`]; the map is as it was, key and value are dropped. (Memory for the key itself is
+    /// not covered: make it yourself and use [`entry`](SalHashMap::entry).)
+    #[inline]
+    pub fn try_insert(self, value: V) -> Result<&'a mut V, TryReserveError>
+    where
+        K: From<&'q Q>,
+    {
+        self.try_insert_entry(value).map(OccupiedEntry::into_mut)
+    }
+
+    /// As [`insert`](Self::insert), and returns the entry.
+    ///
+    /// # Panics
+    /// As [`SalHashMap::reserve`].
+    #[inline]
+    pub fn insert_entry(self, value: V) -> OccupiedEntry<'a, K, V>
+    where
+        K: From<&'q Q>,
+    {
+        or_raise(self.try_insert_entry(value))
+    }
+
+    #[inline]
+    fn try_insert_entry(self, value: V) -> Result<OccupiedEntry<'a, K, V>, TryReserveError>
+    where
+        K: From<&'q Q>,
+    {
+        let key = self.map.make_in_heap(|| K::from(self.key));
+        // SAFETY: making a key cannot reach the map, so it is as `find_or_free` left it.
+        let slot = unsafe { self.map.insert_new(self.hash, self.slot, key, value)? };
+        Ok(OccupiedEntry::new(self.map, slot))
+    }
+}
+
+impl<K: fmt::Debug + Eq + Hash, Q: fmt::Debug + ?Sized, V: fmt::Debug> fmt::Debug
+    for EntryRef<'_, '_, K, Q, V>
+{
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Occupied(entry) => f.debug_tuple("EntryRef").field(entry).finish(),
+            Self::Vacant(entry) => f.debug_tuple("EntryRef").field(entry).finish(),
+        }
+    }
+}
+
+impl<K, Q: fmt::Debug + ?Sized, V> fmt::Debug for VacantEntryRef<'_, '_, K, Q, V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("VacantEntryRef").field(&self.key).finish()
+    }
+}
