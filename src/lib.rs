@@ -10,8 +10,16 @@ mod format;
 pub mod heap;
 mod os;
 pub mod persist;
+mod root;
 mod sync;
 
 pub use error::{CloseError, Error, OpenError, RootError, SessionError, SyncError};
 pub use heap::{Attached, Heap, HeapOptions, Mode, Read, SalAlloc, Write};
 pub use persist::Persist;
+pub use root::{Root, RootId, RootInfo, SalRoots, Tag};
+
+/// What most programs need.
+pub mod prelude {
+    pub use crate::collections::{SalBTreeMap, SalHashMap, SalHashSet, SalString, SalVec};
+    pub use crate::{Heap, Persist, Root, SalAlloc, SalRoots};
+}

@@ -1,0 +1,87 @@
+//! The type table in the file: one description for each type that a root has or had.
+
+use crate::error::RootError;
+use crate::format::PAGE;
+use crate::format::type_record::{TypeRecord, record_stride};
+use crate::heap::HeapInner;
+use crate::persist::TypeDescription;
+use std::ptr;
+
+/// Longest description, in bytes.
+const LONGEST: u32 = 1 << 20;
+
+/// The records of one heap's type table, as they lie in the mapping.
+#[derive(Clone, Copy)]
+pub(super) struct TypeTable<'h> {
+    heap: &'h HeapInner,
+}
+
+impl<'h> TypeTable<'h> {
+    /// The table; its first page is made usable.
+    pub(super) fn of(heap: &'h HeapInner) -> Result<Self, RootError> {
+        let area = heap.core().layout.types;
+        if !heap.is_read_only() && !heap.reserve_area(area.offset, PAGE as u64) {
+            return Err(RootError::DirectoryFull);
+        }
+        Ok(Self { heap })
+    }
+
+    fn at(&self, offset: u64) -> *mut u8 {
+        let area = self.heap.core().layout.types.offset;
+        ptr::with_exposed_provenance_mut(self.heap.core().base + (area + offset) as usize)
+    }
+
+    /// The record at an offset of the table: its bytes, if they are whole.
+    pub(super) fn bytes(self, offset: u64) -> Option<&'h [u8]> {
+        let room = self.heap.core().layout.types.len;
+        if offset % 8 != 0 || offset.checked_add(size_of::<TypeRecord>() as u64)? > room {
+            return None;
+        }
+        // SAFETY: within the area, which is mapped; what nobody wrote reads as zeros. In a volatile heap only pages that
+        // were reserved are readable, and a record ends before the first that is not (see `append`).
+        let record = unsafe { self.at(offset).cast::<TypeRecord>().read() };
+        if record.len == 0 || record.len > LONGEST || offset + record_stride(record.len) > room {
+            return None;
+        }
+        // SAFETY: as above; a record is never changed once its length is written.
+        let bytes = unsafe {
+            std::slice::from_raw_parts(self.at(offset + size_of::<TypeRecord>() as u64), record.len as usize)
+        };
+        (crc32c::crc32c(bytes) == record.checksum).then_some(bytes)
+    }
+
+    /// The description in the record at an offset.
+    pub(super) fn description(self, offset: u64) -> Option<TypeDescription> {
+        TypeDescription::decode(self.bytes(offset)?).ok()
+    }
+
+    /// The record that holds `bytes`, added if there is none.
+    pub(super) fn record_of(self, bytes: &[u8]) -> Result<u64, RootError> {
+        let mut offset = 0;
+        while let Some(stored) = self.bytes(offset) {
+            if stored == bytes {
+                return Ok(offset);
+            }
+            offset += record_stride(stored.len() as u32);
+        }
+        self.append(offset, bytes)
+    }
+
+    fn append(self, offset: u64, bytes: &[u8]) -> Result<u64, RootError> {
+        let area = self.heap.core().layout.types;
+        let len = u32::try_from(bytes.len()).ok().filter(|&len| len <= LONGEST).ok_or(RootError::DirectoryFull)?;
+        let stride = record_stride(len);
+        // With the record that ends the table.
+        let needed = stride + size_of::<TypeRecord>() as u64;
+        if offset + needed > area.len || !self.heap.reserve_area(area.offset + offset, needed) {
+            return Err(RootError::DirectoryFull);
+        }
+        let record = TypeRecord { len, checksum: crc32c::crc32c(bytes) };
+        // SAFETY: the range has just been reserved, and all that use the table hold the registry's lock.
+        unsafe {
+            self.at(offset + size_of::<TypeRecord>() as u64).copy_from_nonoverlapping(bytes.as_ptr(), bytes.len());
+            self.at(offset).cast::<TypeRecord>().write(record);
+        }
+        Ok(offset)
+    }
+}
