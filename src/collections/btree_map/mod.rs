@@ -25,6 +25,7 @@ mod iter;
 mod lookup;
 mod node;
 mod path;
+mod persist;
 mod range;
 #[cfg(feature = "serde")]
 mod serde;
