@@ -36,6 +36,7 @@ mod whole;
 pub use entry::{Entry, OccupiedEntry, VacantEntry};
 pub use entry_ref::{EntryRef, VacantEntryRef};
 pub use into_iter::{IntoIter, IntoKeys, IntoValues};
+pub(super) use iter::project;
 pub use iter::{Iter, IterMut, Keys, Values, ValuesMut};
 pub use range::{Range, RangeMut};
 pub use walk::ExtractIf;
