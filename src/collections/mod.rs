@@ -21,7 +21,7 @@ pub mod vec;
 pub use btree_map::SalBTreeMap;
 pub use btree_set::SalBTreeSet;
 pub use error::TryReserveError;
-pub use hash_map::SalHashMap;
+pub use hash_map::{IntoKey, KeyFrom, SalHashMap};
 pub use hash_set::SalHashSet;
 pub use string::SalString;
 pub use vec::SalVec;

@@ -29,6 +29,8 @@ mod persist;
 mod range;
 #[cfg(feature = "serde")]
 mod serde;
+#[cfg(test)]
+mod tests;
 mod traits;
 mod walk;
 mod whole;
@@ -51,7 +53,7 @@ use path::Path;
 /// An ordered map without a handle, in a documented format, with the interface of [`std::collections::BTreeMap`].
 ///
 /// What differs from it:
-/// - [`insert`](Self::insert) takes what a key [can be made from](super::hash_map::KeyFrom): `map.insert("word", 1)`.
+/// - [`insert`](Self::insert) takes what a key [can be made from](super::KeyFrom): `map.insert("word", 1)`.
 /// - [`entry_ref`](Self::entry_ref) makes a key only if it is missing, and makes it in the heap of the map.
 /// - `try_` twins ([`try_insert`](Self::try_insert), [`VacantEntry::try_insert`]) report a full disk as an error. (Not to be
 ///   mistaken for the standard library's unstable `try_insert`, which refuses keys that exist.)
