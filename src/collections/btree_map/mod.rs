@@ -25,9 +25,12 @@ mod iter;
 mod lookup;
 mod node;
 mod path;
+mod persist;
 mod range;
 #[cfg(feature = "serde")]
 mod serde;
+#[cfg(test)]
+mod tests;
 mod traits;
 mod walk;
 mod whole;
@@ -35,6 +38,7 @@ mod whole;
 pub use entry::{Entry, OccupiedEntry, VacantEntry};
 pub use entry_ref::{EntryRef, VacantEntryRef};
 pub use into_iter::{IntoIter, IntoKeys, IntoValues};
+pub(super) use iter::project;
 pub use iter::{Iter, IterMut, Keys, Values, ValuesMut};
 pub use range::{Range, RangeMut};
 pub use walk::ExtractIf;
@@ -49,7 +53,7 @@ use path::Path;
 /// An ordered map without a handle, in a documented format, with the interface of [`std::collections::BTreeMap`].
 ///
 /// What differs from it:
-/// - [`insert`](Self::insert) takes what a key [can be made from](super::hash_map::KeyFrom): `map.insert("word", 1)`.
+/// - [`insert`](Self::insert) takes what a key [can be made from](super::KeyFrom): `map.insert("word", 1)`.
 /// - [`entry_ref`](Self::entry_ref) makes a key only if it is missing, and makes it in the heap of the map.
 /// - `try_` twins ([`try_insert`](Self::try_insert), [`VacantEntry::try_insert`]) report a full disk as an error. (Not to be
 ///   mistaken for the standard library's unstable `try_insert`, which refuses keys that exist.)

@@ -69,7 +69,8 @@ impl<K, V> PartialEq for Node<K, V> {
 }
 
 impl<K, V> Node<K, V> {
-    fn layout(height: usize) -> Layout {
+    /// The layout of a node of this height.
+    pub(super) fn layout(height: usize) -> Layout {
         if height == 0 {
             Layout::new::<Leaf<K, V>>()
         } else {

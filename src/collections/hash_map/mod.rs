@@ -40,6 +40,7 @@ mod into_iter;
 mod into_key;
 mod iter;
 mod lookup;
+mod persist;
 mod raw_iter;
 mod rehash;
 #[cfg(feature = "serde")]
