@@ -239,8 +239,8 @@ impl<'a, K: Ord, V> VacantEntry<'a, K, V> {
     /// As [`SalBTreeMap::try_insert`]; the map is as it was, key and value are dropped.
     #[inline]
     pub fn try_insert(self, value: V) -> Result<&'a mut V, TryReserveError> {
-        // SAFETY: the path leads to the leaf edge where the key belongs; the value lives as long as the map is borrowed, and
-        // mutably so.
+        // SAFETY: the path leads to the leaf edge where the key belongs; the value lives as long as the map is
+        // borrowed, and mutably so.
         unsafe { Ok(&mut *self.map.insert_at(&self.path, self.key, value)?) }
     }
 }

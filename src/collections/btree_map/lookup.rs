@@ -155,8 +155,9 @@ impl<K, V> SalBTreeMap<K, V> {
     /// As [`insert`](Self::insert), for a disk that may be full.
     ///
     /// # Errors
-    /// [`AllocError`](TryReserveError::AllocError) and [`ForeignHeap`](TryReserveError::ForeignHeap); the map is as it was, key and value are
-    /// dropped. (Memory that a key takes when it is made from something else is not covered: make the key yourself.)
+    /// [`AllocError`](TryReserveError::AllocError) and [`ForeignHeap`](TryReserveError::ForeignHeap); the map is as
+    /// it was, key and value are dropped. (Memory that a key takes when it is made from something else is not
+    /// covered: make the key yourself.)
     pub fn try_insert<Q: IntoKey<K>>(
         &mut self,
         key: Q,

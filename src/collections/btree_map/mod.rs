@@ -1,8 +1,9 @@
 //! [`SalBTreeMap`]: an ordered map that can live in a file.
 //!
-//! It is a B-tree: every node holds up to 15 pairs, those that are no leaves one child more than pairs, and all leaves
-//! have the same distance from the root. The byte map of a node is in `node.rs`. The map itself is three words: the root, null in an empty map;
-//! the height, which is the number of levels below the root; and the number of pairs.
+//! It is a B-tree: every node holds up to 15 pairs, those that are no leaves one child more than pairs, and all
+//! leaves have the same distance from the root. The byte map of a node is in `node.rs`. The map itself is three
+//! words: the root, null in an empty map; the height, which is the number of levels below the root; and the number of
+//! pairs.
 //!
 //! # Invariants
 //! N1 and N2 of `node.rs`; and
@@ -55,8 +56,8 @@ use path::Path;
 /// What differs from it:
 /// - [`insert`](Self::insert) takes what a key [can be made from](super::KeyFrom): `map.insert("word", 1)`.
 /// - [`entry_ref`](Self::entry_ref) makes a key only if it is missing, and makes it in the heap of the map.
-/// - `try_` twins ([`try_insert`](Self::try_insert), [`VacantEntry::try_insert`]) report a full disk as an error. (Not to be
-///   mistaken for the standard library's unstable `try_insert`, which refuses keys that exist.)
+/// - `try_` twins ([`try_insert`](Self::try_insert), [`VacantEntry::try_insert`]) report a full disk as an error.
+///   (Not to be mistaken for the standard library's unstable `try_insert`, which refuses keys that exist.)
 ///
 /// ```
 /// use sal::collections::SalBTreeMap;
@@ -156,15 +157,15 @@ impl<K, V> SalBTreeMap<K, V> {
         IntoValues(self.into_iter())
     }
 
-    /// Keeps the entries for which `keep` says so, asked in the order of their keys. If it panics, the entries not yet asked
-    /// about stay.
+    /// Keeps the entries for which `keep` says so, asked in the order of their keys. If it panics, the entries not
+    /// yet asked about stay.
     pub fn retain(&mut self, mut keep: impl FnMut(&K, &mut V) -> bool) {
         let mut walk = walk::Walk::new(self);
         while walk.take_next(|key, value| !keep(key, value)).is_some() {}
     }
 
-    /// Takes out the entries for which `wanted` says so, one at each step of the iterator. If the iterator is dropped early
-    /// the entries not yet asked about stay.
+    /// Takes out the entries for which `wanted` says so, one at each step of the iterator. If the iterator is dropped
+    /// early the entries not yet asked about stay.
     pub fn extract_if<F: FnMut(&K, &mut V) -> bool>(
         &mut self,
         wanted: F,

@@ -11,9 +11,9 @@ const ID: u64 = 0x33;
 /// Changes with the meaning of the three words or of a node.
 const LAYOUT_VERSION: u32 = 1;
 
-// SAFETY: map and nodes are `repr(C)` and store no handle. Their only addresses are aligned, unmodified words that are null or the
-// start of a node (B1, N2), and `visit_blocks` names each node with its layout. Keys and values are visited and keep their
-// own promise; a shared map hands out shared ones only.
+// SAFETY: map and nodes are `repr(C)` and store no handle. Their only addresses are aligned, unmodified words that
+// are null or the start of a node (B1, N2), and `visit_blocks` names each node with its layout. Keys and values are
+// visited and keep their own promise; a shared map hands out shared ones only.
 unsafe impl<K: Persist, V: Persist> Persist for SalBTreeMap<K, V> {
     const OWNS_BLOCKS: bool = true;
 

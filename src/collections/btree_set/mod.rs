@@ -1,7 +1,7 @@
 //! [`SalBTreeSet`]: an ordered set that can live in a file.
 //!
-//! It is a [`SalBTreeMap`] whose values have no size, in memory and in the file; what is said there about the format and
-//! crashes holds here.
+//! It is a [`SalBTreeMap`] whose values have no size, in memory and in the file; what is said there about the format
+//! and crashes holds here.
 //!
 //! # Invariants
 //! Those of the map.
@@ -90,7 +90,8 @@ impl<K> SalBTreeSet<K> {
         self.map.pop_last().map(|(key, ())| key)
     }
 
-    /// Keeps the elements for which `keep` says so, asked in order. If it panics, the elements not yet asked about stay.
+    /// Keeps the elements for which `keep` says so, asked in order. If it panics, the elements not yet asked about
+    /// stay.
     pub fn retain(&mut self, mut keep: impl FnMut(&K) -> bool) {
         self.map.retain(|key, ()| keep(key));
     }

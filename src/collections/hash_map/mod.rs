@@ -257,8 +257,8 @@ impl<K: Eq + Hash, V> SalHashMap<K, V> {
     /// Makes room for `additional` more entries.
     ///
     /// # Panics
-    /// If that is more than `isize::MAX` bytes or [`ForeignHeap`](TryReserveError::ForeignHeap). The process ends if the
-    /// heap cannot serve it.
+    /// If that is more than `isize::MAX` bytes or [`ForeignHeap`](TryReserveError::ForeignHeap). The process ends if
+    /// the heap cannot serve it.
     pub fn reserve(&mut self, additional: usize) {
         or_raise(self.try_reserve(additional));
     }

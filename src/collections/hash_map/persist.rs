@@ -12,8 +12,9 @@ const ID: u64 = 0x31;
 const LAYOUT_VERSION: u32 = 1;
 
 // SAFETY: the map is `repr(C)` and stores no handle. Its only address is an aligned, unmodified word that is null or
-// the start of the block that `visit_blocks` names with its layout (T1, T2), also when it is empty. Seed and fingerprint mean the
-// same in every process. Keys and values are visited and keep their own promise; a shared map hands out shared ones only.
+// the start of the block that `visit_blocks` names with its layout (T1, T2), also when it is empty. Seed and
+// fingerprint mean the same in every process. Keys and values are visited and keep their own promise; a shared map
+// hands out shared ones only.
 unsafe impl<K: Persist, V: Persist> Persist for SalHashMap<K, V> {
     const OWNS_BLOCKS: bool = true;
 
