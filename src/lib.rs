@@ -14,7 +14,7 @@ mod root;
 mod sync;
 
 pub use error::{CloseError, Error, OpenError, RootError, SessionError, SyncError};
-pub use heap::{Attached, Heap, HeapOptions, Mode, Read, SalAlloc, Write};
+pub use heap::{Attached, ClassStats, Heap, HeapOptions, Mode, Read, SalAlloc, Stats, Write};
 pub use persist::Persist;
 pub use root::{Root, RootId, RootInfo, SalRoots, Tag};
 

@@ -22,7 +22,7 @@ use crate::os::mapping::{self, Access, Source};
 use core::cell::UnsafeCell;
 use core::ptr::with_exposed_provenance_mut as exposed;
 use core::slice;
-use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 /// Words of free bits, and of remote bits, that a unit has.
 pub(crate) const WORDS_PER_UNIT: usize = crate::format::layout::BITS_PER_UNIT_BYTES / 8;
@@ -58,6 +58,8 @@ pub(crate) struct Core {
     pub(crate) space: UnsafeCell<Space>,
     pub(crate) threads: UnsafeCell<Threads>,
     pub(crate) backing: Backing,
+    /// Whether freed blocks are overwritten with zeros.
+    pub(crate) scrub_freed: AtomicBool,
     /// Slabs in the orphan lists plus idle thread heaps: whether looking there may be worth the lock.
     pub(crate) ownerless: AtomicU32,
     /// Who keeps this value: its owner and the threads that have a thread heap of it.
@@ -124,6 +126,7 @@ impl Core {
             space: UnsafeCell::new(unsafe { Space::new(base, layout, capacity_units) }),
             threads: UnsafeCell::new(threads),
             backing,
+            scrub_freed: AtomicBool::new(false),
             ownerless: AtomicU32::new(0),
             holders: AtomicU32::new(1),
             file_lock: UnsafeCell::new(None),

@@ -17,6 +17,7 @@ use crate::alloc::thread_heap::{ThreadHeap, is_medium};
 use crate::format::PAGE;
 use core::alloc::Layout;
 use core::ptr;
+use core::sync::atomic::Ordering;
 
 /// What a layout asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,7 +105,7 @@ fn allocate_slow(heap: *mut ThreadHeap, class: usize) -> *mut u8 {
 
 /// Runs `work` with the heap, if it is open.
 #[inline]
-fn with_core<R>(place: Place, work: impl FnOnce(&Core) -> R) -> Option<R> {
+pub(super) fn with_core<R>(place: Place, work: impl FnOnce(&Core) -> R) -> Option<R> {
     match place {
         Place::Default(which) => defaults::get(which).map(work),
         // SAFETY: the heap is open while the closure runs, and outlives its thread heaps.
@@ -165,7 +166,7 @@ pub(super) unsafe fn free(place: Place, block: *mut u8, layout: Layout) {
 
 #[inline(always)]
 unsafe fn free_unchecked(place: Place, block: *mut u8, layout: Layout) {
-    let Kind::Small(class) = kind_of(layout) else { return free_large(place, block) };
+    let Kind::Small(class) = kind_of(layout) else { return free_large(place, block, layout.size()) };
     match place {
         Place::Default(which) => {
             // SAFETY: the calling thread's own, or the empty one; the block is the caller's to give.
@@ -175,8 +176,25 @@ unsafe fn free_unchecked(place: Place, block: *mut u8, layout: Layout) {
         }
         Place::Window(window) => {
             // A closed heap takes nothing back.
-            current::with_window(window, |heap| free_slow_unless(heap, class, block));
+            current::with_window(window, |heap| {
+                // SAFETY: the heap is open; the block is the caller's to give and as large as its layout says.
+                unsafe { scrub(&*(*heap).core, block, layout.size()) };
+                free_slow_unless(heap, class, block);
+            });
         }
+    }
+}
+
+/// Overwrites a block that is about to be freed, if the heap wants that.
+///
+/// # Safety
+/// The block is the caller's, of at least `len` bytes.
+#[inline(always)]
+unsafe fn scrub(core: &Core, block: *mut u8, len: usize) {
+    // Relaxed: set before the heap was published.
+    if core.scrub_freed.load(Ordering::Relaxed) {
+        // SAFETY: the caller's promise.
+        unsafe { block.write_bytes(0, len) };
     }
 }
 
@@ -200,8 +218,12 @@ fn free_default_slow(which: Default, class: usize, block: *mut u8) {
 
 #[cold]
 #[inline(never)]
-fn free_large(place: Place, block: *mut u8) {
-    with_core(place, |core| core.free_large(block.addr()));
+fn free_large(place: Place, block: *mut u8, len: usize) {
+    with_core(place, |core| {
+        // SAFETY: as for `free`, whose caller's block this is.
+        unsafe { scrub(core, block, len) };
+        core.free_large(block.addr());
+    });
 }
 
 /// Makes a block fit another size without moving it; false if it must move.

@@ -84,6 +84,11 @@ fn make_core(window: u32, layout: Layout, backing: Backing) -> Option<*mut Core>
 
 /// A temporary file, mapped over the window.
 fn temporary_file(window: u32, layout: &Layout) -> Option<File> {
+    if let Some(path) = secure_variable(c"SAL_FILE") {
+        let file = File::create_new(path, 0o600).ok()?;
+        crate::os::file::unlink(path).ok()?;
+        return temporary::map(&file, window, layout).ok().map(|()| file);
+    }
     let directories = [c"SAL_TMPDIR", c"TMPDIR"].into_iter().filter_map(secure_variable);
     directories.chain([c"/var/tmp", c"/tmp"]).find_map(|directory| {
         let file = temporary::create_in(directory).ok()?;

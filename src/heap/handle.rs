@@ -51,7 +51,8 @@ impl SalAlloc {
     /// The process's default heap over a temporary file.
     ///
     /// The file has no name. It lies in the directory that `SAL_TMPDIR` names, else `TMPDIR`, else `/var/tmp`, else
-    /// `/tmp`. After a `fork` the child gets a private copy, for which the parent waits.
+    /// `/tmp`; with `SAL_FILE` it is created under that very name, which must be free, and the name is removed at once.
+    /// Programs that run with raised privileges ignore these variables. After a `fork` the child gets a private copy, for which the parent waits.
     #[inline]
     pub const fn file_backed() -> Self {
         Self { window: FILE_BACKED }

@@ -81,7 +81,7 @@ pub(super) fn volatile(options: &HeapOptions) -> Result<Heap, OpenError> {
     };
     let mut header = Header::new(random_id(), window, 0, options.capacity_or_default(), layout);
     header.state = IN_USE;
-    made.and_then(|backing| start(header, backing, Mode::Volatile, None, false)).inspect_err(|_| {
+    made.and_then(|backing| start(header, backing, Mode::Volatile, None, options)).inspect_err(|_| {
         // SAFETY: reserved above, and nothing has been made in it.
         unsafe { windows::release(window, layout.windows()) };
     })
@@ -249,7 +249,7 @@ fn open_locked(file: File, lock: File, path: &Path, options: &HeapOptions) -> Re
             }
             Ok(Backing::File(file))
         })
-        .and_then(|backing| start(header, backing, Mode::Shared, Some(path.to_path_buf()), read_only))
+        .and_then(|backing| start(header, backing, Mode::Shared, Some(path.to_path_buf()), options))
         .inspect(|heap| heap.inner().core().keep_file_lock(lock))
         .inspect_err(|_| {
             // SAFETY: reserved above, and nothing has been made in it.
@@ -309,7 +309,7 @@ fn start(
     backing: Backing,
     mode: Mode,
     path: Option<PathBuf>,
-    read_only: bool,
+    options: &HeapOptions,
 ) -> Result<Heap, OpenError> {
     fork::register();
     barrier::register();
@@ -318,6 +318,8 @@ fn start(
     let core = unsafe { Core::new(header.window, header.layout, capacity_units, backing)? };
     // SAFETY: just made.
     let held = unsafe { &*core };
+    let read_only = matches!(held.backing, Backing::ReadOnly(_));
+    held.scrub_freed.store(options.scrub_freed, std::sync::atomic::Ordering::Relaxed);
     if read_only {
         held.state.store(state::READ_ONLY, std::sync::atomic::Ordering::Release);
     }

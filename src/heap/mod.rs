@@ -13,6 +13,7 @@ mod options;
 mod owner;
 pub(crate) mod placement;
 mod session;
+mod stats;
 mod temporary;
 
 pub use handle::SalAlloc;
@@ -20,3 +21,4 @@ pub use options::{HeapOptions, Mode};
 pub use owner::Heap;
 pub(crate) use owner::{Attachment, HeapInner};
 pub use session::{Attached, Read, Write};
+pub use stats::{ClassStats, Stats};

@@ -38,6 +38,7 @@ pub struct HeapOptions {
     pub(super) temporary: Option<PathBuf>,
     pub(super) read_only: bool,
     pub(super) permissions: u32,
+    pub(super) scrub_freed: bool,
 }
 
 impl Default for HeapOptions {
@@ -56,6 +57,7 @@ impl HeapOptions {
             temporary: None,
             read_only: false,
             permissions: 0o600,
+            scrub_freed: false,
         }
     }
 
@@ -100,6 +102,13 @@ impl HeapOptions {
     /// program's memory; whoever may read it sees everything in it, freed blocks included.
     pub const fn permissions(mut self, permissions: u32) -> Self {
         self.permissions = permissions;
+        self
+    }
+
+    /// Whether blocks are overwritten with zeros when they are freed, so that the file does not keep what the program
+    /// has dropped. It does not by default.
+    pub const fn scrub_freed(mut self, scrub: bool) -> Self {
+        self.scrub_freed = scrub;
         self
     }
 

@@ -1,0 +1,217 @@
+//! What a heap has in use.
+
+use super::allocate::with_core;
+use super::handle::SalAlloc;
+use super::owner::Heap;
+use crate::alloc::heap_core::Core;
+use crate::alloc::size_class::{CLASSES, class_size, slab_blocks, slab_units};
+use crate::alloc::threads::Threads;
+use crate::format::UNIT;
+use std::fmt;
+
+/// What a heap has in use, at about one moment: other threads go on while it is counted.
+///
+/// ```
+/// use sal::HeapOptions;
+///
+/// let heap = HeapOptions::new().volatile()?;
+/// let numbers = allocator_api2::vec![in heap.alloc(); 7_u64; 100];
+/// let stats = heap.stats();
+/// assert_eq!(stats.classes.iter().map(|class| class.live).sum::<u64>(), 1);
+/// assert!(stats.live_bytes >= 800);
+/// println!("{stats}");
+/// # drop(numbers);
+/// # Ok::<(), sal::OpenError>(())
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Stats {
+    /// Most bytes that blocks may take.
+    pub capacity: u64,
+    /// Bytes that memory or disk space is reserved for.
+    pub committed: u64,
+    /// Bytes in slabs, large objects and what threads keep to cut slabs from.
+    pub used: u64,
+    /// Bytes in live blocks, as large as the blocks really are.
+    pub live_bytes: u64,
+    /// Bytes in free blocks that threads keep at hand.
+    pub cached_bytes: u64,
+    /// Live large objects.
+    pub large_objects: u64,
+    /// Bytes in them.
+    pub large_bytes: u64,
+    /// Thread heaps that were ever in use at once.
+    pub threads: u32,
+    /// The size classes that have slabs, by size.
+    pub classes: Vec<ClassStats>,
+}
+
+/// What a heap has in use of one size class.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ClassStats {
+    /// Bytes of a block.
+    pub size: usize,
+    /// Slabs.
+    pub slabs: u64,
+    /// Blocks in these slabs.
+    pub blocks: u64,
+    /// Blocks that the program has.
+    pub live: u64,
+    /// Free blocks that threads keep at hand.
+    pub cached: u64,
+    /// Bytes of the slabs.
+    pub bytes: u64,
+}
+
+impl ClassStats {
+    /// Share of the slabs' bytes that is in live blocks, from 0 to 1.
+    pub fn utilisation(&self) -> f64 {
+        (self.live * self.size as u64) as f64 / (self.bytes as f64).max(1.0)
+    }
+}
+
+fn collect(core: &Core) -> Stats {
+    let _guard = core.lock.lock();
+    // SAFETY: under the lock; the counters of threads are atomic.
+    let (space, soft, threads) = unsafe { (&mut *core.space.get(), core.soft(), &*core.threads.get()) };
+    let mut stats = Stats {
+        capacity: (space.capacity_units * UNIT) as u64,
+        committed: (space.committed_units() * UNIT) as u64,
+        used: (space.used_units() * UNIT) as u64,
+        // SAFETY: these fields change under the lock only.
+        large_objects: unsafe { (*soft).large_count },
+        // SAFETY: as above.
+        large_bytes: unsafe { (*soft).large_bytes },
+        threads: threads.count(),
+        ..Stats::default()
+    };
+    stats.live_bytes = stats.large_bytes;
+    for class in 0..CLASSES {
+        // SAFETY: as above.
+        let (mut out, mut slabs) = unsafe { ((*soft).live[class], i64::from((*soft).slabs[class].cast_signed())) };
+        let mut cached = 0;
+        for number in 1..=threads.count() {
+            // SAFETY: thread heaps live as long as their heap.
+            let counters = unsafe { (*Threads::find(threads.table(), number)).counters(class) };
+            out += counters.0;
+            cached += u64::from(counters.1);
+            slabs += i64::from(counters.2);
+        }
+        let slabs = u64::try_from(slabs).unwrap_or(0);
+        if slabs > 0 {
+            let size = class_size(class);
+            let live = u64::try_from(out).unwrap_or(0).saturating_sub(cached);
+            stats.live_bytes += live * size as u64;
+            stats.cached_bytes += cached * size as u64;
+            stats.classes.push(ClassStats {
+                size,
+                slabs,
+                blocks: slabs * u64::from(slab_blocks(class)),
+                live,
+                cached,
+                bytes: slabs * (slab_units(class) * UNIT) as u64,
+            });
+        }
+    }
+    stats
+}
+
+impl Heap {
+    /// What the heap has in use.
+    pub fn stats(&self) -> Stats {
+        collect(self.inner().core())
+    }
+}
+
+impl SalAlloc {
+    /// What the heap has in use; none if it is closed.
+    pub fn stats(self) -> Option<Stats> {
+        with_core(self.place(), collect)
+    }
+}
+
+/// A number of bytes with a unit that keeps it short.
+struct Bytes(u64);
+
+impl fmt::Display for Bytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const UNITS: [&str; 6] = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];
+        let (mut value, mut unit) = (self.0 as f64, 0);
+        while value >= 1024.0 && unit < UNITS.len() - 1 {
+            (value, unit) = (value / 1024.0, unit + 1);
+        }
+        let digits = usize::from(unit > 0 && value < 100.0);
+        f.pad(&format!("{value:.digits$} {}", UNITS[unit]))
+    }
+}
+
+impl fmt::Display for Stats {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(
+            f,
+            "capacity {}, committed {}, used {}, live {}, cached by {} threads {}",
+            Bytes(self.capacity),
+            Bytes(self.committed),
+            Bytes(self.used),
+            Bytes(self.live_bytes),
+            self.threads,
+            Bytes(self.cached_bytes)
+        )?;
+        writeln!(f, "large objects: {} with {}", self.large_objects, Bytes(self.large_bytes))?;
+        writeln!(f, "{:>10} {:>8} {:>10} {:>10} {:>10} {:>12} {:>6}", "block", "slabs", "blocks", "live", "cached", "bytes", "used")?;
+        for class in &self.classes {
+            writeln!(
+                f,
+                "{:>10} {:>8} {:>10} {:>10} {:>10} {:>12} {:>5.1}%",
+                class.size,
+                class.slabs,
+                class.blocks,
+                class.live,
+                class.cached,
+                Bytes(class.bytes),
+                class.utilisation() * 100.0
+            )?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::HeapOptions;
+    use allocator_api2::alloc::Allocator;
+    use std::alloc::Layout;
+
+    #[test]
+    fn counts_are_exact_when_nobody_else_is_there() {
+        let heap = HeapOptions::new().capacity(1 << 30).volatile().unwrap();
+        let handle = heap.alloc();
+        let blocks: Vec<_> = (0..5000).map(|_| handle.allocate(Layout::new::<[u64; 8]>()).unwrap()).collect();
+        let large = Layout::from_size_align(3 << 20, 8).unwrap();
+        let big = handle.allocate(large).unwrap();
+        let stats = heap.stats();
+        assert_eq!((stats.large_objects, stats.large_bytes), (1, 3 << 20));
+        assert_eq!(stats.classes.len(), 1);
+        let class = &stats.classes[0];
+        assert_eq!((class.size, class.live, class.slabs), (64, 5000, 5));
+        assert_eq!(stats.live_bytes, 5000 * 64 + (3 << 20));
+        // SAFETY: allocated above with these layouts, freed once.
+        unsafe {
+            for block in blocks {
+                handle.deallocate(block.cast(), Layout::new::<[u64; 8]>());
+            }
+            handle.deallocate(big.cast(), large);
+        }
+        let stats = heap.stats();
+        assert_eq!((stats.large_objects, stats.live_bytes), (0, 0));
+        assert_eq!(handle.stats(), Some(stats));
+    }
+
+    #[test]
+    fn bytes_are_shown_with_a_fitting_unit() {
+        let shown: Vec<String> = [0, 1023, 1536, 200 << 20, u64::MAX].iter().map(|&n| Bytes(n).to_string()).collect();
+        assert_eq!(shown, ["0 B", "1023 B", "1.5 KiB", "200 MiB", "16384 PiB"]);
+    }
+}
