@@ -159,7 +159,11 @@ impl fmt::Display for Stats {
             Bytes(self.cached_bytes)
         )?;
         writeln!(f, "large objects: {} with {}", self.large_objects, Bytes(self.large_bytes))?;
-        writeln!(f, "{:>10} {:>8} {:>10} {:>10} {:>10} {:>12} {:>6}", "block", "slabs", "blocks", "live", "cached", "bytes", "used")?;
+        writeln!(
+            f,
+            "{:>10} {:>8} {:>10} {:>10} {:>10} {:>12} {:>6}",
+            "block", "slabs", "blocks", "live", "cached", "bytes", "used"
+        )?;
         for class in &self.classes {
             writeln!(
                 f,
