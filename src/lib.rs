@@ -1,4 +1,4 @@
-//! SAL: a memory allocator whose heap is a file.
+#![doc = include_str!("../README.md")]
 #![cfg_attr(feature = "nightly", feature(allocator_api))]
 
 extern crate self as sal;
@@ -17,6 +17,9 @@ pub use error::{CloseError, Error, OpenError, RootError, SessionError, SyncError
 pub use heap::{Attached, ClassStats, Heap, HeapOptions, Mode, Read, SalAlloc, Stats, Write};
 pub use persist::Persist;
 pub use root::{Root, RootId, RootInfo, SalRoots, Tag};
+
+#[doc = include_str!("design.md")]
+pub mod design {}
 
 /// What most programs need.
 pub mod prelude {

@@ -38,7 +38,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 /// tx.sync()?;
 /// assert_eq!(*heap.read()?.root(VISITS)?, 1);
 /// heap.close()?;
-/// # Ok::<(), sal::Error>(())
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[must_use = "a heap is closed when it is dropped"]
 pub struct Heap {
