@@ -4,11 +4,12 @@
 //! several threads each does as many pairs, and the time is that of the slowest.
 
 mod common;
+mod peers;
 
-use common::{Block, Handle};
 use criterion::Criterion;
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, Throughput};
+use peers::{Block, Handle};
 use sal::SalAlloc;
 use std::sync::Barrier;
 use std::thread;
@@ -30,8 +31,8 @@ fn sizes<const SIZE: usize>(criterion: &mut Criterion, size: &str, threads: usiz
     let mut group = criterion.benchmark_group(format!("alloc_free/{size}/{threads}t"));
     group.throughput(Throughput::Elements(threads as u64));
     bench::<_, SIZE>(&mut group, "sal", SalAlloc::new(), threads);
-    bench::<_, SIZE>(&mut group, "system", &common::SYSTEM, threads);
-    bench::<_, SIZE>(&mut group, "mimalloc", &common::MIMALLOC, threads);
+    bench::<_, SIZE>(&mut group, "system", &peers::SYSTEM, threads);
+    bench::<_, SIZE>(&mut group, "mimalloc", &peers::MIMALLOC, threads);
     group.finish();
 }
 

@@ -4,8 +4,8 @@
 //! The time runs from the first allocation until the last block has been freed; with more threads than cores it holds waiting too.
 
 mod common;
+mod peers;
 
-use common::{Block, Handle};
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, Criterion, Throughput};
 use sal::SalAlloc;
@@ -28,8 +28,8 @@ fn sizes<const SIZE: usize>(criterion: &mut Criterion, size: &str, threads: usiz
     let mut group = criterion.benchmark_group(format!("remote_free/{size}/{threads}t"));
     group.throughput(Throughput::Elements(1));
     bench::<_, SIZE>(&mut group, "sal", SalAlloc::new(), threads);
-    bench::<_, SIZE>(&mut group, "system", &common::SYSTEM, threads);
-    bench::<_, SIZE>(&mut group, "mimalloc", &common::MIMALLOC, threads);
+    bench::<_, SIZE>(&mut group, "system", &peers::SYSTEM, threads);
+    bench::<_, SIZE>(&mut group, "mimalloc", &peers::MIMALLOC, threads);
     group.finish();
 }
 

@@ -285,11 +285,4 @@ impl Core {
         // SAFETY: under the lock (K1).
         unsafe { (*self.space.get()).purge(&self.backing, least_units) }
     }
-
-    /// Bytes of address space and file that the units take.
-    pub(crate) fn used_bytes(&self) -> usize {
-        let _guard = self.lock.lock();
-        // SAFETY: under the lock (K1).
-        unsafe { (*self.space.get()).used_units() * UNIT }
-    }
 }

@@ -101,11 +101,6 @@ pub(crate) const fn slab_units(class: usize) -> usize {
     CLASS[class].slab_units as usize
 }
 
-/// Blocks of the class that a thread keeps at hand.
-pub(crate) const fn magazine_capacity(class: usize) -> u32 {
-    CLASS[class].magazine
-}
-
 /// Which block of its slab an offset (in bytes from the slab's start) falls into (C3).
 #[inline(always)]
 pub(crate) const fn index_in_slab(class: usize, offset: usize) -> u32 {

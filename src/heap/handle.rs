@@ -44,6 +44,7 @@ pub(crate) enum Place {
 impl SalAlloc {
     /// The process's default heap.
     #[inline]
+    #[expect(clippy::new_without_default, reason = "a container that made its own handle would mix heaps")]
     pub const fn new() -> Self {
         Self { window: ANONYMOUS }
     }

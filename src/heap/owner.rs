@@ -128,10 +128,6 @@ impl HeapInner {
         unsafe { self.core.as_ref() }
     }
 
-    pub(super) fn core_pointer(&self) -> *mut Core {
-        self.core.as_ptr()
-    }
-
     pub(crate) fn alloc(&self) -> SalAlloc {
         SalAlloc::of_window(self.core().window)
     }

@@ -89,7 +89,7 @@ fn collect(core: &Core) -> Stats {
     stats.live_bytes = stats.large_bytes;
     for class in 0..CLASSES {
         // SAFETY: as above.
-        let (mut out, mut slabs) = unsafe { ((*soft).live[class], i64::from((*soft).slabs[class].cast_signed())) };
+        let (mut out, mut slabs) = unsafe { ((*soft).live[class], i64::from((*soft).slabs[class])) };
         let mut cached = 0;
         for number in 1..=threads.count() {
             // SAFETY: thread heaps live as long as their heap.

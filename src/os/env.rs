@@ -39,6 +39,6 @@ fn weak_random() -> u64 {
     let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: `now` is ours.
     unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut now) };
-    let mixed = (now.tv_nsec.cast_unsigned() ^ (now.tv_sec.cast_unsigned() << 32)) ^ ((&raw const now).addr() as u64);
+    let mixed = (now.tv_nsec as u64 ^ ((now.tv_sec as u64) << 32)) ^ ((&raw const now).addr() as u64);
     mixed.wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(31)
 }

@@ -88,8 +88,8 @@ impl File {
         Ok(Metadata {
             device: stat.st_dev,
             inode: stat.st_ino,
-            len: stat.st_size.cast_unsigned(),
-            allocated: stat.st_blocks.cast_unsigned() * 512,
+            len: stat.st_size as u64,
+            allocated: stat.st_blocks as u64 * 512,
             is_regular: stat.st_mode & libc::S_IFMT == libc::S_IFREG,
         })
     }
@@ -97,7 +97,7 @@ impl File {
     /// Makes the file `len` bytes long.
     pub(crate) fn set_len(&self, len: u64) -> Result<(), CallError> {
         // SAFETY: plain call on our own descriptor.
-        let returned = unsafe { libc::ftruncate(self.fd, len.cast_signed()) };
+        let returned = unsafe { libc::ftruncate(self.fd, len as i64) };
         check("ftruncate", i64::from(returned)).map(drop)
     }
 
@@ -106,7 +106,7 @@ impl File {
     pub(crate) fn reserve(&self, offset: u64, len: u64) -> Result<(), CallError> {
         loop {
             // SAFETY: plain call on our own descriptor.
-            let returned = unsafe { libc::fallocate(self.fd, 0, offset.cast_signed(), len.cast_signed()) };
+            let returned = unsafe { libc::fallocate(self.fd, 0, offset as i64, len as i64) };
             match check("fallocate", i64::from(returned)) {
                 Ok(_) => return Ok(()),
                 Err(CallError { errno: Errno(libc::EINTR), .. }) => {}
@@ -137,7 +137,7 @@ impl File {
     pub(crate) fn punch(&self, offset: u64, len: u64) -> Result<(), CallError> {
         let mode = libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE;
         // SAFETY: plain call on our own descriptor.
-        let returned = unsafe { libc::fallocate(self.fd, mode, offset.cast_signed(), len.cast_signed()) };
+        let returned = unsafe { libc::fallocate(self.fd, mode, offset as i64, len as i64) };
         check("fallocate", i64::from(returned)).map(drop)
     }
 
@@ -146,7 +146,7 @@ impl File {
         let mut done = 0;
         while done < bytes.len() {
             let rest = &mut bytes[done..];
-            let at = (offset + done as u64).cast_signed();
+            let at = (offset + done as u64) as i64;
             // SAFETY: `rest` is ours and writable for its length.
             let returned = unsafe { libc::pread(self.fd, rest.as_mut_ptr().cast(), rest.len(), at) };
             match check("pread", returned as i64) {
@@ -164,7 +164,7 @@ impl File {
         let mut done = 0;
         while done < bytes.len() {
             let rest = &bytes[done..];
-            let at = (offset + done as u64).cast_signed();
+            let at = (offset + done as u64) as i64;
             // SAFETY: `rest` is readable for its length.
             let returned = unsafe { libc::pwrite(self.fd, rest.as_ptr().cast(), rest.len(), at) };
             match check("pwrite", returned as i64) {

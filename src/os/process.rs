@@ -3,14 +3,7 @@
 /// This process's number.
 pub(crate) fn id() -> u32 {
     // SAFETY: the call cannot fail.
-    unsafe { libc::getpid() }.cast_unsigned()
-}
-
-/// Whether a process of that number exists.
-pub(crate) fn exists(process: u32) -> bool {
-    // SAFETY: signal 0 only asks.
-    let returned = unsafe { libc::kill(process.cast_signed(), 0) };
-    returned == 0 || super::Errno::last().0 == libc::EPERM
+    unsafe { libc::getpid() as u32 }
 }
 
 /// Writes to standard error, unbuffered and without allocating; what cannot be written is lost.
