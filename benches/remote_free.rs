@@ -8,6 +8,7 @@ mod peers;
 
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, Criterion, Throughput};
+use peers::{Block, Handle};
 use sal::SalAlloc;
 use std::sync::mpsc::sync_channel;
 use std::thread;

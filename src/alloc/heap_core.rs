@@ -14,7 +14,7 @@ use super::threads::Threads;
 use crate::format::layout::Layout;
 use crate::format::slab_entry::{SlabEntry, units_of_pages};
 use crate::format::soft::{SlabState, SoftHeader};
-use crate::format::{SEGMENT_UNITS, UNIT, UNIT_SHIFT, WINDOW};
+use crate::format::{SEGMENT_UNITS, UNIT_SHIFT, WINDOW};
 use crate::os::CallError;
 use crate::os::file::File;
 use crate::os::lock::Lock;
