@@ -79,30 +79,72 @@ pub(crate) fn attach_default(which: Default, core: &Core) -> *mut ThreadHeap {
 pub(crate) fn with_window<R>(window: u32, work: impl FnOnce(*mut ThreadHeap) -> R) -> Option<R> {
     CURRENT.with(|current| {
         let slot = window as usize % CACHED;
-        let heap = if current.windows[slot].get() == window {
+        let mut heap = if current.windows[slot].get() == window {
             current.cached[slot].get()
         } else {
             find_or_attach(current, window)?
         };
         // SAFETY: thread heaps on the chain live until the thread gives them up, and so does their heap.
         unsafe {
-            // Relaxed and then a light barrier: whoever closes the heap sets its state, passes the heavy barrier, and
-            // then sees either this store, or this thread sees the state.
-            (*heap).busy.store(1, Ordering::Relaxed);
-            barrier::light();
-            let result =
-                if (*(*heap).core).state.load(Ordering::Relaxed) == state::OPEN { Some(work(heap)) } else { None };
-            // Release pairs with the Acquire in `Core::wait_until_idle`.
-            (*heap).busy.store(0, Ordering::Release);
-            match result {
-                Some(result) => Some(result),
-                None => {
-                    forget(current, heap);
-                    None
-                }
+            if !enter(heap) {
+                heap = enter_reopened(current, window, heap)?;
             }
+            let result = work(heap);
+            leave(heap);
+            Some(result)
         }
     })
+}
+
+/// Announces that the thread works on a heap; false if the heap is not open, and then it does not.
+///
+/// # Safety
+/// `heap` is one of the calling thread's.
+#[inline(always)]
+unsafe fn enter(heap: *mut ThreadHeap) -> bool {
+    // SAFETY: the thread's own, and its heap outlives it.
+    unsafe {
+        // Relaxed and then a light barrier: whoever closes the heap sets its state, passes the heavy barrier, and then
+        // sees either this store, or this thread sees the state.
+        (*heap).busy.store(1, Ordering::Relaxed);
+        barrier::light();
+        let is_open = (*(*heap).core).state.load(Ordering::Relaxed) == state::OPEN;
+        if !is_open {
+            leave(heap);
+        }
+        is_open
+    }
+}
+
+/// # Safety
+/// As for [`enter`], which returned true.
+#[inline(always)]
+unsafe fn leave(heap: *mut ThreadHeap) {
+    // Release pairs with the Acquire in `Core::wait_until_idle`.
+    // SAFETY: the thread's own.
+    unsafe { (*heap).busy.store(0, Ordering::Release) };
+}
+
+/// Drops a thread heap whose heap has been closed, and enters the heap that may have been opened in its window since.
+///
+/// # Safety
+/// As for [`enter`].
+#[cold]
+unsafe fn enter_reopened(current: &Current, window: u32, mut heap: *mut ThreadHeap) -> Option<*mut ThreadHeap> {
+    // SAFETY: as for `enter`.
+    unsafe {
+        loop {
+            if (*(*heap).core).state.load(Ordering::Relaxed) == state::FOREIGN {
+                // The parent's bookkeeping, copied mid-flight; it stays as it is.
+                return None;
+            }
+            forget(current, heap);
+            heap = find_or_attach(current, window)?;
+            if enter(heap) {
+                return Some(heap);
+            }
+        }
+    }
 }
 
 #[cold]
@@ -142,10 +184,6 @@ fn forget(current: &Current, heap: *mut ThreadHeap) {
     // SAFETY: the chain holds the thread's own thread heaps, and `heap` is one of them.
     unsafe {
         let core = (*heap).core.cast_mut();
-        if (*core).state.load(Ordering::Relaxed) == state::FOREIGN {
-            // The parent's bookkeeping, copied mid-flight; it stays as it is.
-            return;
-        }
         let next = (*heap).next_of_thread;
         if current.chain.get() == heap {
             current.chain.set(next);

@@ -72,6 +72,8 @@ impl ClassStats {
 }
 
 fn collect(core: &Core) -> Stats {
+    // Before the lock: this very heap may serve the allocation.
+    let mut classes = Vec::with_capacity(CLASSES);
     let _guard = core.lock.lock();
     // SAFETY: under the lock; the counters of threads are atomic.
     let (space, soft, threads) = unsafe { (&mut *core.space.get(), core.soft(), &*core.threads.get()) };
@@ -104,7 +106,7 @@ fn collect(core: &Core) -> Stats {
             let live = u64::try_from(out).unwrap_or(0).saturating_sub(cached);
             stats.live_bytes += live * size as u64;
             stats.cached_bytes += cached * size as u64;
-            stats.classes.push(ClassStats {
+            classes.push(ClassStats {
                 size,
                 slabs,
                 blocks: slabs * u64::from(slab_blocks(class)),
@@ -114,6 +116,7 @@ fn collect(core: &Core) -> Stats {
             });
         }
     }
+    stats.classes = classes;
     stats
 }
 
