@@ -30,7 +30,7 @@ pub(crate) const WORDS_PER_UNIT: usize = crate::format::layout::BITS_PER_UNIT_BY
 /// What a heap can do at the moment.
 pub(crate) mod state {
     /// Everything.
-    pub(crate) const OPEN: u32 = 0;
+    pub(crate) const OPEN: u32 = crate::alloc::presence::OPEN;
     /// Nothing more: allocations fail, frees do nothing.
     pub(crate) const RETIRED: u32 = 1;
     /// The same, because the file belongs to the parent of this process.
@@ -103,9 +103,14 @@ impl Core {
             backing.commit(base, layout.soft.offset as usize, layout.soft.len as usize)?;
         }
         backing.advise_segments(segments, layout.segments.len as usize);
+        let soft: *mut SoftHeader = exposed(base + layout.soft.offset as usize);
         let threads = Threads::new()?;
         #[cfg(feature = "checked")]
-        let checked = super::checked::Shadow::new(&layout)?;
+        let checked = {
+            // SAFETY: the caller's promise.
+            let committed = unsafe { (*soft).committed_units.load(Ordering::Relaxed) };
+            super::checked::Shadow::new(layout.segments.len as usize, committed as usize)?
+        };
         let place = mapping::map_anywhere(MAPPED, Access::ReadWrite, Source::Anonymous)?;
         let core: *mut Self = exposed(place);
         let value = Self {
@@ -115,7 +120,7 @@ impl Core {
             states: exposed(base + layout.slab_states.offset as usize),
             free_bits: exposed(base + layout.free_bits.offset as usize),
             remote_bits: exposed(base + layout.remote_bits.offset as usize),
-            soft: exposed(base + layout.soft.offset as usize),
+            soft,
             layout,
             window,
             state: AtomicU32::new(state::OPEN),
@@ -197,6 +202,12 @@ impl Core {
         }
     }
 
+    /// Finds a slab's link in the stack of slabs with remote frees.
+    pub(crate) fn pending_next<'a>(&'a self) -> impl Fn(u32) -> &'a crate::sync::AtomicU32 {
+        // SAFETY: the area has a state for each unit (K3); an atomic, which all may share.
+        |index| unsafe { &(*self.slab_state(index as usize)).pending_next }
+    }
+
     #[inline(always)]
     fn entry_word(&self, unit: usize) -> &AtomicU64 {
         debug_assert!((unit as u64) < self.layout.units);
@@ -218,8 +229,9 @@ impl Core {
     pub(crate) fn run_of(&self, address: usize) -> Option<Run> {
         let offset = address.checked_sub(self.segments)?;
         let unit = offset >> UNIT_SHIFT;
-        // SAFETY: the header of the allocator state is mapped (K3); a stale value only hides the newest units.
-        let committed = unsafe { (&raw const (*self.soft).committed_units).read_volatile() } as usize;
+        // SAFETY: the header of the allocator state is mapped (K3), and this is an atomic.
+        // Relaxed: a stale value only hides the newest units, which the caller has no block of.
+        let committed = unsafe { (*self.soft).committed_units.load(Ordering::Relaxed) } as usize;
         if unit >= committed {
             return None;
         }
@@ -238,7 +250,8 @@ impl Core {
         match self.entry(head) {
             SlabEntry::SlabHead { class } => {
                 let class = class as usize;
-                (class < super::size_class::CLASSES && unit < head + slab_units(class)).then_some(Run::Slab { head, class })
+                (class < super::size_class::CLASSES && unit < head + slab_units(class))
+                    .then_some(Run::Slab { head, class })
             }
             SlabEntry::LargeHead { len_pages } => {
                 (unit < head + units_of_pages(len_pages)).then_some(Run::Large { head, len_pages })
