@@ -104,7 +104,7 @@ fn allocate_slow(heap: *mut ThreadHeap, class: usize) -> *mut u8 {
 
 /// Runs `work` with the heap, if it is open.
 #[inline]
-fn with_core<R>(place: Place, work: impl FnOnce(&Core) -> R) -> Option<R> {
+pub(super) fn with_core<R>(place: Place, work: impl FnOnce(&Core) -> R) -> Option<R> {
     match place {
         Place::Default(which) => defaults::get(which).map(work),
         // SAFETY: the heap is open while the closure runs, and outlives its thread heaps.
@@ -210,6 +210,10 @@ fn free_large(place: Place, block: *mut u8) {
 /// As for [`free`], but that the block stays in use.
 #[inline]
 pub(super) unsafe fn resize_in_place(place: Place, block: *mut u8, old: Layout, new: Layout) -> bool {
+    #[cfg(feature = "checked")]
+    if !super::checked::may_resize(place, block, old) {
+        return false;
+    }
     let fits = match (kind_of(old), kind_of(new)) {
         (Kind::Small(old), Kind::Small(new)) => old == new,
         (Kind::Large, Kind::Large) => {
@@ -222,7 +226,7 @@ pub(super) unsafe fn resize_in_place(place: Place, block: *mut u8, old: Layout, 
     };
     #[cfg(feature = "checked")]
     if fits {
-        super::checked::resized(place, block, old, new);
+        super::checked::resized(place, block, new);
     }
     fits
 }
