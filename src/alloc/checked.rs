@@ -180,7 +180,6 @@ impl Core {
     }
 
     /// Notes that a block has been freed by other means than [`Core::note_freed`], as a collector does.
-    #[expect(dead_code, reason = "for whoever frees blocks without a layout")]
     pub(crate) fn forget_block(&self, address: usize) {
         // Relaxed: nothing follows from an unknown block.
         self.checked.word(address - self.segments).store(word::UNKNOWN, Ordering::Relaxed);
@@ -321,5 +320,112 @@ impl Core {
             !heap.is_null() && (*heap).is_live
         };
         !is_owned && is_free()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::heap_core::testing::TestHeap;
+    use super::super::size_class::{MAX_SMALL, class_of};
+    use super::super::thread_heap::ThreadHeap;
+    use super::*;
+
+    fn usable(layout: Layout) -> usize {
+        if layout.size() <= MAX_SMALL {
+            class_size(class_of(layout.size()))
+        } else {
+            layout.size().next_multiple_of(PAGE)
+        }
+    }
+
+    fn layout(size: usize) -> Layout {
+        Layout::from_size_align(size, 8).unwrap()
+    }
+
+    fn allocate(heap: &TestHeap, thread: *mut ThreadHeap, size: usize) -> usize {
+        let class = class_of(size);
+        // SAFETY: this thread plays the thread.
+        let block =
+            unsafe { ThreadHeap::allocate(thread, class).unwrap_or_else(|| ThreadHeap::allocate_slow(thread, class)) };
+        heap.note_allocated(block.addr(), layout(size)).unwrap();
+        block.addr()
+    }
+
+    #[test]
+    fn of_two_threads_that_free_a_block_at_once_exactly_one_is_told() {
+        let heap = TestHeap::new(64 << 20);
+        let thread = heap.take_thread_heap();
+        let blocks: Vec<usize> = (0..2_000).map(|_| allocate(&heap, thread, 60)).collect();
+        let start = std::sync::Barrier::new(2);
+        let core: &Core = &heap;
+        let free_all = || {
+            start.wait();
+            blocks.iter().map(|&block| core.note_freed(block, layout(60), 0, usable)).collect::<Vec<_>>()
+        };
+        let (first, second) = std::thread::scope(|scope| {
+            let other = scope.spawn(free_all);
+            (free_all(), other.join().unwrap())
+        });
+        for (first, second) in first.into_iter().zip(second) {
+            let told = first.and(second).unwrap_err();
+            assert_eq!(told.kind, Kind::DoubleFree { allocated: Some(layout(60)) });
+            assert!(first.is_ok() || second.is_ok());
+        }
+    }
+
+    #[test]
+    fn a_block_that_is_handed_out_twice_is_noticed() {
+        let heap = TestHeap::new(64 << 20);
+        let block = allocate(&heap, heap.take_thread_heap(), 100);
+        let misuse = heap.note_allocated(block, layout(100)).unwrap_err();
+        assert_eq!(misuse.kind, Kind::HandedOutTwice { allocated: layout(100) });
+        heap.forget_block(block);
+        assert_eq!(heap.note_allocated(block, layout(100)), Ok(()));
+    }
+
+    #[test]
+    fn sizes_beyond_four_gigabytes_are_kept() {
+        let heap = TestHeap::new(64 << 20);
+        let block = heap.allocate_large(1 << 20, 1, false).addr();
+        let huge = layout((5 << 30) + 12_345);
+        heap.note_allocated(block, huge).unwrap();
+        let told = heap.note_freed(block, layout(1), 0, usable).unwrap_err();
+        assert_eq!(told.kind, Kind::WrongLayout { allocated: huge, freed: layout(1) });
+        assert_eq!(heap.note_freed(block, huge, 0, usable), Ok(()));
+        heap.free_large(block);
+        let told = heap.note_freed(block, huge, 0, usable).unwrap_err();
+        assert_eq!(told.kind, Kind::DoubleFree { allocated: Some(huge) }, "also when the object is gone");
+    }
+
+    #[test]
+    fn blocks_of_an_earlier_process_are_freed_once_with_the_right_class() {
+        let earlier = TestHeap::new(64 << 20);
+        let thread = earlier.take_thread_heap();
+        let [kept, freed, mistaken] = [0; 3].map(|_| allocate(&earlier, thread, 5_000));
+        let large = earlier.allocate_large(400_000, 1, false).addr();
+        // SAFETY: this thread plays the thread; nobody else is there.
+        unsafe {
+            let class = class_of(5_000);
+            assert!(ThreadHeap::free(thread, class, ptr::with_exposed_provenance_mut(freed)));
+            earlier.retire_all_threads();
+            // The next process: the same memory, another table.
+            let core = Core::new(
+                earlier.window,
+                earlier.layout,
+                earlier.layout.units as usize,
+                super::super::backing::Backing::Anonymous { huge_pages: false },
+            );
+            let later = core.unwrap();
+            let free =
+                |address, size| (*later).note_freed(address, layout(size), 0, usable).map_err(|misuse| misuse.kind);
+            assert_eq!(free(kept, 5_100), Ok(()), "any size of the class, as the one asked for is unknown");
+            assert_eq!(free(kept, 5_100), Err(Kind::DoubleFree { allocated: Some(layout(5_100)) }));
+            assert_eq!(free(freed, 5_000), Err(Kind::DoubleFree { allocated: None }), "the slab's bits say so");
+            assert!(matches!(free(mistaken, 6_000), Err(Kind::WrongLayout { .. })));
+            assert_eq!(free(mistaken + 8, 5_000), Err(Kind::Interior { block_start: mistaken, offset: 8 }));
+            assert_eq!(free(large, 399_000), Ok(()));
+            assert_eq!(free(large + 4096, 399_000), Err(Kind::Interior { block_start: large, offset: 4096 }));
+            Core::let_go(later);
+        }
     }
 }

@@ -190,16 +190,18 @@ impl Core {
     /// The words through which other threads free the slab's blocks.
     #[inline(always)]
     pub(crate) fn remote(&self, head: usize, class: usize) -> RemoteSlab<'_> {
-        let words = (slab_blocks(class) as usize).div_ceil(64);
-        let state = self.slab_state(head);
-        // SAFETY: the words and the state belong to the slab (K3); both are atomics, which all may share.
-        unsafe {
-            RemoteSlab {
-                bits: slice::from_raw_parts(self.remote_bits.add(head * WORDS_PER_UNIT), words),
-                count: &(*state).remote_count,
-                next: &(*state).pending_next,
-            }
-        }
+        let bits = self.remote_words(head, (slab_blocks(class) as usize).div_ceil(64));
+        // SAFETY: the area has a state for each unit (K3); an atomic, which all may share.
+        let count = unsafe { &(*self.slab_state(head)).remote_count };
+        RemoteSlab { bits, count }
+    }
+
+    /// The first `words` words of remote bits from a unit on, which has [`WORDS_PER_UNIT`].
+    #[inline(always)]
+    pub(crate) fn remote_words(&self, unit: usize, words: usize) -> &[crate::sync::AtomicU64] {
+        debug_assert!(unit * WORDS_PER_UNIT + words <= self.layout.units as usize * WORDS_PER_UNIT);
+        // SAFETY: the area has words for each unit (K3); atomics, which all may share.
+        unsafe { slice::from_raw_parts(self.remote_bits.add(unit * WORDS_PER_UNIT), words) }
     }
 
     /// Finds a slab's link in the stack of slabs with remote frees.
@@ -292,5 +294,50 @@ impl Core {
         let _guard = self.lock.lock();
         // SAFETY: under the lock (K1).
         unsafe { (*self.space.get()).used_units() * UNIT }
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod testing {
+    //! Heaps for the unit tests of this layer.
+
+    use super::*;
+    use crate::alloc::windows;
+
+    /// A heap in memory that nobody else knows of.
+    pub(crate) struct TestHeap(pub(crate) *mut Core);
+
+    impl TestHeap {
+        pub(crate) fn new(capacity: u64) -> Self {
+            Self::at(None, capacity)
+        }
+
+        pub(crate) fn at(window: Option<u32>, capacity: u64) -> Self {
+            let layout = Layout::for_capacity(capacity);
+            let window = windows::reserve(window, layout.windows()).unwrap();
+            let backing = Backing::Anonymous { huge_pages: false };
+            // SAFETY: the window is reserved for this heap; a new mapping is all zeros.
+            Self(unsafe { Core::new(window, layout, layout.units as usize, backing) }.unwrap())
+        }
+    }
+
+    impl core::ops::Deref for TestHeap {
+        type Target = Core;
+
+        fn deref(&self) -> &Core {
+            // SAFETY: alive until dropped.
+            unsafe { &*self.0 }
+        }
+    }
+
+    impl Drop for TestHeap {
+        fn drop(&mut self) {
+            let (window, windows) = (self.window, self.layout.windows());
+            // SAFETY: tests drop the heap when nobody uses it any more.
+            unsafe {
+                Core::let_go(self.0);
+                windows::release(window, windows);
+            }
+        }
     }
 }

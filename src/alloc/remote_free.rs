@@ -26,7 +26,6 @@ use crate::sync::{AtomicU32, AtomicU64, Ordering};
 pub(crate) struct RemoteSlab<'a> {
     pub(crate) bits: &'a [AtomicU64],
     pub(crate) count: &'a AtomicU32,
-    pub(crate) next: &'a AtomicU32,
 }
 
 impl RemoteSlab<'_> {
@@ -82,6 +81,12 @@ pub(crate) fn push(stack: &AtomicU32, index: u32, next: &AtomicU32) {
             Err(now) => head = now,
         }
     }
+}
+
+/// The first slab of a stack, or the one behind a slab, if there is one; while nobody pushes or takes.
+pub(crate) fn head_of(stack: &AtomicU32) -> Option<u32> {
+    // Relaxed: nobody else is there.
+    stack.load(Ordering::Relaxed).checked_sub(1)
 }
 
 /// Takes a whole pending stack; returns its first slab + 1, or 0.
