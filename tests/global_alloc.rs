@@ -4,8 +4,7 @@
 
 use sal::SalAlloc;
 use std::alloc::{GlobalAlloc, Layout};
-use std::cell::RefCell;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::mpsc;
 
 #[global_allocator]
@@ -148,20 +147,6 @@ fn neighbours_above_16_mib_do_not_touch_each_other() {
 }
 
 #[test]
-fn batches_freed_in_reverse_order_do_not_grow_the_heap() {
-    let mut extent = Vec::new();
-    for _ in 0..12 {
-        let batch: Vec<Vec<u8>> = (0..400).map(|at| vec![1; 1_000 + at * 97]).collect();
-        let addresses = batch.iter().map(|block| block.as_ptr().addr());
-        extent.push(addresses.clone().max().unwrap() - addresses.min().unwrap());
-        for block in batch.into_iter().rev() {
-            drop(block);
-        }
-    }
-    assert!(extent[11] <= extent[2] + (8 << 20), "{extent:?}");
-}
-
-#[test]
 fn fifty_producers_and_fifty_freers_exchange_100_000_tagged_blocks_each() {
     std::thread::scope(|scope| {
         for pair in 0..50_u64 {
@@ -179,44 +164,6 @@ fn fifty_producers_and_fifty_freers_exchange_100_000_tagged_blocks_each() {
             });
         }
     });
-}
-
-struct FreesLate(RefCell<Vec<Vec<u8>>>);
-
-impl Drop for FreesLate {
-    fn drop(&mut self) {
-        // Both a free and an allocation, while other destructors of the thread may have run already.
-        self.0.borrow_mut().pop();
-        self.0.borrow_mut().push(vec![7; 3000]);
-    }
-}
-
-thread_local! {
-    static LATE: FreesLate = FreesLate(RefCell::new(vec![vec![1; 100], vec![2; 200_000]]));
-}
-
-#[test]
-fn a_thousand_short_lived_threads_reuse_what_the_earlier_ones_had() {
-    let mut extents = Vec::new();
-    for round in 0..50 {
-        let handles: Vec<_> = (0..20)
-            .map(|thread| {
-                std::thread::spawn(move || {
-                    LATE.with(|late| late.0.borrow_mut().push(vec![3; 50]));
-                    let mut map = HashMap::new();
-                    for key in 0..200_u64 {
-                        map.insert(key, format!("{thread} {key}"));
-                    }
-                    map
-                })
-            })
-            .collect();
-        let maps: Vec<_> = handles.into_iter().map(|handle| handle.join().unwrap()).collect();
-        let highest = maps.iter().flat_map(|map| map.values()).map(|value| value.as_ptr().addr()).max();
-        extents.push(highest.unwrap());
-        assert!(maps.iter().enumerate().all(|(thread, map)| map[&7] == format!("{thread} 7")), "{round}");
-    }
-    assert!(extents[49] <= extents[9] + (64 << 20), "the heap keeps growing: {extents:x?}");
 }
 
 #[test]

@@ -5,10 +5,11 @@
 //! itself again when later destructors of the same thread still free or allocate.
 
 use super::heap_core::{Core, state};
+use super::presence;
 use super::thread_heap::{EMPTY, ThreadHeap};
 use super::threads::Threads;
 use super::windows;
-use crate::os::{barrier, thread_exit};
+use crate::os::thread_exit;
 use core::cell::Cell;
 use core::ptr;
 use core::sync::atomic::Ordering;
@@ -79,72 +80,27 @@ pub(crate) fn attach_default(which: Default, core: &Core) -> *mut ThreadHeap {
 pub(crate) fn with_window<R>(window: u32, work: impl FnOnce(*mut ThreadHeap) -> R) -> Option<R> {
     CURRENT.with(|current| {
         let slot = window as usize % CACHED;
-        let mut heap = if current.windows[slot].get() == window {
-            current.cached[slot].get()
-        } else {
-            find_or_attach(current, window)?
-        };
-        // SAFETY: thread heaps on the chain live until the thread gives them up, and so does their heap.
-        unsafe {
-            if !enter(heap) {
-                heap = enter_reopened(current, window, heap)?;
-            }
-            let result = work(heap);
-            leave(heap);
-            Some(result)
-        }
-    })
-}
-
-/// Announces that the thread works on a heap; false if the heap is not open, and then it does not.
-///
-/// # Safety
-/// `heap` is one of the calling thread's.
-#[inline(always)]
-unsafe fn enter(heap: *mut ThreadHeap) -> bool {
-    // SAFETY: the thread's own, and its heap outlives it.
-    unsafe {
-        // Relaxed and then a light barrier: whoever closes the heap sets its state, passes the heavy barrier, and then
-        // sees either this store, or this thread sees the state.
-        (*heap).busy.store(1, Ordering::Relaxed);
-        barrier::light();
-        let is_open = (*(*heap).core).state.load(Ordering::Relaxed) == state::OPEN;
-        if !is_open {
-            leave(heap);
-        }
-        is_open
-    }
-}
-
-/// # Safety
-/// As for [`enter`], which returned true.
-#[inline(always)]
-unsafe fn leave(heap: *mut ThreadHeap) {
-    // Release pairs with the Acquire in `Core::wait_until_idle`.
-    // SAFETY: the thread's own.
-    unsafe { (*heap).busy.store(0, Ordering::Release) };
-}
-
-/// Drops a thread heap whose heap has been closed, and enters the heap that may have been opened in its window since.
-///
-/// # Safety
-/// As for [`enter`].
-#[cold]
-unsafe fn enter_reopened(current: &Current, window: u32, mut heap: *mut ThreadHeap) -> Option<*mut ThreadHeap> {
-    // SAFETY: as for `enter`.
-    unsafe {
         loop {
-            if (*(*heap).core).state.load(Ordering::Relaxed) == state::FOREIGN {
-                // The parent's bookkeeping, copied mid-flight; it stays as it is.
+            let heap = if current.windows[slot].get() == window {
+                current.cached[slot].get()
+            } else {
+                find_or_attach(current, window)?
+            };
+            // SAFETY: thread heaps on the chain live until the thread gives them up, and so does their heap.
+            unsafe {
+                if presence::enter(&(*heap).busy, &(*(*heap).core).state) {
+                    let result = work(heap);
+                    presence::leave(&(*heap).busy);
+                    return Some(result);
+                }
+                presence::leave(&(*heap).busy);
+            }
+            if !forget(current, heap) {
                 return None;
             }
-            forget(current, heap);
-            heap = find_or_attach(current, window)?;
-            if enter(heap) {
-                return Some(heap);
-            }
+            // Another heap may have been opened at the window since.
         }
-    }
+    })
 }
 
 #[cold]
@@ -172,9 +128,9 @@ fn find_or_attach(current: &Current, window: u32) -> Option<*mut ThreadHeap> {
     Some(heap)
 }
 
-/// Drops a thread heap whose heap has been closed.
+/// Drops a thread heap whose heap has been closed; false if it stays on the chain, because the heap is another process's.
 #[cold]
-fn forget(current: &Current, heap: *mut ThreadHeap) {
+fn forget(current: &Current, heap: *mut ThreadHeap) -> bool {
     for slot in 0..CACHED {
         if current.cached[slot].get() == heap {
             current.windows[slot].set(0);
@@ -184,6 +140,10 @@ fn forget(current: &Current, heap: *mut ThreadHeap) {
     // SAFETY: the chain holds the thread's own thread heaps, and `heap` is one of them.
     unsafe {
         let core = (*heap).core.cast_mut();
+        if (*core).state.load(Ordering::Relaxed) == state::FOREIGN {
+            // The parent's bookkeeping, copied mid-flight; it stays as it is.
+            return false;
+        }
         let next = (*heap).next_of_thread;
         if current.chain.get() == heap {
             current.chain.set(next);
@@ -196,6 +156,7 @@ fn forget(current: &Current, heap: *mut ThreadHeap) {
         }
         Core::let_go(core);
     }
+    true
 }
 
 /// Gives all thread heaps of the ending thread back.
@@ -214,13 +175,11 @@ unsafe extern "C" fn at_thread_exit(_value: *mut libc::c_void) {
             unsafe {
                 let next = (*heap).next_of_thread;
                 let core = (*heap).core.cast_mut();
-                // A retired thread heap may have its next thread at once, so its own flag will not do. SeqCst and the
-                // load behind it pair with the heavy barrier, Release with the Acquire of whoever waits.
-                (*core).leaving.fetch_add(1, Ordering::SeqCst);
-                if (*core).state.load(Ordering::SeqCst) == state::OPEN {
+                // A retired thread heap may have its next thread at once, so its own flag will not do.
+                if presence::enter_counted(&(*core).leaving, &(*core).state) {
                     ThreadHeap::retire(heap);
                 }
-                (*core).leaving.fetch_sub(1, Ordering::Release);
+                presence::leave_counted(&(*core).leaving);
                 Core::let_go(core);
                 heap = next;
             }
@@ -232,7 +191,8 @@ impl Core {
     /// Takes all other threads out of the heap, which has just been given another state than open: returns when none is
     /// inside, and none will come.
     pub(crate) fn wait_until_idle(&self) {
-        barrier::heavy();
+        presence::close();
+        // No thread heap is made or taken after this: `take_thread_heap` looks at the state under the lock.
         // SAFETY: under the lock (K1).
         let (table, count) = unsafe {
             let _guard = self.lock.lock();
@@ -240,13 +200,12 @@ impl Core {
         };
         for number in 1..=count {
             let heap = Threads::find(table, number);
-            // Acquire pairs with the Release at the end of a thread's work: it is seen whole.
             // SAFETY: thread heaps live as long as their heap.
-            while unsafe { (*heap).busy.load(Ordering::Acquire) } != 0 {
+            while unsafe { !presence::is_nobody(&(*heap).busy) } {
                 std::thread::yield_now();
             }
         }
-        while self.leaving.load(Ordering::Acquire) != 0 {
+        while !presence::is_nobody(&self.leaving) {
             std::thread::yield_now();
         }
     }
@@ -259,9 +218,13 @@ impl Core {
     pub(crate) unsafe fn retire_all_threads(&self) {
         // SAFETY: nobody else is there.
         unsafe {
-            let (table, count) = ((*self.threads.get()).table(), (*self.threads.get()).count());
+            let (table, count) = {
+                let _guard = self.lock.lock();
+                ((*self.threads.get()).table(), (*self.threads.get()).count())
+            };
             for number in 1..=count {
                 let heap = Threads::find(table, number);
+                // Neither this nor the number changes any more (`take_thread_heap`).
                 if (*heap).is_live {
                     ThreadHeap::retire(heap);
                 }

@@ -30,7 +30,7 @@ pub(crate) const WORDS_PER_UNIT: usize = crate::format::layout::BITS_PER_UNIT_BY
 /// What a heap can do at the moment.
 pub(crate) mod state {
     /// Everything.
-    pub(crate) const OPEN: u32 = 0;
+    pub(crate) const OPEN: u32 = crate::alloc::presence::OPEN;
     /// Nothing more: allocations fail, frees do nothing.
     pub(crate) const RETIRED: u32 = 1;
     /// The same, because the file belongs to the parent of this process.
@@ -105,9 +105,14 @@ impl Core {
             backing.commit(base, layout.soft.offset as usize, layout.soft.len as usize)?;
         }
         backing.advise_segments(segments, layout.segments.len as usize);
+        let soft: *mut SoftHeader = exposed(base + layout.soft.offset as usize);
         let threads = Threads::new()?;
         #[cfg(feature = "checked")]
-        let checked = super::checked::Shadow::new(&layout)?;
+        let checked = {
+            // SAFETY: the caller's promise.
+            let committed = unsafe { (*soft).committed_units.load(Ordering::Relaxed) };
+            super::checked::Shadow::new(layout.segments.len as usize, committed as usize)?
+        };
         let place = mapping::map_anywhere(MAPPED, Access::ReadWrite, Source::Anonymous)?;
         let core: *mut Self = exposed(place);
         let value = Self {
@@ -117,7 +122,7 @@ impl Core {
             states: exposed(base + layout.slab_states.offset as usize),
             free_bits: exposed(base + layout.free_bits.offset as usize),
             remote_bits: exposed(base + layout.remote_bits.offset as usize),
-            soft: exposed(base + layout.soft.offset as usize),
+            soft,
             layout,
             window,
             state: AtomicU32::new(state::OPEN),
@@ -188,16 +193,24 @@ impl Core {
     /// The words through which other threads free the slab's blocks.
     #[inline(always)]
     pub(crate) fn remote(&self, head: usize, class: usize) -> RemoteSlab<'_> {
-        let words = (slab_blocks(class) as usize).div_ceil(64);
-        let state = self.slab_state(head);
-        // SAFETY: the words and the state belong to the slab (K3); both are atomics, which all may share.
-        unsafe {
-            RemoteSlab {
-                bits: slice::from_raw_parts(self.remote_bits.add(head * WORDS_PER_UNIT), words),
-                count: &(*state).remote_count,
-                next: &(*state).pending_next,
-            }
-        }
+        let bits = self.remote_words(head, (slab_blocks(class) as usize).div_ceil(64));
+        // SAFETY: the area has a state for each unit (K3); an atomic, which all may share.
+        let count = unsafe { &(*self.slab_state(head)).remote_count };
+        RemoteSlab { bits, count }
+    }
+
+    /// The first `words` words of remote bits from a unit on, which has [`WORDS_PER_UNIT`].
+    #[inline(always)]
+    pub(crate) fn remote_words(&self, unit: usize, words: usize) -> &[crate::sync::AtomicU64] {
+        debug_assert!(unit * WORDS_PER_UNIT + words <= self.layout.units as usize * WORDS_PER_UNIT);
+        // SAFETY: the area has words for each unit (K3); atomics, which all may share.
+        unsafe { slice::from_raw_parts(self.remote_bits.add(unit * WORDS_PER_UNIT), words) }
+    }
+
+    /// Finds a slab's link in the stack of slabs with remote frees.
+    pub(crate) fn pending_next<'a>(&'a self) -> impl Fn(u32) -> &'a crate::sync::AtomicU32 {
+        // SAFETY: the area has a state for each unit (K3); an atomic, which all may share.
+        |index| unsafe { &(*self.slab_state(index as usize)).pending_next }
     }
 
     #[inline(always)]
@@ -221,8 +234,9 @@ impl Core {
     pub(crate) fn run_of(&self, address: usize) -> Option<Run> {
         let offset = address.checked_sub(self.segments)?;
         let unit = offset >> UNIT_SHIFT;
-        // SAFETY: the header of the allocator state is mapped (K3); a stale value only hides the newest units.
-        let committed = unsafe { (&raw const (*self.soft).committed_units).read_volatile() } as usize;
+        // SAFETY: the header of the allocator state is mapped (K3), and this is an atomic.
+        // Relaxed: a stale value only hides the newest units, which the caller has no block of.
+        let committed = unsafe { (*self.soft).committed_units.load(Ordering::Relaxed) } as usize;
         if unit >= committed {
             return None;
         }
@@ -284,5 +298,50 @@ impl Core {
         let _guard = self.lock.lock();
         // SAFETY: under the lock (K1).
         unsafe { (*self.space.get()).purge(&self.backing, least_units) }
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod testing {
+    //! Heaps for the unit tests of this layer.
+
+    use super::*;
+    use crate::alloc::windows;
+
+    /// A heap in memory that nobody else knows of.
+    pub(crate) struct TestHeap(pub(crate) *mut Core);
+
+    impl TestHeap {
+        pub(crate) fn new(capacity: u64) -> Self {
+            Self::at(None, capacity)
+        }
+
+        pub(crate) fn at(window: Option<u32>, capacity: u64) -> Self {
+            let layout = Layout::for_capacity(capacity);
+            let window = windows::reserve(window, layout.windows()).unwrap();
+            let backing = Backing::Anonymous { huge_pages: false };
+            // SAFETY: the window is reserved for this heap; a new mapping is all zeros.
+            Self(unsafe { Core::new(window, layout, layout.units as usize, backing) }.unwrap())
+        }
+    }
+
+    impl core::ops::Deref for TestHeap {
+        type Target = Core;
+
+        fn deref(&self) -> &Core {
+            // SAFETY: alive until dropped.
+            unsafe { &*self.0 }
+        }
+    }
+
+    impl Drop for TestHeap {
+        fn drop(&mut self) {
+            let (window, windows) = (self.window, self.layout.windows());
+            // SAFETY: tests drop the heap when nobody uses it any more.
+            unsafe {
+                Core::let_go(self.0);
+                windows::release(window, windows);
+            }
+        }
     }
 }

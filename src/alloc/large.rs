@@ -58,9 +58,9 @@ impl Core {
     /// Under the lock.
     fn count_large(&self, pages: i64, objects: i64) {
         // SAFETY: these fields are only touched under the lock (K1).
-        let soft = unsafe { &mut *self.soft() };
-        soft.large_bytes = soft.large_bytes.wrapping_add_signed(pages * PAGE as i64);
-        soft.large_count = soft.large_count.wrapping_add_signed(objects);
+        let locked = unsafe { &mut (*self.soft()).locked };
+        locked.large_bytes = locked.large_bytes.wrapping_add_signed(pages * PAGE as i64);
+        locked.large_count = locked.large_count.wrapping_add_signed(objects);
     }
 
     /// The pages of the large object that starts at `address`, if one does.

@@ -3,17 +3,20 @@
 //! Bottom to top: [`unit_map`] knows which 32 KiB units of a heap are used; [`space`] adds what reads as zeros and how
 //! far memory has been reserved; [`slab`] cuts runs of units into blocks of one class; [`thread_heap`] is what one
 //! thread has at hand; [`large`] hands out runs of units themselves; [`heap_core`] is one open heap; [`current`] finds the
-//! calling thread's part of it; [`windows`] knows which addresses belong to which heap.
+//! calling thread's part of it and [`presence`] gets threads out of it; [`windows`] knows which addresses belong to
+//! which heap; [`check`] holds all of it against each other.
 //!
 //! Nothing here allocates through the global allocator, prints, or panics: it may be what serves them.
 #![allow(unsafe_code)]
 
 pub(crate) mod backing;
+pub(crate) mod check;
 #[cfg(feature = "checked")]
 pub(crate) mod checked;
 pub(crate) mod current;
 pub(crate) mod heap_core;
 pub(crate) mod large;
+pub(crate) mod presence;
 pub(crate) mod remote_free;
 pub(crate) mod size_class;
 pub(crate) mod slab;

@@ -26,7 +26,6 @@ use crate::sync::{AtomicU32, AtomicU64, Ordering};
 pub(crate) struct RemoteSlab<'a> {
     pub(crate) bits: &'a [AtomicU64],
     pub(crate) count: &'a AtomicU32,
-    pub(crate) next: &'a AtomicU32,
 }
 
 impl RemoteSlab<'_> {
@@ -84,8 +83,14 @@ pub(crate) fn push(stack: &AtomicU32, index: u32, next: &AtomicU32) {
     }
 }
 
+/// The first slab of a stack, or the one behind a slab, if there is one; while nobody pushes or takes.
+pub(crate) fn head_of(stack: &AtomicU32) -> Option<u32> {
+    // Relaxed: nobody else is there.
+    stack.load(Ordering::Relaxed).checked_sub(1)
+}
+
 /// Takes a whole pending stack; returns its first slab + 1, or 0.
-pub(crate) fn take_all(stack: &AtomicU32) -> u32 {
+fn take_all(stack: &AtomicU32) -> u32 {
     // Relaxed look first: an exchange on a line that others push to is dear. A push that is missed is seen next time.
     if stack.load(Ordering::Relaxed) == 0 {
         return 0;
@@ -94,8 +99,19 @@ pub(crate) fn take_all(stack: &AtomicU32) -> u32 {
     stack.swap(0, Ordering::Acquire)
 }
 
-/// The slab behind one that was taken off a stack; read before its count is taken.
-pub(crate) fn link(next: &AtomicU32) -> u32 {
-    // Relaxed: written before the push that `take_all`'s Acquire saw.
-    next.load(Ordering::Relaxed)
+/// Takes a whole pending stack and calls `visit` with each slab, which is on no stack then (R1): `visit` takes its count
+/// or pushes it elsewhere. `next_of` finds a slab's link.
+pub(crate) fn for_each_taken<'a>(
+    stack: &AtomicU32,
+    next_of: impl Fn(u32) -> &'a AtomicU32,
+    mut visit: impl FnMut(u32),
+) {
+    let mut at = take_all(stack);
+    while at != 0 {
+        let index = at - 1;
+        // Before the visit, after which the next push may overwrite it.
+        // Relaxed: written before the push that `take_all`'s Acquire saw.
+        at = next_of(index).load(Ordering::Relaxed);
+        visit(index);
+    }
 }

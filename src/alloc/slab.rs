@@ -10,7 +10,7 @@
 use super::heap_core::Core;
 use super::size_class::{class_size, index_in_slab, slab_blocks, slab_units};
 use crate::format::slab_entry::SlabEntry;
-use crate::format::soft::SlabState;
+use crate::format::soft::{SlabLocal, SlabState};
 use crate::sync::Ordering;
 
 /// A slab whose owner's rights the holder has (K2).
@@ -43,6 +43,13 @@ impl<'a> Slab<'a> {
         self.core.slab_state(self.head)
     }
 
+    /// The owner's part of the state.
+    #[inline(always)]
+    pub(crate) fn local(&self) -> *mut SlabLocal {
+        // SAFETY: the area has a state for each unit (K3).
+        unsafe { &raw mut (*self.state()).local }
+    }
+
     /// Makes units into a slab: its state first, then its table entries, the head last.
     ///
     /// # Safety
@@ -53,14 +60,17 @@ impl<'a> Slab<'a> {
         // given up when they are (R4).
         unsafe {
             (*state).owner.store(owner, Ordering::Relaxed);
-            (*state).free = 0;
-            (*state).fresh = 0;
-            (*state).blocks = slab_blocks(class);
-            (*state).next = 0;
-            (*state).previous = 0;
-            (*state).is_listed = 0;
-            (*state).remote_early = 0;
-            (*state).is_zeroed = u32::from(is_zeroed);
+            (*state).local = SlabLocal {
+                free: 0,
+                fresh: 0,
+                blocks: slab_blocks(class),
+                next: 0,
+                previous: 0,
+                is_listed: 0,
+                remote_early: 0,
+                is_zeroed: u32::from(is_zeroed),
+                unused: [0; 7],
+            };
         }
         for back in 1..slab_units(class) {
             core.set_entry(head + back, SlabEntry::SlabTail { back: back as u64 });
@@ -75,7 +85,7 @@ impl<'a> Slab<'a> {
     /// All blocks are back, no remote free is under way (R4), and the slab is in no list.
     pub(crate) unsafe fn dissolve(self) {
         // SAFETY: the holder's rights.
-        let fresh = unsafe { (*self.state()).fresh } as usize;
+        let fresh = unsafe { (*self.local()).fresh } as usize;
         for word in 0..fresh.div_ceil(64) {
             // SAFETY: the words belong to the slab.
             unsafe { *self.core.free_bits(self.head).add(word) = 0 };
@@ -93,7 +103,7 @@ impl<'a> Slab<'a> {
     #[inline]
     pub(crate) unsafe fn take(self, end: *mut *mut u8, want: u32) -> u32 {
         // SAFETY: the holder's rights (K2); the reference ends before anyone else's turn.
-        let state = unsafe { &mut *self.state() };
+        let state = unsafe { &mut *self.local() };
         let size = class_size(self.class);
         let start = self.core.address_of(self.head);
         let n = want.min(state.free + (state.blocks - state.fresh));
@@ -131,7 +141,7 @@ impl<'a> Slab<'a> {
     /// Takes one block that was never handed out and reads as zeros, if there is one.
     pub(crate) fn take_zeroed(self) -> Option<*mut u8> {
         // SAFETY: the holder's rights (K2).
-        let state = unsafe { &mut *self.state() };
+        let state = unsafe { &mut *self.local() };
         if state.is_zeroed == 0 || state.fresh == state.blocks {
             return None;
         }
@@ -149,7 +159,7 @@ impl<'a> Slab<'a> {
         let index = index_in_slab(self.class, address - self.core.address_of(self.head)) as usize;
         // SAFETY: the holder's rights (K2); the word is the slab's.
         unsafe {
-            let state = &mut *self.state();
+            let state = &mut *self.local();
             *self.core.free_bits(self.head).add(index / 64) |= 1 << (index % 64);
             state.free += 1;
             Self::returned(state)
@@ -157,7 +167,7 @@ impl<'a> Slab<'a> {
     }
 
     #[inline(always)]
-    fn returned(state: &SlabState) -> Returned {
+    fn returned(state: &SlabLocal) -> Returned {
         if state.free == state.fresh && state.remote_early == 0 { Returned::Empty } else { Returned::Used }
     }
 
@@ -175,7 +185,7 @@ impl<'a> Slab<'a> {
             }
         }
         // SAFETY: the holder's rights (K2).
-        let state = unsafe { &mut *self.state() };
+        let state = unsafe { &mut *self.local() };
         state.free += taken;
         // Cannot wrap below zero (R3).
         state.remote_early = state.remote_early.wrapping_add(taken).wrapping_sub(counted);
@@ -184,14 +194,14 @@ impl<'a> Slab<'a> {
 
     pub(crate) fn has_blocks(self) -> bool {
         // SAFETY: the holder's rights (K2).
-        let state = unsafe { &*self.state() };
+        let state = unsafe { &*self.local() };
         state.free > 0 || state.fresh < state.blocks
     }
 
     #[inline(always)]
     pub(crate) fn is_listed(self) -> bool {
         // SAFETY: the holder's rights (K2).
-        unsafe { (*self.state()).is_listed != 0 }
+        unsafe { (*self.local()).is_listed != 0 }
     }
 
     /// Puts the slab at the front of a list.
@@ -201,12 +211,12 @@ impl<'a> Slab<'a> {
     pub(crate) unsafe fn link(self, list: *mut u32) {
         // SAFETY: all slabs of a list have the same owner, whose rights the holder has (K2).
         unsafe {
-            let state = &mut *self.state();
+            let state = &mut *self.local();
             state.is_listed = 1;
             state.previous = 0;
             state.next = *list;
             if *list != 0 {
-                (*self.core.slab_state(*list as usize - 1)).previous = self.head as u32 + 1;
+                (*self.core.slab_state(*list as usize - 1)).local.previous = self.head as u32 + 1;
             }
             *list = self.head as u32 + 1;
         }
@@ -219,15 +229,15 @@ impl<'a> Slab<'a> {
     pub(crate) unsafe fn unlink(self, list: *mut u32) {
         // SAFETY: as in `link`.
         unsafe {
-            let state = &mut *self.state();
+            let state = &mut *self.local();
             state.is_listed = 0;
             if state.previous == 0 {
                 *list = state.next;
             } else {
-                (*self.core.slab_state(state.previous as usize - 1)).next = state.next;
+                (*self.core.slab_state(state.previous as usize - 1)).local.next = state.next;
             }
             if state.next != 0 {
-                (*self.core.slab_state(state.next as usize - 1)).previous = state.previous;
+                (*self.core.slab_state(state.next as usize - 1)).local.previous = state.previous;
             }
         }
     }
@@ -235,7 +245,7 @@ impl<'a> Slab<'a> {
     /// Whether the slab's counters agree with its bits (B1).
     pub(crate) fn check(self) -> bool {
         // SAFETY: the holder's rights (K2).
-        let state = unsafe { &*self.state() };
+        let state = unsafe { &*self.local() };
         let mut set = 0;
         for word in 0..(state.blocks as usize).div_ceil(64) {
             // SAFETY: the words are the slab's.

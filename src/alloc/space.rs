@@ -7,9 +7,10 @@
 use super::backing::Backing;
 use super::unit_map::UnitMap;
 use crate::format::layout::{BITS_PER_UNIT_BYTES, Layout};
-use crate::format::soft::{SlabState, SoftHeader};
+use crate::format::soft::{SlabState, SoftHeader, SoftLocked};
 use crate::format::{SEGMENT_UNITS, UNIT};
 use crate::os::CallError;
+use crate::sync::{AtomicU64, Ordering};
 
 /// Smallest and largest step in which memory is reserved, in units: 2 MiB and 64 MiB.
 const COMMIT_STEP: (usize, usize) = (SEGMENT_UNITS, 32 * SEGMENT_UNITS);
@@ -53,17 +54,24 @@ impl Space {
         Self { map, dirty: core::ptr::with_exposed_provenance_mut(dirty), soft, layout, base, capacity_units }
     }
 
-    fn soft(&mut self) -> &mut SoftHeader {
-        // SAFETY: mapped and ours by `new`; the fields used here are only touched under the heap's lock.
-        unsafe { &mut *self.soft }
+    fn locked(&mut self) -> &mut SoftLocked {
+        // SAFETY: mapped by `new`, only touched under the heap's lock, which the caller holds, and no other reference
+        // is made of it while this one is used.
+        unsafe { &mut (*self.soft).locked }
     }
 
-    pub(crate) fn committed_units(&mut self) -> usize {
-        self.soft().committed_units as usize
+    fn committed(&self) -> &AtomicU64 {
+        // SAFETY: mapped by `new`; an atomic, which all may share.
+        unsafe { &(*self.soft).committed_units }
+    }
+
+    pub(crate) fn committed_units(&self) -> usize {
+        // Relaxed: written under the lock, which the caller holds.
+        self.committed().load(Ordering::Relaxed) as usize
     }
 
     pub(crate) fn used_units(&mut self) -> usize {
-        self.soft().used_units as usize
+        self.locked().used_units as usize
     }
 
     /// Reserves memory up to unit `end` (S1).
@@ -84,7 +92,8 @@ impl Space {
             }
             Err(error) => return Err(error),
         };
-        self.soft().committed_units = target as u64;
+        // Relaxed: whoever has a block there got it through something that orders it behind this.
+        self.committed().store(target as u64, Ordering::Relaxed);
         Ok(())
     }
 
@@ -125,14 +134,14 @@ impl Space {
             return false;
         }
         self.map.take(start, units);
-        self.soft().used_units += units as u64;
+        self.locked().used_units += units as u64;
         true
     }
 
     /// Gives units back. What they hold stays: their dirty bits say so.
     pub(crate) fn give_run(&mut self, start: usize, units: usize) {
         self.map.give(start, units);
-        self.soft().used_units -= units as u64;
+        self.locked().used_units -= units as u64;
     }
 
     /// Takes `2^order` units for a thread to cut slabs from.
@@ -190,7 +199,8 @@ impl Space {
         let end = self.map.used_end(committed.next_multiple_of(SEGMENT_UNITS)).next_multiple_of(SEGMENT_UNITS);
         if end < committed {
             self.set_zeroed(end, committed - end, true);
-            self.soft().committed_units = end as u64;
+            // Relaxed: nobody else is inside.
+            self.committed().store(end as u64, Ordering::Relaxed);
         }
         end.min(committed)
     }

@@ -16,7 +16,7 @@
 //! # Volatile
 //! A thread heap is memory of the process. At a clean close all magazines have been given back.
 
-use super::heap_core::Core;
+use super::heap_core::{Core, state};
 use super::remote_free;
 use super::size_class::{CLASSES, MAGAZINE_START, class_size, index_in_slab, slab_units};
 use super::slab::{Returned, Slab};
@@ -316,7 +316,7 @@ impl ThreadHeap {
             if !slab.is_listed() && slab.has_blocks() {
                 slab.link(list);
             }
-            if outcome == Returned::Empty && (*list != slab.head as u32 + 1 || (*slab.state()).next != 0) {
+            if outcome == Returned::Empty && (*list != slab.head as u32 + 1 || (*slab.local()).next != 0) {
                 Self::give_up(heap, slab);
             }
         }
@@ -388,14 +388,11 @@ impl ThreadHeap {
         // SAFETY: the thread's own; a popped slab is on no stack (R1).
         unsafe {
             let core = Self::core(heap);
-            let mut at = remote_free::take_all(&(*heap).pending.0);
-            while at != 0 {
-                let head = at as usize - 1;
-                let state = core.slab_state(head);
-                at = remote_free::link(&(*state).pending_next);
-                let SlabEntry::SlabHead { class } = core.entry(head) else { continue };
+            remote_free::for_each_taken(&(*heap).pending.0, core.pending_next(), |index| {
+                let head = index as usize;
+                let SlabEntry::SlabHead { class } = core.entry(head) else { return };
                 let slab = Slab::new(core, head, class as usize);
-                let owner = (*state).owner.load(Ordering::Relaxed);
+                let owner = (*slab.state()).owner.load(Ordering::Relaxed);
                 if owner == (*heap).number {
                     let outcome = slab.collect();
                     Self::settle(heap, slab, outcome);
@@ -403,7 +400,7 @@ impl ThreadHeap {
                     // The slab changed hands after the push.
                     push_to_owner(core, (*heap).threads, owner, head);
                 }
-            }
+            });
         }
     }
 
@@ -419,7 +416,7 @@ impl ThreadHeap {
             }
             let _guard = core.lock.lock();
             core.collect_orphans(SWEEP);
-            let list = &raw mut (*soft).orphans[class];
+            let list = &raw mut (*soft).locked.orphans[class];
             if *list == 0 {
                 return false;
             }
@@ -459,9 +456,9 @@ impl ThreadHeap {
                     (*slab.state()).owner.store(0, Ordering::Relaxed);
                     core.settle_orphan(slab);
                 }
-                (*soft).live[class] += (&(*heap).live)[class].swap(0, Ordering::Relaxed);
+                (*soft).locked.live[class] += (&(*heap).live)[class].swap(0, Ordering::Relaxed);
                 let slabs = (&(*heap).slabs)[class].swap(0, Ordering::Relaxed);
-                (*soft).slabs[class] = (*soft).slabs[class].wrapping_add_signed(slabs);
+                (*soft).locked.slabs[class] = (*soft).locked.slabs[class].wrapping_add_signed(slabs);
             }
             (*core.space.get()).give_lease(core::mem::take(&mut (*heap).lease));
             (*heap).lease_order = LEASE_ORDERS.0;
@@ -472,11 +469,46 @@ impl ThreadHeap {
 
     /// Blocks of the class taken out of slabs less those put back, blocks of them that lie in the magazine, and slabs
     /// made less slabs given up, all by this thread; for whoever counts.
-    pub(crate) fn counters(&self, class: usize) -> (i64, u32, i32) {
+    ///
+    /// # Safety
+    /// `heap` comes from [`ThreadHeap::create`] and has not been destroyed. Any thread may ask: no reference is made but
+    /// to the counters and the magazine, whose plain fields never change.
+    pub(crate) unsafe fn counters(heap: *const Self, class: usize) -> (i64, u32, i32) {
         // Relaxed: the figures are shown, nothing follows from them.
-        let magazine = &self.magazines[class];
-        let cached = magazine.top.load(Ordering::Relaxed).saturating_sub(magazine.floor);
-        (self.live[class].load(Ordering::Relaxed), cached, self.slabs[class].load(Ordering::Relaxed))
+        // SAFETY: the caller's promise.
+        unsafe {
+            let magazine = &(&(*heap).magazines)[class];
+            let cached = magazine.top.load(Ordering::Relaxed).saturating_sub(magazine.floor);
+            let (live, slabs) = (&(&(*heap).live)[class], &(&(*heap).slabs)[class]);
+            (live.load(Ordering::Relaxed), cached, slabs.load(Ordering::Relaxed))
+        }
+    }
+
+    /// Units that the thread has taken and not cut slabs from: the first of their segment, and a bit for each.
+    ///
+    /// # Safety
+    /// As for [`ThreadHeap::allocate`], or no thread uses it at the moment.
+    pub(crate) unsafe fn leased(heap: *const Self) -> (usize, u64) {
+        // SAFETY: the caller's promise.
+        unsafe { ((*heap).lease.segment, (*heap).lease.free) }
+    }
+
+    /// The first slab of the thread's list of a class: its head unit + 1, or 0.
+    ///
+    /// # Safety
+    /// As for [`ThreadHeap::leased`].
+    pub(crate) unsafe fn first_slab(heap: *const Self, class: usize) -> u32 {
+        // SAFETY: the caller's promise.
+        unsafe { (*heap).lists[class] }
+    }
+
+    /// The slabs with frees from other threads.
+    ///
+    /// # Safety
+    /// As for [`ThreadHeap::counters`].
+    pub(crate) unsafe fn pending<'a>(heap: *const Self) -> &'a AtomicU32 {
+        // SAFETY: the caller's promise; an atomic that all may share.
+        unsafe { &(*heap).pending.0 }
     }
 }
 
@@ -579,12 +611,10 @@ impl Core {
     pub(crate) unsafe fn collect_orphans(&self, sweep: u32) {
         // SAFETY: under the lock, slabs without a live owner are ours (K2).
         unsafe {
-            let threads = &mut *self.threads.get();
             self.collect_stack(&(*self.soft()).pending);
-            let count = threads.count();
+            let count = (*self.threads.get()).count();
             for _ in 0..sweep.min(count) {
-                threads.sweep = if threads.sweep >= count { 1 } else { threads.sweep + 1 };
-                let heap = Threads::find(threads.table(), threads.sweep);
+                let heap = (*self.threads.get()).next_to_sweep();
                 if !heap.is_null() && !(*heap).is_live {
                     self.collect_stack(&(*heap).pending.0);
                 }
@@ -596,27 +626,25 @@ impl Core {
         // SAFETY: as in `collect_orphans`; popped slabs are on no stack (R1).
         unsafe {
             let table = (*self.threads.get()).table();
-            let mut at = remote_free::take_all(stack);
-            while at != 0 {
-                let head = at as usize - 1;
+            remote_free::for_each_taken(stack, self.pending_next(), |index| {
+                let head = index as usize;
                 let state = self.slab_state(head);
-                at = remote_free::link(&(*state).pending_next);
-                let SlabEntry::SlabHead { class } = self.entry(head) else { continue };
+                let SlabEntry::SlabHead { class } = self.entry(head) else { return };
                 let owner = (*state).owner.load(Ordering::Relaxed);
                 let found = Threads::find(table, owner);
                 if owner != 0 && !found.is_null() && (*found).is_live {
                     push_to_owner(self, table, owner, head);
-                    continue;
+                    return;
                 }
                 (*state).owner.store(0, Ordering::Relaxed);
                 let slab = Slab::new(self, head, class as usize);
                 slab.collect();
                 if slab.is_listed() {
-                    slab.unlink(&raw mut (*self.soft()).orphans[slab.class]);
+                    slab.unlink(&raw mut (*self.soft()).locked.orphans[slab.class]);
                     self.ownerless.fetch_sub(1, Ordering::Relaxed);
                 }
                 self.settle_orphan(slab);
-            }
+            });
         }
     }
 
@@ -627,22 +655,27 @@ impl Core {
     unsafe fn settle_orphan(&self, slab: Slab<'_>) {
         // SAFETY: as in `collect_orphans`.
         unsafe {
-            let state = &*slab.state();
+            let state = &*slab.local();
             if state.free == state.fresh && state.remote_early == 0 {
                 slab.dissolve();
                 let soft = self.soft();
-                (*soft).slabs[slab.class] = (*soft).slabs[slab.class].wrapping_sub(1);
+                (*soft).locked.slabs[slab.class] = (*soft).locked.slabs[slab.class].wrapping_sub(1);
                 (*self.space.get()).give_run(slab.head, slab_units(slab.class));
             } else if slab.has_blocks() {
-                slab.link(&raw mut (*self.soft()).orphans[slab.class]);
+                slab.link(&raw mut (*self.soft()).locked.orphans[slab.class]);
                 self.ownerless.fetch_add(1, Ordering::Relaxed);
             }
         }
     }
 
-    /// A thread heap for the calling thread; null without memory.
+    /// A thread heap for the calling thread; null without memory, or if the heap is no longer open.
     pub(crate) fn take_thread_heap(&self) -> *mut ThreadHeap {
         let _guard = self.lock.lock();
+        // Relaxed: whoever closes the heap sets the state before it takes the lock to look which threads there are. So
+        // from then on their number and their state stay as they are.
+        if self.state.load(Ordering::Relaxed) != state::OPEN {
+            return ptr::null_mut();
+        }
         // SAFETY: under the lock (K1).
         let threads = unsafe { &mut *self.threads.get() };
         let table = threads.table();

@@ -27,18 +27,24 @@ pub(crate) struct Threads {
     count: u32,
     /// First of the idle ones, or 0; linked through `ThreadHeap::next_idle`.
     idle: u32,
-    /// Which idle one's pending stack is looked at next.
-    pub(crate) sweep: u32,
+    /// Whose pending stack was looked at last.
+    swept: u32,
 }
 
 impl Threads {
     pub(crate) fn new() -> Result<Self, CallError> {
         let table = mapping::map_anywhere(TABLE_LEN, Access::ReadWrite, Source::Anonymous)?;
-        Ok(Self { table: ptr::with_exposed_provenance_mut(table), count: 0, idle: 0, sweep: 0 })
+        Ok(Self { table: ptr::with_exposed_provenance_mut(table), count: 0, idle: 0, swept: 0 })
     }
 
     pub(crate) fn count(&self) -> u32 {
         self.count
+    }
+
+    /// The thread heap behind the one that was asked for last, in a circle.
+    pub(crate) fn next_to_sweep(&mut self) -> *mut ThreadHeap {
+        self.swept = if self.swept >= self.count { 1 } else { self.swept + 1 };
+        Self::find(self.table, self.swept)
     }
 
     pub(crate) fn has_idle(&self) -> bool {

@@ -253,6 +253,11 @@ impl UnitMap {
         }
     }
 
+    /// Units that are used, by the counters.
+    pub(crate) fn used_units(&mut self) -> usize {
+        (0..self.group_count()).map(|index| self.group(index).used as usize).sum()
+    }
+
     /// Whether the counters agree with the bits.
     pub(crate) fn check(&mut self) -> bool {
         (0..self.group_count()).all(|index| {

@@ -1,20 +1,35 @@
 //! Allocator state that recovery can rebuild. It is valid only while its epoch is the header's.
 
-use crate::sync::AtomicU32;
+use crate::sync::{AtomicU32, AtomicU64};
 
 /// Size classes that the format has room for.
 pub(crate) const CLASSES: usize = 96;
 /// Units of a group of the unit map.
 pub(crate) const GROUP_UNITS: usize = 4096;
 
-/// The first page of the allocator state: the slabs that no thread owns.
+/// The first page of the allocator state.
+///
+/// # Invariants
+/// - **F1** No reference covers more of it than one field: `committed_units` and `pending` are used by threads that do
+///   not hold the heap's lock, while somebody else holds `&mut` to what lies between them.
 #[derive(Debug)]
 #[repr(C, align(4096))]
 pub(crate) struct SoftHeader {
     /// The clean close that wrote this state; 0 for none.
     pub(crate) epoch: u64,
-    /// Units that disk space or memory has been reserved for.
-    pub(crate) committed_units: u64,
+    /// Units that disk space or memory has been reserved for. Read by all, written under the heap's lock.
+    pub(crate) committed_units: AtomicU64,
+    /// What is only touched under the heap's lock.
+    pub(crate) locked: SoftLocked,
+    /// Stack of ownerless slabs with remote frees: head unit + 1, or 0. Used by all.
+    pub(crate) pending: AtomicU32,
+}
+
+/// The part of the [`SoftHeader`] that is touched only under the heap's lock: counters, and the slabs that no thread
+/// owns.
+#[derive(Debug)]
+#[repr(C)]
+pub(crate) struct SoftLocked {
     /// Units in use.
     pub(crate) used_units: u64,
     pub(crate) unused: u64,
@@ -28,18 +43,31 @@ pub(crate) struct SoftHeader {
     pub(crate) slabs: [u32; CLASSES],
     /// For each class, blocks handed out less blocks taken back; exact after a clean close.
     pub(crate) live: [i64; CLASSES],
-    /// Stack of ownerless slabs with remote frees: head unit + 1, or 0.
-    pub(crate) pending: AtomicU32,
 }
 
 /// What the allocator knows of a slab besides its table entry; at the index of its head unit.
 ///
 /// Two cache lines: the first belongs to whoever owns the slab, the second is written by everyone else.
+///
+/// # Invariants
+/// - **F2** No reference covers more of it than one field: the owner holds `&mut` to `local` while others use the rest.
 #[derive(Debug)]
 #[repr(C, align(64))]
 pub(crate) struct SlabState {
     /// The thread heap that owns the slab, or 0. Read by all, written by the owner or under the heap's lock.
     pub(crate) owner: AtomicU32,
+    /// What only whoever has the owner's rights touches.
+    pub(crate) local: SlabLocal,
+    /// Remote frees that were counted and not yet taken. Whoever raises it from 0 pushes the slab.
+    pub(crate) remote_count: AtomicU32,
+    /// The next slab in the stack of slabs with remote frees: head unit + 1, or 0.
+    pub(crate) pending_next: AtomicU32,
+}
+
+/// The part of the [`SlabState`] that belongs to the slab's owner.
+#[derive(Debug)]
+#[repr(C)]
+pub(crate) struct SlabLocal {
     /// Free bits that are set: blocks freed and not handed out again.
     pub(crate) free: u32,
     /// Blocks from here on were never handed out; their free bits are clear.
@@ -56,17 +84,13 @@ pub(crate) struct SlabState {
     /// Whether blocks from `fresh` on read as zeros.
     pub(crate) is_zeroed: u32,
     pub(crate) unused: [u32; 7],
-    /// Remote frees that were counted and not yet taken. Whoever raises it from 0 pushes the slab.
-    pub(crate) remote_count: AtomicU32,
-    /// The next slab in the stack of slabs with remote frees: head unit + 1, or 0.
-    pub(crate) pending_next: AtomicU32,
 }
 
-#[cfg(not(loom))]
 const _: () = {
     use core::mem::offset_of;
-    assert!(size_of::<SoftHeader>() == super::PAGE);
-    assert!(offset_of!(SoftHeader, orphans) == 48 && offset_of!(SoftHeader, live) == 816);
-    assert!(offset_of!(SoftHeader, pending) == 1584);
-    assert!(size_of::<SlabState>() == 128 && offset_of!(SlabState, remote_count) == 64);
+    assert!(size_of::<SoftHeader>() == super::PAGE && offset_of!(SoftHeader, committed_units) == 8);
+    assert!(offset_of!(SoftHeader, locked) == 16 && offset_of!(SoftHeader, pending) == 1584);
+    assert!(offset_of!(SoftLocked, orphans) == 32 && offset_of!(SoftLocked, live) == 800);
+    assert!(size_of::<SlabState>() == 128 && offset_of!(SlabState, local) == 4 && size_of::<SlabLocal>() == 60);
+    assert!(offset_of!(SlabState, remote_count) == 64 && offset_of!(SlabState, pending_next) == 68);
 };

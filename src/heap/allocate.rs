@@ -232,6 +232,10 @@ fn free_large(place: Place, block: *mut u8, len: usize) {
 /// As for [`free`], but that the block stays in use.
 #[inline]
 pub(super) unsafe fn resize_in_place(place: Place, block: *mut u8, old: Layout, new: Layout) -> bool {
+    #[cfg(feature = "checked")]
+    if !super::checked::may_resize(place, block, old) {
+        return false;
+    }
     let fits = match (kind_of(old), kind_of(new)) {
         (Kind::Small(old), Kind::Small(new)) => old == new,
         (Kind::Large, Kind::Large) => {
@@ -244,7 +248,7 @@ pub(super) unsafe fn resize_in_place(place: Place, block: *mut u8, old: Layout, 
     };
     #[cfg(feature = "checked")]
     if fits {
-        super::checked::resized(place, block, old, new);
+        super::checked::resized(place, block, new);
     }
     fits
 }

@@ -70,7 +70,8 @@ impl SalAlloc {
                 moved
             };
             if zeroed && !moved.is_null() && new.size() > old.size() {
-                moved.add(old.size()).write_bytes(0, new.size() - old.size());
+                // All that is returned, the excess too.
+                moved.add(old.size()).write_bytes(0, allocate::usable_size(new) - old.size());
             }
             whole_block(moved, new)
         }

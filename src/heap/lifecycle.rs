@@ -29,6 +29,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::ptr::NonNull;
 use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
 use zerocopy::{FromBytes, IntoBytes};
 
 /// What to do with a file that exists, or does not.
@@ -283,7 +284,8 @@ fn map_file(header: &Header, file: &File, read_only: bool) -> Result<(), OpenErr
     }
     let soft: *const SoftHeader = std::ptr::with_exposed_provenance(base + layout.soft.offset as usize);
     // SAFETY: mapped just now and within the file; these fields are plain numbers, which nobody else changes.
-    let (epoch, committed, used) = unsafe { ((*soft).epoch, (*soft).committed_units, (*soft).used_units) };
+    let (epoch, committed, used) =
+        unsafe { ((*soft).epoch, (*soft).committed_units.load(Ordering::Relaxed), (*soft).locked.used_units) };
     if epoch != header.epoch {
         return Err(OpenError::Unclean);
     }
@@ -316,9 +318,9 @@ fn start(
     // SAFETY: just made.
     let held = unsafe { &*core };
     let read_only = matches!(held.backing, Backing::ReadOnly(_));
-    held.scrub_freed.store(options.scrub_freed, std::sync::atomic::Ordering::Relaxed);
+    held.scrub_freed.store(options.scrub_freed, Ordering::Relaxed);
     if read_only {
-        held.state.store(state::READ_ONLY, std::sync::atomic::Ordering::Release);
+        held.state.store(state::READ_ONLY, Ordering::Release);
     }
     if let (Mode::Shared, Some(file), false) = (mode, held.backing.file(), read_only) {
         // Durable before the first store to the mapping.
@@ -344,8 +346,8 @@ pub(super) fn shut(heap: &HeapInner, unmap: bool) -> Result<(), CloseError> {
     heap.gate.wait_until_empty();
     let core = heap.core();
     windows::withdraw(core.window);
-    let was_used = core.has_been_used() || heap.written.load(std::sync::atomic::Ordering::Relaxed);
-    core.state.store(state::RETIRED, std::sync::atomic::Ordering::SeqCst);
+    let was_used = core.has_been_used() || heap.written.load(Ordering::Relaxed);
+    core.state.store(state::RETIRED, Ordering::SeqCst);
     core.wait_until_idle();
     let mut outcome = Ok(());
     if !heap.read_only {

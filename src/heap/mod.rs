@@ -3,6 +3,8 @@
 
 mod allocate;
 mod allocator;
+#[cfg(feature = "checked")]
+mod checked;
 mod defaults;
 mod fork;
 mod gate;

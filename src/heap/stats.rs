@@ -5,6 +5,7 @@ use super::handle::SalAlloc;
 use super::owner::Heap;
 use crate::alloc::heap_core::Core;
 use crate::alloc::size_class::{CLASSES, class_size, slab_blocks, slab_units};
+use crate::alloc::thread_heap::ThreadHeap;
 use crate::alloc::threads::Threads;
 use crate::format::UNIT;
 use std::fmt;
@@ -82,20 +83,20 @@ fn collect(core: &Core) -> Stats {
         committed: (space.committed_units() * UNIT) as u64,
         used: (space.used_units() * UNIT) as u64,
         // SAFETY: these fields change under the lock only.
-        large_objects: unsafe { (*soft).large_count },
+        large_objects: unsafe { (*soft).locked.large_count },
         // SAFETY: as above.
-        large_bytes: unsafe { (*soft).large_bytes },
+        large_bytes: unsafe { (*soft).locked.large_bytes },
         threads: threads.count(),
         ..Stats::default()
     };
     stats.live_bytes = stats.large_bytes;
     for class in 0..CLASSES {
         // SAFETY: as above.
-        let (mut out, mut slabs) = unsafe { ((*soft).live[class], i64::from((*soft).slabs[class])) };
+        let (mut out, mut slabs) = unsafe { ((*soft).locked.live[class], i64::from((*soft).locked.slabs[class])) };
         let mut cached = 0;
         for number in 1..=threads.count() {
             // SAFETY: thread heaps live as long as their heap.
-            let counters = unsafe { (*Threads::find(threads.table(), number)).counters(class) };
+            let counters = unsafe { ThreadHeap::counters(Threads::find(threads.table(), number), class) };
             out += counters.0;
             cached += u64::from(counters.1);
             slabs += i64::from(counters.2);

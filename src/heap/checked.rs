@@ -1,0 +1,152 @@
+//! The checked build's door: every block passes here, and a bad free ends the process with a line that says what it was.
+//!
+//! The line is made in a buffer on the stack: the allocator may be the one that would serve a `String`.
+
+use super::SalAlloc;
+use super::allocate::{usable_size, with_core};
+use super::handle::Place;
+use crate::alloc::checked::{Kind, Misuse, Where};
+use crate::alloc::current;
+use crate::alloc::heap_core::Core;
+use crate::os::process;
+use core::alloc::Layout;
+use core::fmt::{self, Write};
+
+/// What the program asked for.
+#[derive(Clone, Copy, Debug)]
+enum Act {
+    Allocation,
+    Free,
+    Resize,
+}
+
+/// Notes a block that was allocated; null stays null.
+pub(super) fn allocated(place: Place, layout: Layout, block: *mut u8) -> *mut u8 {
+    if !block.is_null() {
+        let noted = with_core(place, |core| core.note_allocated(block.addr(), layout));
+        if let Some(Err(misuse)) = noted {
+            report(place, Act::Allocation, layout, &misuse);
+        }
+    }
+    block
+}
+
+/// Whether a block is to be freed; not if the heap is closed. Ends the process if it is no such block.
+pub(super) fn freed(place: Place, block: *mut u8, layout: Layout) -> bool {
+    let check = |core: &Core, number| core.note_freed(block.addr(), layout, number, usable_size);
+    passes(place, Act::Free, layout, check)
+}
+
+/// Whether a block may be resized; not if the heap is closed. Ends the process if it is no such block.
+pub(super) fn may_resize(place: Place, block: *mut u8, layout: Layout) -> bool {
+    let check = |core: &Core, number| core.check_block(block.addr(), layout, number, usable_size);
+    passes(place, Act::Resize, layout, check)
+}
+
+/// Notes that a block was resized in place.
+pub(super) fn resized(place: Place, block: *mut u8, layout: Layout) {
+    with_core(place, |core| core.note_resized(block.addr(), layout));
+}
+
+fn passes(place: Place, act: Act, layout: Layout, check: impl FnOnce(&Core, u32) -> Result<(), Misuse>) -> bool {
+    let checked = match place {
+        // Default heaps have no blocks of earlier processes, for which the thread's number would be needed.
+        Place::Default(_) => with_core(place, |core| check(core, 0)),
+        // SAFETY: the heap is open while the closure runs, and outlives its thread heaps.
+        Place::Window(window) => current::with_window(window, |heap| unsafe { check(&*(*heap).core, (*heap).number) }),
+    };
+    if let Some(Err(misuse)) = &checked {
+        report(place, act, layout, misuse);
+    }
+    checked.is_some()
+}
+
+/// A line of text of limited length; what does not fit is dropped.
+struct Line {
+    bytes: [u8; 512],
+    len: usize,
+}
+
+impl Write for Line {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let room = &mut self.bytes[self.len..];
+        let len = text.len().min(room.len());
+        room[..len].copy_from_slice(&text.as_bytes()[..len]);
+        self.len += len;
+        Ok(())
+    }
+}
+
+/// Writes what is wrong to standard error and ends the process.
+#[cold]
+fn report(place: Place, act: Act, given: Layout, misuse: &Misuse) -> ! {
+    let mut line = Line { bytes: [0; 512], len: 0 };
+    // Cannot fail: what is too long is cut.
+    let _ = describe(&mut line, place, act, given, misuse);
+    process::write_stderr(&line.bytes[..line.len]);
+    process::abort()
+}
+
+fn describe(line: &mut Line, place: Place, act: Act, given: Layout, misuse: &Misuse) -> fmt::Result {
+    let heap = match place {
+        Place::Default(current::Default::Anonymous) => SalAlloc::new(),
+        Place::Default(current::Default::File) => SalAlloc::file_backed(),
+        Place::Window(window) => SalAlloc::of_window(window),
+    };
+    let address = misuse.address;
+    let mut allocated = None;
+    let act = match act {
+        Act::Allocation => "allocation",
+        Act::Free => "free",
+        Act::Resize => "resize",
+    };
+    write!(line, "sal: ")?;
+    match misuse.kind {
+        Kind::DoubleFree { allocated: layout } => {
+            allocated = layout;
+            match act {
+                "free" => write!(line, "double free of {address:#x}")?,
+                _ => write!(line, "{act} after free of {address:#x}")?,
+            }
+        }
+        Kind::Foreign(place) => {
+            write!(line, "{act} of the foreign address {address:#x}, which is ")?;
+            match place {
+                Where::NoHeap => write!(line, "in no heap")?,
+                Where::OtherHeap(window) => {
+                    write!(
+                        line,
+                        "in the heap {:?}",
+                        SalAlloc::of_address(address).unwrap_or(SalAlloc::of_window(window))
+                    )?;
+                }
+                Where::Bookkeeping => write!(line, "among the heap's own data")?,
+                Where::NoRun => write!(line, "in free memory of the heap")?,
+                Where::NoBlock => write!(line, "no block that was handed out")?,
+            }
+        }
+        Kind::Interior { block_start, offset } => {
+            write!(line, "{act} of the interior address {address:#x}, {offset} bytes into {block_start:#x}")?;
+        }
+        Kind::WrongLayout { allocated: layout, .. } => {
+            allocated = Some(layout);
+            write!(line, "{act} with the wrong layout of {address:#x}")?;
+        }
+        Kind::HandedOutTwice { .. } => {
+            write!(line, "the heap is damaged: {act} of {address:#x}, which is in use")?;
+        }
+    }
+    if let Some(block) = misuse.block {
+        write!(line, ", a block of {} bytes", block.size)?;
+        if let Some(layout) = allocated {
+            write!(line, " (allocated with size {}, align {})", layout.size(), layout.align())?;
+        }
+        match block.slab {
+            Some(slab) => write!(line, " in a slab of {}-byte blocks at {slab:#x}", block.size)?,
+            None => write!(line, " that stands alone")?,
+        }
+    } else if let Some(layout) = allocated {
+        write!(line, ", once allocated with size {}, align {}", layout.size(), layout.align())?;
+    }
+    writeln!(line, "; given size {}, align {}, through {heap:?}", given.size(), given.align())
+}
