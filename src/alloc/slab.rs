@@ -8,7 +8,7 @@
 //! - **B4** Free bits of a unit that belongs to no slab are clear.
 
 use super::heap_core::Core;
-use super::size_class::{class_size, index_in_slab, slab_blocks, slab_units};
+use super::size_class::{class_size, slab_blocks, slab_units};
 use crate::format::slab_entry::SlabEntry;
 use crate::format::soft::{SlabLocal, SlabState};
 use crate::sync::Ordering;
@@ -150,20 +150,27 @@ impl<'a> Slab<'a> {
         Some(core::ptr::with_exposed_provenance_mut(self.core.address_of(self.head) + offset))
     }
 
-    /// Puts a block back.
+    /// Puts the blocks of `mask` in one word back; [`Slab::credit`] counts them.
     ///
     /// # Safety
-    /// `address` is a block of this slab that nobody holds any more.
+    /// They are blocks of this slab that nobody holds any more.
     #[inline(always)]
-    pub(crate) unsafe fn put(self, address: usize) -> Returned {
-        let index = index_in_slab(self.class, address - self.core.address_of(self.head)) as usize;
+    pub(crate) unsafe fn put(self, word: usize, mask: u64) {
         // SAFETY: the holder's rights (K2); the word is the slab's.
         unsafe {
-            let state = &mut *self.local();
-            *self.core.free_bits(self.head).add(index / 64) |= 1 << (index % 64);
-            state.free += 1;
-            Self::returned(state)
+            let bits = &mut *self.core.free_bits(self.head).add(word);
+            debug_assert!(*bits & mask == 0, "a block that was free is freed");
+            *bits |= mask;
         }
+    }
+
+    /// Counts blocks whose free bits have been set.
+    #[inline(always)]
+    pub(crate) fn credit(self, count: u32) -> Returned {
+        // SAFETY: the holder's rights (K2).
+        let state = unsafe { &mut *self.local() };
+        state.free += count;
+        Self::returned(state)
     }
 
     #[inline(always)]

@@ -278,8 +278,7 @@ impl ThreadHeap {
         // SAFETY: the thread's own; the blocks are ours (H1) and of the class.
         unsafe {
             let core = Self::core(heap);
-            let number = (*heap).number;
-            let mut remote = RemoteRun::default();
+            let mut run = Run::default();
             let mut returned = i64::from(count);
             for position in 0..count as usize {
                 let address = blocks.add(position).read().addr();
@@ -291,18 +290,9 @@ impl ThreadHeap {
                         continue;
                     }
                 }
-                let slab = Slab::new(core, core.slab_head(class, address), class);
-                // Relaxed: if it is our number, we wrote it; any other one leads to the remote path, which puts up with
-                // stale ones.
-                if (*slab.state()).owner.load(Ordering::Relaxed) == number {
-                    let outcome = slab.put(address);
-                    Self::settle(heap, slab, outcome);
-                } else {
-                    let index = index_in_slab(class, address - core.address_of(slab.head));
-                    remote.add(heap, slab.head, class, index);
-                }
+                run.add(heap, core, class, address);
             }
-            remote.finish(heap, class);
+            run.finish(heap, core, class);
             add64(&(&(*heap).live)[class], -returned);
         }
     }
@@ -559,42 +549,66 @@ pub(crate) unsafe fn push_to_owner(core: &Core, threads: *mut AtomicPtr<ThreadHe
     }
 }
 
-/// Frees of one magazine that go to slabs of others, gathered by word and by slab.
+/// Freed blocks of one slab, one behind the other in a magazine: their bits are gathered by word, and the slab is
+/// looked at once.
 #[derive(Default)]
-struct RemoteRun {
+struct Run {
     head: usize,
     word: usize,
     mask: u64,
     count: u32,
+    is_own: bool,
 }
 
-impl RemoteRun {
-    unsafe fn add(&mut self, heap: *mut ThreadHeap, head: usize, class: usize, index: u32) {
-        let (word, bit) = (index as usize / 64, 1_u64 << (index % 64));
-        // SAFETY: the caller's; the blocks are ours to free (H1).
+impl Run {
+    /// # Safety
+    /// `heap` is the calling thread's own, of `core`; the block at `address` is of the class and ours to free (H1). So it
+    /// is for the others.
+    #[inline(always)]
+    unsafe fn add(&mut self, heap: *mut ThreadHeap, core: &Core, class: usize, address: usize) {
+        let head = core.slab_head(class, address);
+        let index = index_in_slab(class, address - core.address_of(head)) as usize;
+        // SAFETY: the caller's promise.
         unsafe {
             if head != self.head || self.count == 0 {
-                self.finish(heap, class);
-                *self = Self { head, word, mask: 0, count: 0 };
-            } else if word != self.word {
-                ThreadHeap::core(heap).remote(head, class).set(self.word, self.mask);
-                (self.word, self.mask) = (word, 0);
+                self.finish(heap, core, class);
+                // Relaxed: if it is our number, we wrote it; any other one leads to the remote path, which puts up with
+                // stale ones.
+                let owner = (*core.slab_state(head)).owner.load(Ordering::Relaxed);
+                *self = Self { head, word: index / 64, mask: 0, count: 0, is_own: owner == (*heap).number };
+            } else if index / 64 != self.word {
+                self.put_word(core, class);
+                (self.word, self.mask) = (index / 64, 0);
             }
         }
-        self.mask |= bit;
+        self.mask |= 1 << (index % 64);
         self.count += 1;
     }
 
-    unsafe fn finish(&mut self, heap: *mut ThreadHeap, class: usize) {
+    #[inline(always)]
+    unsafe fn put_word(&self, core: &Core, class: usize) {
+        // SAFETY: the slab is ours, or its bits are set where all may.
+        unsafe {
+            if self.is_own {
+                Slab::new(core, self.head, class).put(self.word, self.mask);
+            } else {
+                core.remote(self.head, class).set(self.word, self.mask);
+            }
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn finish(&mut self, heap: *mut ThreadHeap, core: &Core, class: usize) {
         if self.count == 0 {
             return;
         }
-        // SAFETY: as in `add`; after the count was raised from zero the push is ours (R1).
+        // SAFETY: the slab is ours; or, after the count was raised from zero, the push is (R1).
         unsafe {
-            let core = ThreadHeap::core(heap);
-            let remote = core.remote(self.head, class);
-            remote.set(self.word, self.mask);
-            if remote.count(self.count) {
+            self.put_word(core, class);
+            if self.is_own {
+                let slab = Slab::new(core, self.head, class);
+                ThreadHeap::settle(heap, slab, slab.credit(self.count));
+            } else if core.remote(self.head, class).count(self.count) {
                 let owner = (*core.slab_state(self.head)).owner.load(Ordering::Relaxed);
                 push_to_owner(core, (*heap).threads, owner, self.head);
             }
