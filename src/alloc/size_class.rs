@@ -17,13 +17,34 @@ use crate::format::{PAGE, UNIT};
 /// Largest block that lies in a slab, in bytes; what is larger is a large object.
 pub(crate) const MAX_SMALL: usize = 256 << 10;
 
-/// The class of blocks for `size` bytes, `1 <= size <= MAX_SMALL`; a size of zero shares the class of one byte.
-#[inline(always)]
+/// The class of blocks for `size` bytes, `1 <= size <= MAX_SMALL`.
+#[cfg(any(test, feature = "checked"))]
 pub(crate) const fn class_of(size: usize) -> usize {
-    let last = size.saturating_sub(1);
+    class_of_last(size - 1)
+}
+
+/// The class of blocks whose last wanted byte is at `last`, which is below [`MAX_SMALL`].
+///
+/// A look-up below 1 KiB, where most allocations are; arithmetic above.
+#[inline(always)]
+pub(crate) const fn class_of_last(last: usize) -> usize {
+    if last < 16 * CLASS_OF_SIXTEENTH.len() { CLASS_OF_SIXTEENTH[last / 16] as usize } else { computed_class(last) }
+}
+
+const fn computed_class(last: usize) -> usize {
     let log2 = 63 - (last as u64 | 128).leading_zeros() as usize;
     ((log2 - 7) << 3) + (last >> (log2 - 3))
 }
+
+const CLASS_OF_SIXTEENTH: [u8; 64] = {
+    let mut table = [0; 64];
+    let mut sixteenth = 0;
+    while sixteenth < table.len() {
+        table[sixteenth] = computed_class(sixteenth * 16) as u8;
+        sixteenth += 1;
+    }
+    table
+};
 
 /// Bytes of a block.
 #[inline(always)]
@@ -118,7 +139,7 @@ pub(crate) const MAGAZINE_START: [u32; CLASSES + 1] = {
     starts
 };
 
-const _: () = assert!(class_of(MAX_SMALL) == CLASSES - 1 && size_of_class(CLASSES - 1) == MAX_SMALL);
+const _: () = assert!(class_of_last(MAX_SMALL - 1) == CLASSES - 1 && size_of_class(CLASSES - 1) == MAX_SMALL);
 const _: () = assert!(CLASS[0].blocks as usize * 16 == 2 * UNIT && MAX_SMALL % PAGE == 0);
 
 #[cfg(test)]
@@ -144,7 +165,7 @@ mod tests {
             let class = class_of(size);
             assert!(class_size(class) >= size && (class == 0 || class_size(class - 1) < size), "{size}");
         }
-        assert_eq!(class_of(0), 0);
+        assert_eq!(class_of_last(0), 0);
     }
 
     #[test]

@@ -141,12 +141,14 @@ impl ThreadHeap {
     /// Takes a block of the class; null if the slow path cannot find one.
     ///
     /// # Safety
-    /// `heap` is [`EMPTY`] or the calling thread's own (T1). So it is for all functions here unless they say otherwise.
+    /// `heap` is [`EMPTY`] or the calling thread's own (T1), and `class` is one. So it is for all functions here unless
+    /// they say otherwise.
     #[inline(always)]
     pub(crate) unsafe fn allocate(heap: *mut Self, class: usize) -> Option<*mut u8> {
         // SAFETY: H1; the empty one has nothing to pop (H2).
         unsafe {
-            let magazine = &(&(*heap).magazines)[class];
+            debug_assert!(class < CLASSES);
+            let magazine = (&(*heap).magazines).get_unchecked(class);
             let top = magazine.top.load(Ordering::Relaxed);
             if top == magazine.floor {
                 return None;
@@ -164,7 +166,8 @@ impl ThreadHeap {
     pub(crate) unsafe fn free(heap: *mut Self, class: usize, block: *mut u8) -> bool {
         // SAFETY: H1; the empty one has no room (H2).
         unsafe {
-            let magazine = &(&(*heap).magazines)[class];
+            debug_assert!(class < CLASSES);
+            let magazine = (&(*heap).magazines).get_unchecked(class);
             let top = magazine.top.load(Ordering::Relaxed);
             if top == magazine.ceiling {
                 return false;

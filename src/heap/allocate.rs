@@ -12,7 +12,7 @@ use super::defaults;
 use super::handle::Place;
 use crate::alloc::current::{self, Default};
 use crate::alloc::heap_core::Core;
-use crate::alloc::size_class::{MAX_SMALL, class_of, class_size};
+use crate::alloc::size_class::{MAX_SMALL, class_of_last, class_size};
 use crate::alloc::thread_heap::{ThreadHeap, is_medium};
 use crate::format::PAGE;
 use core::alloc::Layout;
@@ -26,12 +26,13 @@ pub(super) enum Kind {
     Large,
 }
 
-/// Whether a layout's block lies in a slab, and of which class.
+/// Whether a layout's block lies in a slab, and of which class. A layout without a size counts as large.
 #[inline(always)]
 pub(super) const fn kind_of(layout: Layout) -> Kind {
     // Cannot overflow: `Layout` promises that the rounded size fits.
     let rounded = (layout.size() + layout.align() - 1) & !(layout.align() - 1);
-    if rounded <= MAX_SMALL { Kind::Small(class_of(rounded)) } else { Kind::Large }
+    let last = rounded.wrapping_sub(1);
+    if last < MAX_SMALL { Kind::Small(class_of_last(last)) } else { Kind::Large }
 }
 
 /// Bytes that the block of a layout really has.
