@@ -17,10 +17,10 @@ use crate::format::{PAGE, UNIT};
 /// Largest block that lies in a slab, in bytes; what is larger is a large object.
 pub(crate) const MAX_SMALL: usize = 256 << 10;
 
-/// The class of blocks for `size` bytes, `1 <= size <= MAX_SMALL`.
+/// The class of blocks for `size` bytes, at most [`MAX_SMALL`]; none shares the class of one.
 #[cfg(any(test, feature = "checked"))]
 pub(crate) const fn class_of(size: usize) -> usize {
-    class_of_last(size - 1)
+    class_of_last(size.saturating_sub(1))
 }
 
 /// The class of blocks whose last wanted byte is at `last`, which is below [`MAX_SMALL`].
