@@ -115,3 +115,6 @@ pub(crate) fn for_each_taken<'a>(
         visit(index);
     }
 }
+
+#[cfg(all(test, loom))]
+mod loom_models;
