@@ -6,7 +6,9 @@
 
 use allocator_api2::alloc::Allocator;
 use sal::SalAlloc;
-use std::alloc::{GlobalAlloc, Layout};
+#[cfg(feature = "checked")]
+use std::alloc::GlobalAlloc;
+use std::alloc::Layout;
 use std::ptr::NonNull;
 use std::sync::mpsc;
 

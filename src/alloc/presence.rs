@@ -60,3 +60,93 @@ pub(crate) fn is_nobody(announced: &AtomicU32) -> bool {
     // Acquire pairs with `leave`: the thread's work is seen whole.
     announced.load(Ordering::Acquire) == 0
 }
+
+#[cfg(all(test, loom))]
+mod loom_models {
+    use super::*;
+    use loom::cell::UnsafeCell;
+    use loom::sync::Arc;
+    use loom::thread;
+
+    const CLOSED: u32 = 1;
+
+    struct Heap {
+        state: AtomicU32,
+        flags: [AtomicU32; 2],
+        leaving: AtomicU32,
+        /// What each thread may touch while it is inside, and whoever closed the heap after that.
+        data: [UnsafeCell<u32>; 2],
+    }
+
+    impl Heap {
+        fn new() -> Arc<Self> {
+            Arc::new(Self {
+                state: AtomicU32::new(OPEN),
+                flags: [AtomicU32::new(0), AtomicU32::new(0)],
+                leaving: AtomicU32::new(0),
+                data: [UnsafeCell::new(0), UnsafeCell::new(0)],
+            })
+        }
+
+        fn touch(&self, thread: usize) {
+            // SAFETY: that is what loom checks here.
+            self.data[thread].with_mut(|data| unsafe { *data += 1 });
+        }
+
+        fn close_and_wait(&self) {
+            self.state.store(CLOSED, Ordering::Relaxed);
+            close();
+            for announced in self.flags.iter().chain([&self.leaving]) {
+                while !is_nobody(announced) {
+                    thread::yield_now();
+                }
+            }
+            self.touch(0);
+            self.touch(1);
+        }
+    }
+
+    #[test]
+    fn whoever_closes_a_heap_is_alone_in_it_after_waiting() {
+        loom::model(|| {
+            let heap = Heap::new();
+            let threads: Vec<_> = (0..2)
+                .map(|at| {
+                    let heap = Arc::clone(&heap);
+                    thread::spawn(move || {
+                        if enter(&heap.flags[at], &heap.state) {
+                            heap.touch(at);
+                        }
+                        leave(&heap.flags[at]);
+                    })
+                })
+                .collect();
+            heap.close_and_wait();
+            for thread in threads {
+                thread.join().unwrap();
+            }
+        });
+    }
+
+    #[test]
+    fn whoever_closes_a_heap_waits_for_threads_that_are_ending() {
+        loom::model(|| {
+            let heap = Heap::new();
+            let threads: Vec<_> = (0..2)
+                .map(|at| {
+                    let heap = Arc::clone(&heap);
+                    thread::spawn(move || {
+                        if enter_counted(&heap.leaving, &heap.state) {
+                            heap.touch(at);
+                        }
+                        leave_counted(&heap.leaving);
+                    })
+                })
+                .collect();
+            heap.close_and_wait();
+            for thread in threads {
+                thread.join().unwrap();
+            }
+        });
+    }
+}

@@ -32,6 +32,7 @@ impl RemoteSlab<'_> {
     /// Frees the blocks of `mask` in one word; true if the caller must push the slab on its owner's stack.
     ///
     /// Frees in several words of a slab may be counted together: `set` for each word, then `count` once.
+    #[cfg(loom)]
     #[must_use]
     pub(crate) fn free(&self, word: usize, mask: u64) -> bool {
         self.set(word, mask);
@@ -115,3 +116,6 @@ pub(crate) fn for_each_taken<'a>(
         visit(index);
     }
 }
+
+#[cfg(all(test, loom))]
+mod loom_models;

@@ -7,17 +7,20 @@
 //! - **L1** Whoever moved the state away from `FREE` holds the lock, and only the holder moves it back.
 //! - **L2** A waiter sleeps only while the state is `CONTENDED`, and whoever frees a contended lock wakes one.
 
-use core::ptr;
-use core::sync::atomic::{AtomicU32, Ordering};
+use self::futex::{Word, wait, wake_one};
+use crate::sync::Ordering;
 
 const FREE: u32 = 0;
 const HELD: u32 = 1;
 const CONTENDED: u32 = 2;
 
+/// Looks at the state before the first sleep.
+const SPINS: u32 = if cfg!(loom) { 0 } else { 100 };
+
 /// The lock; it guards nothing by type, its owner says what.
 #[derive(Debug)]
 pub(crate) struct Lock {
-    state: AtomicU32,
+    state: Word,
 }
 
 /// Gives the lock back on drop.
@@ -34,8 +37,14 @@ impl Drop for Guard<'_> {
 }
 
 impl Lock {
+    #[cfg(not(loom))]
     pub(crate) const fn new() -> Self {
-        Self { state: AtomicU32::new(FREE) }
+        Self { state: Word::new(FREE) }
+    }
+
+    #[cfg(loom)]
+    pub(crate) fn new() -> Self {
+        Self { state: Word::new(FREE) }
     }
 
     /// Takes the lock until the guard is dropped.
@@ -54,7 +63,7 @@ impl Lock {
 
     #[cold]
     fn acquire_slow(&self) {
-        for _ in 0..100 {
+        for _ in 0..SPINS {
             // Relaxed: only a hint; the exchange below decides.
             if self.state.load(Ordering::Relaxed) == FREE
                 && self.state.compare_exchange(FREE, HELD, Ordering::Acquire, Ordering::Relaxed).is_ok()
@@ -65,7 +74,7 @@ impl Lock {
         }
         // Acquire as in `acquire`. From here on the state says that somebody may sleep (L2).
         while self.state.swap(CONTENDED, Ordering::Acquire) != FREE {
-            futex_wait(&self.state, CONTENDED);
+            wait(&self.state, CONTENDED);
         }
     }
 
@@ -76,26 +85,123 @@ impl Lock {
     pub(crate) unsafe fn release(&self) {
         // Release pairs with the Acquire of the next holder.
         if self.state.swap(FREE, Ordering::Release) == CONTENDED {
-            futex_wake_one(&self.state);
+            wake_one(&self.state);
         }
     }
 }
 
-/// Sleeps while `word` is `expected`; may return early.
-fn futex_wait(word: &AtomicU32, expected: u32) {
-    let no_timeout = ptr::null::<libc::timespec>();
-    // SAFETY: `word` is a live, aligned u32. Every outcome means: look again.
-    unsafe {
-        libc::syscall(libc::SYS_futex, word.as_ptr(), libc::FUTEX_WAIT | libc::FUTEX_PRIVATE_FLAG, expected, no_timeout)
-    };
+#[cfg(not(loom))]
+mod futex {
+    //! The kernel's: it looks at the word and puts the thread to sleep in one step, as seen by whoever wakes.
+
+    use core::ptr;
+    pub(super) use core::sync::atomic::AtomicU32 as Word;
+
+    /// Sleeps while `word` is `expected`; may return early.
+    pub(super) fn wait(word: &Word, expected: u32) {
+        let operation = libc::FUTEX_WAIT | libc::FUTEX_PRIVATE_FLAG;
+        let no_timeout = ptr::null::<libc::timespec>();
+        // SAFETY: `word` is a live, aligned u32. Every outcome means: look again.
+        unsafe { libc::syscall(libc::SYS_futex, word.as_ptr(), operation, expected, no_timeout) };
+    }
+
+    pub(super) fn wake_one(word: &Word) {
+        let operation = libc::FUTEX_WAKE | libc::FUTEX_PRIVATE_FLAG;
+        // SAFETY: `word` is only an address to the kernel here.
+        unsafe { libc::syscall(libc::SYS_futex, word.as_ptr(), operation, 1) };
+    }
 }
 
-fn futex_wake_one(word: &AtomicU32) {
-    // SAFETY: `word` is only an address to the kernel here.
-    unsafe { libc::syscall(libc::SYS_futex, word.as_ptr(), libc::FUTEX_WAKE | libc::FUTEX_PRIVATE_FLAG, 1) };
+#[cfg(loom)]
+mod futex {
+    //! A stand-in: the kernel's bucket lock and queue are a mutex and a condition variable. It never returns early, so
+    //! that a wake-up that is lost is a deadlock, which loom reports.
+
+    use loom::sync::atomic::{AtomicU32, Ordering};
+    use loom::sync::{Condvar, Mutex};
+
+    #[derive(Debug)]
+    pub(super) struct Word {
+        value: AtomicU32,
+        bucket: Mutex<()>,
+        queue: Condvar,
+    }
+
+    impl Word {
+        pub(super) fn new(value: u32) -> Self {
+            Self { value: AtomicU32::new(value), bucket: Mutex::new(()), queue: Condvar::new() }
+        }
+    }
+
+    impl core::ops::Deref for Word {
+        type Target = AtomicU32;
+
+        fn deref(&self) -> &AtomicU32 {
+            &self.value
+        }
+    }
+
+    pub(super) fn wait(word: &Word, expected: u32) {
+        let bucket = word.bucket.lock().unwrap();
+        // Relaxed: ordered by the bucket against those who wake.
+        if word.value.load(Ordering::Relaxed) == expected {
+            drop(word.queue.wait(bucket).unwrap());
+        }
+    }
+
+    pub(super) fn wake_one(word: &Word) {
+        drop(word.bucket.lock().unwrap());
+        word.queue.notify_one();
+    }
 }
 
-#[cfg(test)]
+#[cfg(all(test, loom))]
+mod loom_models {
+    use super::*;
+    use loom::cell::UnsafeCell;
+    use loom::sync::Arc;
+    use loom::thread;
+
+    fn add_under_the_lock(threads: usize, rounds: usize, preemptions: Option<usize>) {
+        let mut builder = loom::model::Builder::new();
+        builder.preemption_bound = preemptions;
+        builder.check(move || {
+            let shared = Arc::new((Lock::new(), UnsafeCell::new(0)));
+            let add = move |shared: &(Lock, UnsafeCell<usize>)| {
+                for _ in 0..rounds {
+                    let _guard = shared.0.lock();
+                    // SAFETY: under the lock, which loom checks.
+                    shared.1.with_mut(|count| unsafe { *count += 1 });
+                }
+            };
+            let others: Vec<_> = (1..threads)
+                .map(|_| {
+                    let shared = Arc::clone(&shared);
+                    thread::spawn(move || add(&shared))
+                })
+                .collect();
+            add(&shared);
+            for other in others {
+                other.join().unwrap();
+            }
+            let _guard = shared.0.lock();
+            // SAFETY: as above.
+            assert_eq!(shared.1.with(|count| unsafe { *count }), threads * rounds);
+        });
+    }
+
+    #[test]
+    fn two_threads_exclude_each_other_and_no_wake_up_is_lost() {
+        add_under_the_lock(2, 2, None);
+    }
+
+    #[test]
+    fn three_threads_exclude_each_other_and_no_wake_up_is_lost() {
+        add_under_the_lock(3, 1, Some(3));
+    }
+}
+
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
     use std::cell::UnsafeCell;

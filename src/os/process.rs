@@ -7,12 +7,14 @@ pub(crate) fn id() -> u32 {
 }
 
 /// Writes to standard error, unbuffered and without allocating; what cannot be written is lost.
+#[cfg(feature = "checked")]
 pub(crate) fn write_stderr(bytes: &[u8]) {
     // SAFETY: `bytes` is readable for its length.
     unsafe { libc::write(2, bytes.as_ptr().cast(), bytes.len()) };
 }
 
 /// Ends the process at once, by a signal that a debugger or a core dump can show.
+#[cfg(feature = "checked")]
 pub(crate) fn abort() -> ! {
     // SAFETY: always allowed.
     unsafe { libc::abort() }
