@@ -280,9 +280,9 @@ mod matrix {
                 }
                 Misuse::DoubleFreeOnOtherThread => {
                     self.free(block, layout);
-                    let address = block.expose_provenance();
+                    let address = block.as_ptr().expose_provenance();
                     let thread = std::thread::spawn(move || {
-                        self.free(NonNull::with_exposed_provenance(address), layout);
+                        self.free(NonNull::new(std::ptr::with_exposed_provenance_mut(address)).unwrap(), layout);
                     });
                     let _ = thread.join();
                 }

@@ -80,6 +80,7 @@ const GRANULE: usize = 16;
 
 /// A word: two bits of state, one for large, five for the alignment's power of two, the rest for a small size less one.
 mod word {
+    #[cfg(test)]
     pub(super) const UNKNOWN: u32 = 0;
     pub(super) const ALIVE: u32 = 1;
     pub(super) const FREED: u32 = 2;
@@ -180,6 +181,7 @@ impl Core {
     }
 
     /// Notes that a block has been freed by other means than [`Core::note_freed`], as a collector does.
+    #[cfg(test)]
     pub(crate) fn forget_block(&self, address: usize) {
         // Relaxed: nothing follows from an unknown block.
         self.checked.word(address - self.segments).store(word::UNKNOWN, Ordering::Relaxed);

@@ -18,7 +18,7 @@ use crate::format::{PAGE, UNIT};
 pub(crate) const MAX_SMALL: usize = 256 << 10;
 
 /// The class of blocks for `size` bytes, at most [`MAX_SMALL`]; none shares the class of one.
-#[cfg(any(test, feature = "checked"))]
+#[cfg(test)]
 pub(crate) const fn class_of(size: usize) -> usize {
     class_of_last(size.saturating_sub(1))
 }

@@ -16,12 +16,12 @@
 //! # Volatile
 //! A thread heap is memory of the process. At a clean close all magazines have been given back.
 
-use super::heap_core::{Core, state};
+use super::heap_core::Core;
+use super::orphans::push_to_owner;
 use super::remote_free;
-use super::size_class::{CLASSES, MAGAZINE_START, class_size, index_in_slab, slab_units};
-use super::slab::{Returned, Slab};
+use super::size_class::{CLASSES, MAGAZINE_START, class_size, slab_units};
+use super::slab::Slab;
 use super::space::Lease;
-use super::threads::Threads;
 use crate::format::slab_entry::SlabEntry;
 use crate::format::{SEGMENT_UNITS, UNIT};
 use crate::os::mapping::{self, Access, Source};
@@ -63,15 +63,15 @@ pub(crate) struct ThreadHeap {
     pub(crate) next_idle: u32,
     /// The next one of the same thread, of another heap.
     pub(crate) next_of_thread: *mut ThreadHeap,
-    threads: *mut AtomicPtr<ThreadHeap>,
-    lease: Lease,
+    pub(super) threads: *mut AtomicPtr<ThreadHeap>,
+    pub(super) lease: Lease,
     lease_order: u32,
     /// For each class, its slabs with free blocks: head unit + 1, or 0.
-    lists: [u32; CLASSES],
+    pub(super) lists: [u32; CLASSES],
     /// For each class, blocks taken out of slabs less blocks put back by this thread.
-    live: [AtomicI64; CLASSES],
+    pub(super) live: [AtomicI64; CLASSES],
     /// For each class, slabs made less slabs given up by this thread.
-    slabs: [AtomicI32; CLASSES],
+    pub(super) slabs: [AtomicI32; CLASSES],
     slots: [*mut u8; SLOTS],
     /// Slabs with frees from other threads: head unit + 1, or 0.
     pending: Pending,
@@ -148,7 +148,7 @@ impl ThreadHeap {
         // SAFETY: H1; the empty one has nothing to pop (H2).
         unsafe {
             debug_assert!(class < CLASSES);
-            let magazine = (&(*heap).magazines).get_unchecked(class);
+            let magazine = (*heap).magazines.get_unchecked(class);
             let top = magazine.top.load(Ordering::Relaxed);
             if top == magazine.floor {
                 return None;
@@ -167,7 +167,7 @@ impl ThreadHeap {
         // SAFETY: H1; the empty one has no room (H2).
         unsafe {
             debug_assert!(class < CLASSES);
-            let magazine = (&(*heap).magazines).get_unchecked(class);
+            let magazine = (*heap).magazines.get_unchecked(class);
             let top = magazine.top.load(Ordering::Relaxed);
             if top == magazine.ceiling {
                 return false;
@@ -178,7 +178,7 @@ impl ThreadHeap {
         }
     }
 
-    unsafe fn core<'a>(heap: *mut Self) -> &'a Core {
+    pub(super) unsafe fn core<'a>(heap: *mut Self) -> &'a Core {
         // SAFETY: not the empty one; a heap outlives its thread heaps.
         unsafe { &*(*heap).core }
     }
@@ -273,64 +273,6 @@ impl ThreadHeap {
             ptr::copy(base.add(old as usize), base, kept as usize);
             base.add(kept as usize).write(block);
             magazine.top.store(magazine.floor + kept + 1, Ordering::Relaxed);
-        }
-    }
-
-    /// Puts blocks back into their slabs.
-    unsafe fn release(heap: *mut Self, class: usize, blocks: *const *mut u8, count: u32) {
-        // SAFETY: the thread's own; the blocks are ours (H1) and of the class.
-        unsafe {
-            let core = Self::core(heap);
-            let mut run = Run::default();
-            let mut returned = i64::from(count);
-            for position in 0..count as usize {
-                let address = blocks.add(position).read().addr();
-                if is_medium(class) {
-                    if let SlabEntry::LargeHead { .. } = core.entry(core.unit_of(address)) {
-                        // A block that stood alone because no slab could be had.
-                        core.free_large(address);
-                        returned -= 1;
-                        continue;
-                    }
-                }
-                run.add(heap, core, class, address);
-            }
-            run.finish(heap, core, class);
-            add64(&(&(*heap).live)[class], -returned);
-        }
-    }
-
-    /// Lists a slab that got a block back, or gives it up if it is empty and not the last.
-    #[inline(always)]
-    unsafe fn settle(heap: *mut Self, slab: Slab<'_>, outcome: Returned) {
-        // SAFETY: the slab is ours (H3).
-        unsafe {
-            let list = &raw mut (*heap).lists[slab.class];
-            if !slab.is_listed() && slab.has_blocks() {
-                slab.link(list);
-            }
-            if outcome == Returned::Empty && (*list != slab.head as u32 + 1 || (*slab.local()).next != 0) {
-                Self::give_up(heap, slab);
-            }
-        }
-    }
-
-    #[cold]
-    unsafe fn give_up(heap: *mut Self, slab: Slab<'_>) {
-        // SAFETY: the slab is ours, empty, and listed (B3).
-        unsafe {
-            slab.unlink(&raw mut (*heap).lists[slab.class]);
-            slab.dissolve();
-            add32(&(&(*heap).slabs)[slab.class], -1);
-            let units = slab_units(slab.class);
-            let lease = &mut (*heap).lease;
-            if lease.free != 0 && slab.head / SEGMENT_UNITS * SEGMENT_UNITS == lease.segment {
-                lease.free |= (u64::MAX >> (SEGMENT_UNITS - units)) << (slab.head - lease.segment);
-            } else {
-                let core = Self::core(heap);
-                let _guard = core.lock.lock();
-                (*core.space.get()).give_run(slab.head, units);
-            }
         }
     }
 
@@ -507,13 +449,13 @@ impl ThreadHeap {
 
 /// Adds to a counter that only its thread writes.
 #[inline(always)]
-fn add64(counter: &AtomicI64, change: i64) {
+pub(super) fn add64(counter: &AtomicI64, change: i64) {
     counter.store(counter.load(Ordering::Relaxed) + change, Ordering::Relaxed);
 }
 
 /// Adds to a counter that only its thread writes.
 #[inline(always)]
-fn add32(counter: &AtomicI32, change: i32) {
+pub(super) fn add32(counter: &AtomicI32, change: i32) {
     counter.store(counter.load(Ordering::Relaxed) + change, Ordering::Relaxed);
 }
 
@@ -537,170 +479,4 @@ fn aligned_start(free: u64, order: u32) -> Option<u32> {
         runs &= runs - 1;
     }
     None
-}
-
-/// Pushes a slab with remote frees to its owner, or to the heap if it has none.
-///
-/// # Safety
-/// The caller raised the slab's count from zero or popped the slab (R1).
-pub(crate) unsafe fn push_to_owner(core: &Core, threads: *mut AtomicPtr<ThreadHeap>, owner: u32, head: usize) {
-    let found = if owner == 0 { ptr::null_mut() } else { Threads::find(threads, owner) };
-    // SAFETY: a thread heap lives as long as its heap; its pending stack is for everyone (T1).
-    unsafe {
-        let stack = if found.is_null() { &(*core.soft()).pending } else { &(*found).pending.0 };
-        remote_free::push(stack, head as u32, &(*core.slab_state(head)).pending_next);
-    }
-}
-
-/// Freed blocks of one slab, one behind the other in a magazine: their bits are gathered by word, and the slab is
-/// looked at once.
-#[derive(Default)]
-struct Run {
-    head: usize,
-    word: usize,
-    mask: u64,
-    count: u32,
-    is_own: bool,
-}
-
-impl Run {
-    /// # Safety
-    /// `heap` is the calling thread's own, of `core`; the block at `address` is of the class and ours to free (H1). So it
-    /// is for the others.
-    #[inline(always)]
-    unsafe fn add(&mut self, heap: *mut ThreadHeap, core: &Core, class: usize, address: usize) {
-        let head = core.slab_head(class, address);
-        let index = index_in_slab(class, address - core.address_of(head)) as usize;
-        // SAFETY: the caller's promise.
-        unsafe {
-            if head != self.head || self.count == 0 {
-                self.finish(heap, core, class);
-                // Relaxed: if it is our number, we wrote it; any other one leads to the remote path, which puts up with
-                // stale ones.
-                let owner = (*core.slab_state(head)).owner.load(Ordering::Relaxed);
-                *self = Self { head, word: index / 64, mask: 0, count: 0, is_own: owner == (*heap).number };
-            } else if index / 64 != self.word {
-                self.put_word(core, class);
-                (self.word, self.mask) = (index / 64, 0);
-            }
-        }
-        self.mask |= 1 << (index % 64);
-        self.count += 1;
-    }
-
-    #[inline(always)]
-    unsafe fn put_word(&self, core: &Core, class: usize) {
-        // SAFETY: the slab is ours, or its bits are set where all may.
-        unsafe {
-            if self.is_own {
-                Slab::new(core, self.head, class).put(self.word, self.mask);
-            } else {
-                core.remote(self.head, class).set(self.word, self.mask);
-            }
-        }
-    }
-
-    #[inline(always)]
-    unsafe fn finish(&mut self, heap: *mut ThreadHeap, core: &Core, class: usize) {
-        if self.count == 0 {
-            return;
-        }
-        // SAFETY: the slab is ours; or, after the count was raised from zero, the push is (R1).
-        unsafe {
-            self.put_word(core, class);
-            if self.is_own {
-                let slab = Slab::new(core, self.head, class);
-                ThreadHeap::settle(heap, slab, slab.credit(self.count));
-            } else if core.remote(self.head, class).count(self.count) {
-                let owner = (*core.slab_state(self.head)).owner.load(Ordering::Relaxed);
-                push_to_owner(core, (*heap).threads, owner, self.head);
-            }
-        }
-        self.count = 0;
-    }
-}
-
-impl Core {
-    /// Takes over remote frees of slabs that no live thread owns, those of up to `sweep` idle thread heaps included.
-    ///
-    /// # Safety
-    /// Under the heap's lock.
-    pub(crate) unsafe fn collect_orphans(&self, sweep: u32) {
-        // SAFETY: under the lock, slabs without a live owner are ours (K2).
-        unsafe {
-            self.collect_stack(&(*self.soft()).pending);
-            let count = (*self.threads.get()).count();
-            for _ in 0..sweep.min(count) {
-                let heap = (*self.threads.get()).next_to_sweep();
-                if !heap.is_null() && !(*heap).is_live {
-                    self.collect_stack(&(*heap).pending.0);
-                }
-            }
-        }
-    }
-
-    unsafe fn collect_stack(&self, stack: &AtomicU32) {
-        // SAFETY: as in `collect_orphans`; popped slabs are on no stack (R1).
-        unsafe {
-            let table = (*self.threads.get()).table();
-            remote_free::for_each_taken(stack, self.pending_next(), |index| {
-                let head = index as usize;
-                let state = self.slab_state(head);
-                let SlabEntry::SlabHead { class } = self.entry(head) else { return };
-                let owner = (*state).owner.load(Ordering::Relaxed);
-                let found = Threads::find(table, owner);
-                if owner != 0 && !found.is_null() && (*found).is_live {
-                    push_to_owner(self, table, owner, head);
-                    return;
-                }
-                (*state).owner.store(0, Ordering::Relaxed);
-                let slab = Slab::new(self, head, class as usize);
-                slab.collect();
-                if slab.is_listed() {
-                    slab.unlink(&raw mut (*self.soft()).locked.orphans[slab.class]);
-                    self.ownerless.fetch_sub(1, Ordering::Relaxed);
-                }
-                self.settle_orphan(slab);
-            });
-        }
-    }
-
-    /// Lists an unlisted slab without owner, or makes it plain units if it is empty.
-    ///
-    /// # Safety
-    /// Under the heap's lock.
-    unsafe fn settle_orphan(&self, slab: Slab<'_>) {
-        // SAFETY: as in `collect_orphans`.
-        unsafe {
-            let state = &*slab.local();
-            if state.free == state.fresh && state.remote_early == 0 {
-                slab.dissolve();
-                let soft = self.soft();
-                (*soft).locked.slabs[slab.class] = (*soft).locked.slabs[slab.class].wrapping_sub(1);
-                (*self.space.get()).give_run(slab.head, slab_units(slab.class));
-            } else if slab.has_blocks() {
-                slab.link(&raw mut (*self.soft()).locked.orphans[slab.class]);
-                self.ownerless.fetch_add(1, Ordering::Relaxed);
-            }
-        }
-    }
-
-    /// A thread heap for the calling thread; null without memory, or if the heap is no longer open.
-    pub(crate) fn take_thread_heap(&self) -> *mut ThreadHeap {
-        let _guard = self.lock.lock();
-        // Relaxed: whoever closes the heap sets the state before it takes the lock to look which threads there are. So
-        // from then on their number and their state stay as they are.
-        if self.state.load(Ordering::Relaxed) != state::OPEN {
-            return ptr::null_mut();
-        }
-        // SAFETY: under the lock (K1).
-        let threads = unsafe { &mut *self.threads.get() };
-        let table = threads.table();
-        let was_idle = threads.has_idle();
-        let heap = threads.take(|number| ThreadHeap::create(self, number, table));
-        if was_idle {
-            self.ownerless.fetch_sub(1, Ordering::Relaxed);
-        }
-        heap
-    }
 }

@@ -9,6 +9,7 @@
 //! - **T1** Only the thread a live thread heap belongs to uses it, but for its pending stack.
 //! - **T2** A thread heap changes between live and idle only under the heap's lock.
 
+use super::heap_core::{Core, state};
 use super::thread_heap::ThreadHeap;
 use crate::os::CallError;
 use crate::os::mapping::{self, Access, Source};
@@ -105,5 +106,26 @@ impl Drop for Threads {
     fn drop(&mut self) {
         // SAFETY: the table is ours, and a heap that is dropped is used by nobody.
         let _ = unsafe { mapping::unmap(self.table.expose_provenance(), TABLE_LEN) };
+    }
+}
+
+impl Core {
+    /// A thread heap for the calling thread; null without memory, or if the heap is no longer open.
+    pub(crate) fn take_thread_heap(&self) -> *mut ThreadHeap {
+        let _guard = self.lock.lock();
+        // Relaxed: whoever closes the heap sets the state before it takes the lock to look which threads there are. So
+        // from then on their number and their state stay as they are.
+        if self.state.load(Ordering::Relaxed) != state::OPEN {
+            return ptr::null_mut();
+        }
+        // SAFETY: under the lock (K1).
+        let threads = unsafe { &mut *self.threads.get() };
+        let table = threads.table();
+        let was_idle = threads.has_idle();
+        let heap = threads.take(|number| ThreadHeap::create(self, number, table));
+        if was_idle {
+            self.ownerless.fetch_sub(1, Ordering::Relaxed);
+        }
+        heap
     }
 }
