@@ -79,28 +79,29 @@ pub(crate) fn attach_default(which: Default, core: &Core) -> *mut ThreadHeap {
 pub(crate) fn with_window<R>(window: u32, work: impl FnOnce(*mut ThreadHeap) -> R) -> Option<R> {
     CURRENT.with(|current| {
         let slot = window as usize % CACHED;
-        let heap = if current.windows[slot].get() == window {
+        let mut heap = if current.windows[slot].get() == window {
             current.cached[slot].get()
         } else {
             find_or_attach(current, window)?
         };
-        // SAFETY: thread heaps on the chain live until the thread gives them up, and so does their heap.
-        unsafe {
-            // Relaxed and then a light barrier: whoever closes the heap sets its state, passes the heavy barrier, and
-            // then sees either this store, or this thread sees the state.
-            (*heap).busy.store(1, Ordering::Relaxed);
-            barrier::light();
-            let result =
-                if (*(*heap).core).state.load(Ordering::Relaxed) == state::OPEN { Some(work(heap)) } else { None };
-            // Release pairs with the Acquire in `Core::wait_until_idle`.
-            (*heap).busy.store(0, Ordering::Release);
-            match result {
-                Some(result) => Some(result),
-                None => {
-                    forget(current, heap);
-                    None
+        loop {
+            // SAFETY: thread heaps on the chain live until the thread gives them up, and so does their heap.
+            unsafe {
+                // Relaxed and then a light barrier: whoever closes the heap sets its state, passes the heavy barrier,
+                // and then sees either this store, or this thread sees the state.
+                (*heap).busy.store(1, Ordering::Relaxed);
+                barrier::light();
+                if (*(*heap).core).state.load(Ordering::Relaxed) == state::OPEN {
+                    let result = work(heap);
+                    // Release pairs with the Acquire in `Core::wait_until_idle`.
+                    (*heap).busy.store(0, Ordering::Release);
+                    return Some(result);
                 }
+                (*heap).busy.store(0, Ordering::Release);
             }
+            // It is closed; another one may have been opened at its addresses.
+            forget(current, heap);
+            heap = find_or_attach(current, window)?;
         }
     })
 }
@@ -108,10 +109,17 @@ pub(crate) fn with_window<R>(window: u32, work: impl FnOnce(*mut ThreadHeap) -> 
 #[cold]
 fn find_or_attach(current: &Current, window: u32) -> Option<*mut ThreadHeap> {
     let mut heap = current.chain.get();
-    // SAFETY: the chain holds the thread's own thread heaps.
+    // SAFETY: the chain holds the thread's own thread heaps; one that is forgotten goes, so its link is read first.
     unsafe {
-        while !heap.is_null() && (*(*heap).core).window != window {
-            heap = (*heap).next_of_thread;
+        while !heap.is_null() {
+            let next = (*heap).next_of_thread;
+            match (*(*heap).core).state.load(Ordering::Relaxed) {
+                state::RETIRED => forget(current, heap),
+                state::FOREIGN if (*(*heap).core).window == window => return None,
+                _ if (*(*heap).core).window == window => break,
+                _ => {}
+            }
+            heap = next;
         }
     }
     if heap.is_null() {
@@ -161,7 +169,7 @@ fn forget(current: &Current, heap: *mut ThreadHeap) {
 }
 
 /// Gives all thread heaps of the ending thread back.
-unsafe extern "C" fn at_thread_exit(_value: *mut libc::c_void) {
+unsafe extern "C" fn at_thread_exit(_value: *mut core::ffi::c_void) {
     CURRENT.with(|current| {
         for default in &current.defaults {
             default.set(NOBODY);
