@@ -14,6 +14,7 @@ mod owner;
 pub(crate) mod placement;
 mod session;
 mod stats;
+mod table;
 mod temporary;
 
 pub use handle::SalAlloc;
