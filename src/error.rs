@@ -205,6 +205,13 @@ pub enum RootError {
     },
     /// The root directory or the type table is full.
     DirectoryFull,
+    /// The name of the root is too long to be stored.
+    NameTooLong {
+        /// Its bytes.
+        len: usize,
+        /// The most that are possible.
+        longest: usize,
+    },
     /// What the file says of the root makes no sense.
     Damaged {
         /// The key, as far as it is known.
@@ -340,6 +347,9 @@ impl fmt::Display for RootError {
                 write!(f, "the value for root {root} holds a block of another heap, at {address:#x}")
             }
             Self::OutOfMemory { root } => write!(f, "the heap has no room for root {root}"),
+            Self::NameTooLong { len, longest } => {
+                write!(f, "the name of a root has {len} bytes, and at most {longest} are possible")
+            }
             Self::DirectoryFull => f.write_str("the heap's directory of roots is full"),
             Self::Damaged { root, part } => write!(f, "root {root} is damaged: {part}"),
             Self::Session(error) => error.fmt(f),

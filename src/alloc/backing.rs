@@ -2,7 +2,8 @@
 
 use crate::os::file::File;
 use crate::os::mapping::{self, Access, Advice, PAGE};
-use crate::os::{CallError, Errno};
+use crate::os::{CallError, errno};
+use core::sync::atomic::{AtomicBool, Ordering};
 
 /// Where a heap's bytes live.
 #[derive(Debug)]
@@ -10,12 +11,42 @@ pub(crate) enum Backing {
     /// Memory of this process; inaccessible until committed.
     Anonymous { huge_pages: bool },
     /// A file that is mapped as a whole, shared.
-    File(File),
+    File {
+        file: File,
+        /// Whether this process was forked from the file's and has its memory to itself.
+        is_detached: AtomicBool,
+    },
     /// A mapping that is only read.
     ReadOnly(File),
 }
 
 impl Backing {
+    pub(crate) const fn of_file(file: File) -> Self {
+        Self::File { file, is_detached: AtomicBool::new(false) }
+    }
+
+    /// In a forked child: the file is the parent's, and the window holds private memory from now on.
+    pub(crate) fn detach(&self) {
+        if let Self::File { is_detached, .. } = self {
+            // Relaxed: the child has one thread.
+            is_detached.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether memory that reads as zeros may have no disk space, because it was given back.
+    pub(crate) fn can_lose_space(&self) -> bool {
+        self.own_file().is_some()
+    }
+
+    /// The file that is written by writing to the window.
+    fn own_file(&self) -> Option<&File> {
+        match self {
+            // Relaxed: changes only in a process with one thread.
+            Self::File { file, is_detached } => (!is_detached.load(Ordering::Relaxed)).then_some(file),
+            _ => None,
+        }
+    }
+
     /// Makes a range of the window usable: disk space is reserved, so that a full disk is an error here and no signal
     /// later, and memory is counted where the kernel counts it.
     pub(crate) fn commit(&self, base: usize, offset: usize, len: usize) -> Result<(), CallError> {
@@ -24,8 +55,8 @@ impl Backing {
         match self {
             // SAFETY: the range lies in the heap's own window, and more rights hurt nobody.
             Self::Anonymous { .. } => unsafe { mapping::protect(base + start, len, Access::ReadWrite) },
-            Self::File(file) => file.reserve(start as u64, len as u64),
-            Self::ReadOnly(_) => Err(CallError { call: "fallocate", errno: Errno(libc_erofs()) }),
+            Self::File { .. } => self.own_file().map_or(Ok(()), |file| file.reserve(start as u64, len as u64)),
+            Self::ReadOnly(_) => Err(CallError { call: "fallocate", errno: errno::READ_ONLY }),
         }
     }
 
@@ -45,7 +76,7 @@ impl Backing {
         match self {
             // SAFETY: the caller's promise.
             Self::Anonymous { .. } => unsafe { mapping::discard(base + offset, len).is_ok() },
-            Self::File(file) => file.punch(offset as u64, len as u64).is_ok(),
+            Self::File { .. } => self.own_file().is_some_and(|file| file.punch(offset as u64, len as u64).is_ok()),
             Self::ReadOnly(_) => false,
         }
     }
@@ -54,15 +85,11 @@ impl Backing {
         matches!(self, Self::Anonymous { .. })
     }
 
+    /// The file that the window shows.
     pub(crate) fn file(&self) -> Option<&File> {
         match self {
-            Self::Anonymous { .. } => None,
-            Self::File(file) | Self::ReadOnly(file) => Some(file),
+            Self::ReadOnly(file) => Some(file),
+            _ => self.own_file(),
         }
     }
-}
-
-/// "Read-only file system", the number for a write to a heap that is only read.
-const fn libc_erofs() -> i32 {
-    30
 }

@@ -106,10 +106,19 @@ pub(crate) fn with_window<R>(window: u32, work: impl FnOnce(*mut ThreadHeap) -> 
 #[cold]
 fn find_or_attach(current: &Current, window: u32) -> Option<*mut ThreadHeap> {
     let mut heap = current.chain.get();
-    // SAFETY: the chain holds the thread's own thread heaps.
+    // SAFETY: the chain holds the thread's own thread heaps; one that is forgotten goes, so its link is read first.
     unsafe {
-        while !heap.is_null() && (*(*heap).core).window != window {
-            heap = (*heap).next_of_thread;
+        while !heap.is_null() {
+            let next = (*heap).next_of_thread;
+            match (*(*heap).core).state.load(Ordering::Relaxed) {
+                state::RETIRED => {
+                    forget(current, heap);
+                }
+                state::FOREIGN if (*(*heap).core).window == window => return None,
+                _ if (*(*heap).core).window == window => break,
+                _ => {}
+            }
+            heap = next;
         }
     }
     if heap.is_null() {
@@ -160,7 +169,7 @@ fn forget(current: &Current, heap: *mut ThreadHeap) -> bool {
 }
 
 /// Gives all thread heaps of the ending thread back.
-unsafe extern "C" fn at_thread_exit(_value: *mut libc::c_void) {
+unsafe extern "C" fn at_thread_exit(_value: *mut core::ffi::c_void) {
     CURRENT.with(|current| {
         for default in &current.defaults {
             default.set(NOBODY);

@@ -3,6 +3,8 @@
 //! # Invariants
 //! - **S1** A unit that is used lies below `committed`.
 //! - **S2** A unit whose dirty bit is clear reads as zeros.
+//! - **S3** A used unit has memory or disk space of its own: what was given back and may have been lost is reserved again
+//!   before it is taken. Units from `reserved_from` on are as `commit` left them.
 
 use super::backing::Backing;
 use super::unit_map::UnitMap;
@@ -25,6 +27,8 @@ pub(crate) struct Space {
     base: usize,
     /// Most units that may be in use at once.
     pub(crate) capacity_units: usize,
+    /// See S3.
+    reserved_from: usize,
 }
 
 /// Units that one thread took to cut slabs from: bits of one segment.
@@ -51,7 +55,11 @@ impl Space {
         let words = core::ptr::with_exposed_provenance_mut(map);
         // SAFETY: the caller's promise; the parts do not overlap.
         let map = unsafe { UnitMap::new(groups, words, layout.units as usize) };
-        Self { map, dirty: core::ptr::with_exposed_provenance_mut(dirty), soft, layout, base, capacity_units }
+        let dirty = core::ptr::with_exposed_provenance_mut(dirty);
+        let mut space = Self { map, dirty, soft, layout, base, capacity_units, reserved_from: 0 };
+        // The last process may have given back what it did not use.
+        space.reserved_from = space.committed_units();
+        space
     }
 
     fn locked(&mut self) -> &mut SoftLocked {
@@ -130,12 +138,25 @@ impl Space {
     }
 
     fn take_at(&mut self, backing: &Backing, start: usize, units: usize) -> bool {
-        if self.used_units() + units > self.capacity_units || self.commit(backing, start + units).is_err() {
+        if self.used_units() + units > self.capacity_units
+            || self.reserve_again(backing, start, units).is_err()
+            || self.commit(backing, start + units).is_err()
+        {
             return false;
         }
         self.map.take(start, units);
         self.locked().used_units += units as u64;
         true
+    }
+
+    /// Reserves the space of units that may have lost it (S3).
+    fn reserve_again(&self, backing: &Backing, start: usize, units: usize) -> Result<(), CallError> {
+        let end = (start + units).min(self.reserved_from);
+        if backing.can_lose_space() && (start..end).any(|unit| self.is_zeroed(unit)) {
+            let offset = self.layout.segments.offset as usize + start * UNIT;
+            backing.commit(self.base, offset, (end - start) * UNIT)?;
+        }
+        Ok(())
     }
 
     /// Gives units back. What they hold stays: their dirty bits say so.
@@ -201,6 +222,7 @@ impl Space {
             self.set_zeroed(end, committed - end, true);
             // Relaxed: nobody else is inside.
             self.committed().store(end as u64, Ordering::Relaxed);
+            self.reserved_from = self.reserved_from.min(end);
         }
         end.min(committed)
     }
@@ -224,6 +246,7 @@ impl Space {
                     // SAFETY: free units hold nothing that anyone relies on, and under the lock nobody takes them.
                     if unsafe { backing.purge(self.base, offset, (to - from) * UNIT) } {
                         self.set_zeroed(from, to - from, true);
+                        self.reserved_from = self.committed_units();
                         bytes += (to - from) * UNIT;
                     }
                 }

@@ -7,9 +7,9 @@
 
 use super::heap_core::{Core, state};
 use crate::format::{END_WINDOW, FIRST_WINDOW, WINDOW, WINDOW_SHIFT};
-use crate::os::CallError;
 use crate::os::lock::Lock;
 use crate::os::mapping::{self, Access, Source};
+use crate::os::{CallError, errno};
 use core::ptr;
 use core::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 
@@ -41,7 +41,7 @@ pub(crate) fn reserve(wanted: Option<u32>, windows: u32) -> Result<u32, CallErro
         Some(window) => window..=window,
         None => FIRST_WINDOW..=last,
     };
-    let mut refused = CallError { call: "mmap", errno: crate::os::Errno(17) };
+    let mut refused = CallError { call: "mmap", errno: errno::EXISTS };
     let _guard = REGISTRY.lock();
     for first in candidates {
         let mut range = first as usize..(first + windows) as usize;

@@ -153,17 +153,20 @@ impl Header {
         if header.magic != MAGIC {
             return Err(SlotError::NotAHeap);
         }
-        if header.endianness != ENDIANNESS {
+        if header.endianness == ENDIANNESS.swap_bytes() {
             return Err(SlotError::OtherMachine);
         }
         if header.version > VERSION {
             return Err(SlotError::NewerVersion(header.version));
         }
-        if header.checksum != crc32c::crc32c(&bytes[..HEADER_LEN - 4]) {
+        if !has_good_checksum(bytes) {
             return Err(SlotError::Damaged);
         }
         if header.page_len != PAGE as u32 || header.pointer_len != size_of::<usize>() as u32 {
             return Err(SlotError::OtherMachine);
+        }
+        if header.endianness != ENDIANNESS {
+            return Err(SlotError::Nonsense("byte order"));
         }
         header.check().map_err(SlotError::Nonsense)?;
         Ok(header)
@@ -189,6 +192,9 @@ impl Header {
         if self.state != CLEAN && self.state != IN_USE {
             return Err("state");
         }
+        if self.generation.max(self.epoch).max(self.commit) > u64::MAX / 2 {
+            return Err("counters");
+        }
         Ok(())
     }
 
@@ -198,9 +204,24 @@ impl Header {
     }
 }
 
+/// Whether the last four bytes are the checksum of the others, as they are in every version of the format.
+fn has_good_checksum(bytes: &[u8; HEADER_LEN]) -> bool {
+    let (contents, checksum) = bytes.split_at(HEADER_LEN - 4);
+    checksum == crc32c::crc32c(contents).to_le_bytes()
+}
+
 /// The header that counts among two slots.
 pub(crate) fn newest(slots: [&[u8; HEADER_LEN]; 2]) -> Result<Header, SlotError> {
-    match slots.map(Header::decode) {
+    let decoded = slots.map(Header::decode);
+    for (slot, decoded) in slots.iter().zip(&decoded) {
+        // It was not torn but written so, by a later version for instance, and what the other slot says may no longer be
+        // so.
+        let deliberate = !matches!(decoded, Ok(_) | Err(SlotError::NotAHeap | SlotError::Damaged));
+        if let (Err(error), true) = (decoded, deliberate && has_good_checksum(slot)) {
+            return Err(*error);
+        }
+    }
+    match decoded {
         [Ok(first), Ok(second)] => Ok(if first.generation >= second.generation { first } else { second }),
         [Ok(valid), Err(_)] | [Err(_), Ok(valid)] => Ok(valid),
         // A slot that has the magic says more than one that has not.
@@ -246,6 +267,16 @@ mod tests {
     }
 
     #[test]
+    fn a_slot_of_a_later_version_counts_more_than_an_old_one_of_ours() {
+        let newer = Header { version: VERSION + 1, generation: 1, ..header() };
+        let error = Err(SlotError::NewerVersion(VERSION + 1));
+        assert_eq!(newest([&header().encode(), &newer.encode()]), error);
+        let mut damaged = header().encode();
+        damaged[8] += 1;
+        assert_eq!(newest([&damaged, &Header { generation: 1, ..header() }.encode()]).unwrap().generation, 1);
+    }
+
+    #[test]
     fn fields_that_disagree_are_refused_in_spite_of_a_good_checksum() {
         let other_layout = Header { layout: Layout::for_capacity(1 << 30), ..header() };
         let moved = Header { layout: Layout { roots: Default::default(), ..header().layout }, ..header() };
@@ -256,6 +287,8 @@ mod tests {
         for nonsense in [moved, window, capacity, state] {
             assert!(matches!(Header::decode(&nonsense.encode()), Err(SlotError::Nonsense(_))));
         }
+        let worn_out = Header { generation: u64::MAX, ..header() };
+        assert_eq!(Header::decode(&worn_out.encode()), Err(SlotError::Nonsense("counters")));
         let newer = Header { version: VERSION + 1, ..header() };
         assert_eq!(Header::decode(&newer.encode()), Err(SlotError::NewerVersion(VERSION + 1)));
     }

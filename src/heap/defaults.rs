@@ -66,7 +66,7 @@ fn make(which: Default) -> Option<&'static Core> {
             make_core(window, layout, Backing::Anonymous { huge_pages })
         }
         Default::File => {
-            temporary_file(window, &layout).and_then(|file| make_core(window, layout, Backing::File(file)))
+            temporary_file(window, &layout).and_then(|file| make_core(window, layout, Backing::of_file(file)))
         }
     };
     let Some(core) = core else {

@@ -7,10 +7,11 @@
 //! over a temporary file must go on working, so the child copies it, and the parent waits for that.
 
 use super::defaults::{self, MAKING};
+use super::table::HEAPS;
 use crate::alloc::current::Default;
 use crate::alloc::heap_core::{Core, state};
 use crate::alloc::windows::{self, REGISTRY};
-use crate::format::UNIT;
+use crate::format::PAGE;
 use crate::os::fork::Handshake;
 use crate::os::mapping::{self, Access, Source};
 use core::cell::UnsafeCell;
@@ -42,6 +43,7 @@ fn for_each_core(mut visit: impl FnMut(&Core, bool)) {
 }
 
 unsafe extern "C" fn before() {
+    HEAPS.acquire();
     MAKING.acquire();
     REGISTRY.acquire();
     for_each_core(|core, _| core.lock.acquire());
@@ -56,6 +58,7 @@ fn release_locks() {
         for_each_core(|core, _| core.lock.release());
         REGISTRY.release();
         MAKING.release();
+        HEAPS.release();
     }
 }
 
@@ -89,27 +92,30 @@ unsafe extern "C" fn in_child() {
     release_locks();
 }
 
-/// Turns a shared mapping into a private one, with copies of all pages in use if the heap goes on.
-fn make_private(core: &Core, copy: bool) {
+/// Turns a shared mapping into a private one, which is cut off from the file if the heap goes on.
+fn make_private(core: &Core, goes_on: bool) {
+    // None in a child of such a child: its memory is private already.
     let Some(file) = core.backing.file() else { return };
-    let len = core.layout.end() as usize;
+    let (base, end) = (core.base, core.layout.end() as usize);
     // SAFETY: the child has one thread; it finds the same contents in the private mapping.
-    let _ = unsafe { mapping::replace(core.base, len, Access::ReadWrite, Source::PrivateFile(file.fd())) };
-    if copy {
-        // SAFETY: under the heap's lock, which is held over the fork (K1).
-        let committed = unsafe { (*core.space.get()).committed_units() };
-        let layout = &core.layout;
-        let per_unit = (layout.slab_states.len / layout.units) as usize;
-        let bits = (layout.free_bits.len / layout.units) as usize;
-        for (offset, len) in [
-            (layout.slab_table.offset, committed * 8),
-            (layout.soft.offset, layout.soft.len as usize),
-            (layout.slab_states.offset, committed * per_unit),
-            (layout.free_bits.offset, committed * bits),
-            (layout.remote_bits.offset, committed * bits),
-            (layout.segments.offset, committed * UNIT),
-        ] {
-            mapping::copy_private_pages(core.base + offset as usize, len);
+    let _ = unsafe { mapping::replace(base, end, Access::ReadWrite, Source::PrivateFile(file.fd())) };
+    core.backing.detach();
+    if !goes_on {
+        return;
+    }
+    // SAFETY: under the heap's lock, which is held over the fork (K1).
+    let committed = unsafe { (*core.space.get()).committed_units() };
+    let layout = &core.layout;
+    mapping::copy_private_pages(base + layout.soft.offset as usize, layout.soft.len as usize);
+    for area in [layout.slab_table, layout.slab_states, layout.free_bits, layout.remote_bits, layout.segments] {
+        let used = committed * (area.len / layout.units) as usize;
+        mapping::copy_private_pages(base + area.offset as usize, used);
+        // What the parent takes into use later must not show here, where it counts as zeros.
+        let rest = (area.offset as usize + used).next_multiple_of(PAGE);
+        let len = (area.offset + area.len) as usize - rest;
+        if len > 0 {
+            // SAFETY: the child has one thread, and nothing has been stored behind what is committed.
+            let _ = unsafe { mapping::replace(base + rest, len, Access::ReadWrite, Source::Anonymous) };
         }
     }
 }

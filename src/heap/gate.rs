@@ -59,14 +59,11 @@ impl Gate {
         SESSIONS_OF_THREAD.get() > 0
     }
 
-    /// Sessions that are open.
-    pub(super) fn open_sessions(&self) -> usize {
-        self.state().open
-    }
-
-    /// Lets no session begin any more.
-    pub(super) fn close(&self) {
-        self.state().is_closed = true;
+    /// Lets no session begin any more; returns how many are open.
+    pub(super) fn close(&self) -> usize {
+        let mut state = self.state();
+        state.is_closed = true;
+        state.open
     }
 
     /// Waits until no session is open.

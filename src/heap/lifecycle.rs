@@ -7,10 +7,16 @@
 //!
 //! A new file is laid out in full, and made durable with its name, before its first header is written; a file without
 //! any header that is all zeros was never finished, and is begun again.
+//!
+//! # What a closed heap leaves behind
+//! Memory that somebody may still refer to becomes a private copy of the file's pages. Such copies vanish when the file
+//! is cut shorter than they reach, by whoever has it open next. So each closed heap keeps a lock on the file's length as
+//! long as its memory is mapped, and who cannot have that lock punches a hole where it would cut.
 
 use super::fork;
 use super::options::{HeapOptions, Mode};
 use super::owner::{Heap, HeapInner};
+use super::table::HEAPS;
 use super::temporary;
 use crate::alloc::backing::Backing;
 use crate::alloc::heap_core::{Core, state};
@@ -21,9 +27,9 @@ use crate::format::layout::Layout;
 use crate::format::soft::SoftHeader;
 use crate::format::{END_WINDOW, FIRST_WINDOW, PAGE, SEGMENT_UNITS, UNIT, WINDOW};
 use crate::os::env::random_bytes;
-use crate::os::file::File;
+use crate::os::file::{File, unlink};
 use crate::os::mapping::{self, Access, Source};
-use crate::os::{CallError, barrier, process};
+use crate::os::{CallError, barrier, errno, process};
 use std::ffi::CString;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -45,6 +51,10 @@ const SHARED: u32 = 1;
 
 /// Random windows that are tried before the lowest free one is taken.
 const RANDOM_TRIES: usize = 16;
+
+/// Windows below this one are for heaps without a file, which can lie anywhere: so that they seldom lie where a file
+/// wants to be.
+const FIRST_FILE_WINDOW: u32 = 128;
 
 /// Free runs of at least this many units are punched out of the file when it is closed.
 const PUNCH_AT_CLOSE: usize = SEGMENT_UNITS;
@@ -71,13 +81,13 @@ pub(super) fn volatile(options: &HeapOptions) -> Result<Heap, OpenError> {
         return Err(OpenError::InvalidOptions { reason: "a volatile heap that is only read" });
     }
     let layout = layout_for(options.capacity_or_default())?;
-    let window = choose_window(&layout)?;
+    let window = windows::reserve(None, layout.windows())?;
     let made = match &options.temporary {
         None => Ok(Backing::Anonymous { huge_pages: options.huge_pages }),
         Some(directory) => to_c_string(directory).and_then(|directory| {
             let file = temporary::create_in(&directory)?;
             temporary::map(&file, window, &layout)?;
-            Ok(Backing::File(file))
+            Ok(Backing::of_file(file))
         }),
     };
     let mut header = Header::new(random_id(), window, 0, options.capacity_or_default(), layout);
@@ -102,6 +112,10 @@ pub(super) unsafe fn open(path: &Path, options: &HeapOptions, existing: Existing
     if mapping::page_size() != PAGE {
         return Err(OpenError::OtherMachine);
     }
+    if existing == Existing::Refuse && options.read_only {
+        return Err(OpenError::InvalidOptions { reason: "a heap that is created and only read" });
+    }
+    check_capacity(options.capacity_or_default())?;
     let name = to_c_string(path)?;
     let (lock, created) = lock_file(&name, options, existing)?;
     // A description of its own: the mapping pins this one, and the lock must go when it is given back.
@@ -110,23 +124,38 @@ pub(super) unsafe fn open(path: &Path, options: &HeapOptions, existing: Existing
     if (locked.device, locked.inode) != (opened.device, opened.inode) {
         return Err(OpenError::os("open", std::io::Error::from(std::io::ErrorKind::StaleNetworkFileHandle)));
     }
-    if created || (existing != Existing::Require && !options.read_only && is_unfinished(&data)?) {
-        create_in(&data, path, options)?;
+    // Also a file that was just created: somebody else may have locked, filled and left it in between.
+    if existing != Existing::Require && !options.read_only && is_unfinished(&data)? {
+        create_in(&data, path, options).inspect_err(|_| {
+            if created {
+                let _ = unlink(&name);
+            }
+        })?;
+    } else if existing == Existing::Refuse {
+        return Err(OpenError::os("open", errno::EXISTS));
     }
     open_locked(data, lock, path, options)
 }
 
 /// Opens the path, creates the file if that is wanted, and locks its inode.
 fn lock_file(name: &CString, options: &HeapOptions, existing: Existing) -> Result<(File, bool), OpenError> {
-    let create = !options.read_only && existing != Existing::Require;
-    let opened = match existing {
-        Existing::Refuse if create => Err(None),
-        _ => File::open(name, !options.read_only).map_err(Some),
-    };
-    let (file, created) = match opened {
-        Ok(file) => (file, false),
-        Err(Some(error)) if !(create && error.errno.0 == libc::ENOENT) => return Err(error.into()),
-        Err(_) => (File::create_new(name, options.permissions)?, true),
+    let may_create = !options.read_only && existing != Existing::Require;
+    let mut tries = 100;
+    let (file, created) = loop {
+        if existing != Existing::Refuse {
+            match File::open(name, !options.read_only) {
+                Ok(file) => break (file, false),
+                Err(CallError { errno: errno::NOT_FOUND, .. }) if may_create => {}
+                Err(CallError { errno: errno::IS_DIRECTORY, .. }) => return Err(OpenError::NotAFile),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        match File::create_new(name, options.permissions) {
+            Ok(file) => break (file, true),
+            // Somebody was quicker. More than a few times it is a link that leads nowhere.
+            Err(CallError { errno: errno::EXISTS, .. }) if existing == Existing::Accept && tries > 0 => tries -= 1,
+            Err(error) => return Err(error.into()),
+        }
     };
     if !file.metadata()?.is_regular {
         return Err(OpenError::NotAFile);
@@ -145,23 +174,24 @@ fn read_holder(file: &File) -> Option<u32> {
     (holder.process != 0).then_some(holder.process)
 }
 
-/// Whether a file was begun and never got its first header.
+/// Whether a file was begun and never got its first header. Anything else in it is somebody's data.
 fn is_unfinished(file: &File) -> Result<bool, OpenError> {
     let mut bytes = [0; 2 * PAGE];
     let read = file.read_at(&mut bytes, 0)?;
-    Ok(bytes[..read].iter().all(|&byte| byte == 0))
+    Ok(bytes[..read].iter().all(|&byte| byte == 0) && file.is_zero()?)
 }
 
 /// Makes a heap in an empty, locked file.
 fn create_in(file: &File, path: &Path, options: &HeapOptions) -> Result<(), OpenError> {
-    check_capacity(options.capacity_or_default())?;
     let layout = layout_for(options.laid_out_capacity())?;
     let window = choose_window(&layout)?;
     // SAFETY: reserved just now; it is reserved again when the heap is opened.
     unsafe { windows::release(window, layout.windows()) };
     file.set_len(layout.segments.offset)?;
     file.reserve(0, 4 * PAGE as u64)?;
-    file.reserve(layout.soft.offset, PAGE as u64)?;
+    for area in [layout.roots, layout.types, layout.soft] {
+        file.reserve(area.offset, PAGE as u64)?;
+    }
     let mut header = Header::new(random_id(), window, SHARED, options.capacity_or_default(), layout);
     header.file_len = layout.segments.offset;
     file.sync_all()?;
@@ -204,14 +234,14 @@ fn layout_for(capacity: u64) -> Result<Layout, OpenError> {
     Ok(Layout::for_capacity(capacity))
 }
 
-/// Reserves windows for a new heap: random ones, so that two heaps seldom want the same, or the lowest that are free.
+/// Reserves windows for a new file: random ones, so that two heaps seldom want the same, or the lowest that are free.
 fn choose_window(layout: &Layout) -> Result<u32, OpenError> {
     let windows = layout.windows();
-    let span = u64::from((END_WINDOW - FIRST_WINDOW).saturating_sub(windows) + 1);
+    let span = u64::from((END_WINDOW - FIRST_FILE_WINDOW).saturating_sub(windows) + 1);
     for _ in 0..RANDOM_TRIES {
         let mut random = [0; 8];
         random_bytes(&mut random);
-        let window = FIRST_WINDOW + (u64::from_le_bytes(random) % span) as u32;
+        let window = FIRST_FILE_WINDOW + (u64::from_le_bytes(random) % span) as u32;
         if let Ok(window) = windows::reserve(Some(window), windows) {
             return Ok(window);
         }
@@ -238,13 +268,17 @@ fn open_locked(file: File, lock: File, path: &Path, options: &HeapOptions) -> Re
     }
     let read_only = options.read_only || header.read_only_compatible & !header::KNOWN_READ_ONLY_COMPATIBLE != 0;
     let (window, windows) = (header.window, header.windows);
-    if windows::reserve(Some(window), windows).is_err() {
-        let start = window as usize * WINDOW;
-        let by = (window..window + windows).find_map(HeapInner::path_of_window);
-        return Err(OpenError::AddressTaken { range: start..start + windows as usize * WINDOW, by });
+    match windows::reserve(Some(window), windows) {
+        Ok(_) => {}
+        Err(CallError { errno: errno::EXISTS, .. }) => {
+            let start = window as usize * WINDOW;
+            let by = HEAPS.path_of(&(window..window + windows));
+            return Err(OpenError::AddressTaken { range: start..start + windows as usize * WINDOW, by });
+        }
+        Err(error) => return Err(error.into()),
     }
     map_file(&header, &file, read_only)
-        .map(|()| if read_only { Backing::ReadOnly(file) } else { Backing::File(file) })
+        .map(|()| if read_only { Backing::ReadOnly(file) } else { Backing::of_file(file) })
         .and_then(|backing| start(header, backing, Mode::Shared, Some(path.to_path_buf()), options))
         .inspect(|heap| heap.inner().core().keep_file_lock(lock))
         .inspect_err(|_| {
@@ -365,10 +399,19 @@ pub(super) fn shut(heap: &HeapInner, unmap: bool) -> Result<(), CloseError> {
         };
     }
     if let Some(lock) = core.take_file_lock() {
-        // A mapping or a child may pin the file; the lock goes all the same.
-        let _ = lock.unlock();
+        match &outcome {
+            // The memory is still the file's, and must not change under those who refer to it.
+            Err(CloseError::Os { call: "mmap", .. }) => std::mem::forget(lock),
+            // A mapping or a child may pin the file; the lock goes all the same.
+            _ => drop(lock.unlock()),
+        }
+    }
+    if let Some(file) = core.backing.file() {
+        // Threads that have not noticed yet keep the rest.
+        file.close();
     }
     if unmap {
+        HEAPS.remove(core.window);
         // SAFETY: the caller of `close_and_unmap` vouches that nothing in the heap is used again.
         unsafe { windows::release(core.window, core.layout.windows()) };
     } else if !was_used && heap.mode == Mode::Shared {
@@ -392,7 +435,14 @@ fn finish_file(heap: &HeapInner, core: &Core, keep_copy: bool) -> Result<(), Clo
     unsafe { (*core.soft()).epoch = header.epoch };
     header.file_len = core.layout.segments.offset + (units * UNIT) as u64;
     let copied = if keep_copy { make_private(core, file, units) } else { Ok(()) };
-    file.set_len(header.file_len)?;
+    if file.try_lock_length(true) {
+        file.set_len(header.file_len)?;
+    } else if let Some(excess) = file.metadata()?.len.checked_sub(header.file_len).filter(|&excess| excess > 0) {
+        file.clear(header.file_len, excess)?;
+    }
+    if keep_copy {
+        file.try_lock_length(false);
+    }
     file.write_at(Holder::default().as_bytes(), HOLDER_OFFSET)?;
     file.sync_data()?;
     header.generation += 1;

@@ -16,6 +16,7 @@ mod owner;
 pub(crate) mod placement;
 mod session;
 mod stats;
+mod table;
 mod temporary;
 
 pub use handle::SalAlloc;

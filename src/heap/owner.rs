@@ -5,7 +5,9 @@ use super::handle::SalAlloc;
 use super::lifecycle;
 use super::options::{HeapOptions, Mode};
 use super::session::{Read, Write};
+use super::table::HEAPS;
 use crate::alloc::heap_core::Core;
+use crate::alloc::windows;
 use crate::error::{CloseError, OpenError, SessionError, SyncError};
 use crate::format::UNIT;
 use crate::format::header::Header;
@@ -15,7 +17,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::ptr::NonNull;
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 /// An open heap. Dropping it closes it.
 ///
@@ -75,9 +77,6 @@ pub(crate) trait Attachment: Any + Send + Sync {
     fn as_any(&self) -> &dyn Any;
 }
 
-/// All open heaps, to find one by its handle.
-static HEAPS: Mutex<Vec<(u32, Weak<HeapInner>)>> = Mutex::new(Vec::new());
-
 impl HeapInner {
     pub(super) fn new(
         core: NonNull<Core>,
@@ -98,29 +97,14 @@ impl HeapInner {
             shut: Mutex::new(false),
             written: AtomicBool::new(false),
         });
-        let mut heaps = HEAPS.lock().unwrap_or_else(PoisonError::into_inner);
-        heaps.retain(|(_, heap)| heap.strong_count() > 0);
-        heaps.push((inner.core().window, Arc::downgrade(&inner)));
-        drop(heaps);
+        HEAPS.add(&inner);
         inner
     }
 
     /// The open heap that a handle names.
     pub(crate) fn find(handle: SalAlloc) -> Result<Arc<Self>, SessionError> {
         let super::handle::Place::Window(window) = handle.place() else { return Err(SessionError::NoRoots) };
-        let heaps = HEAPS.lock().unwrap_or_else(PoisonError::into_inner);
-        let found = heaps.iter().find(|(of, heap)| *of == window && heap.strong_count() > 0);
-        found.and_then(|(_, heap)| heap.upgrade()).ok_or(SessionError::Closed)
-    }
-
-    /// The path of the open heap that has one of the windows, if one of them is a heap's with a path.
-    pub(super) fn path_of_window(window: u32) -> Option<PathBuf> {
-        let heaps = HEAPS.lock().unwrap_or_else(PoisonError::into_inner);
-        heaps
-            .iter()
-            .find(|(of, _)| *of == window)
-            .and_then(|(_, heap)| heap.upgrade())
-            .and_then(|heap| heap.path.clone())
+        HEAPS.find(window).ok_or(SessionError::Closed)
     }
 
     pub(crate) fn core(&self) -> &Core {
@@ -183,14 +167,25 @@ impl HeapInner {
         Ok(header.commit)
     }
 
+    /// Closes the heap unless a session is open; none begins any more in either case.
+    fn close(&self, unmap: bool) -> Result<(), CloseError> {
+        if self.is_forked() {
+            return Err(CloseError::Forked);
+        }
+        match self.gate.close() {
+            0 => self.shut(unmap),
+            count => Err(CloseError::SessionsOpen { count }),
+        }
+    }
+
     /// Closes the heap, once.
     pub(super) fn shut(&self, unmap: bool) -> Result<(), CloseError> {
+        if self.is_forked() {
+            return Err(CloseError::Forked);
+        }
         let mut shut = self.shut.lock().unwrap_or_else(PoisonError::into_inner);
         if std::mem::replace(&mut *shut, true) {
             return Ok(());
-        }
-        if self.is_forked() {
-            return Err(CloseError::Forked);
         }
         lifecycle::shut(self, unmap)
     }
@@ -199,7 +194,9 @@ impl HeapInner {
 impl Drop for HeapInner {
     fn drop(&mut self) {
         // An error cannot be told to anybody; the file then says itself that it was not closed.
-        let _ = self.shut(false);
+        if let Err(CloseError::Forked) = self.shut(false) {
+            windows::withdraw(self.core().window);
+        }
         // SAFETY: this value's own hold, given back once.
         unsafe { Core::let_go(self.core.as_ptr()) };
     }
@@ -311,10 +308,7 @@ impl Heap {
     /// [`CloseError::SessionsOpen`]; [`CloseError::Forked`]; [`CloseError::Os`], after which the file is not marked as
     /// closed.
     pub fn close(self) -> Result<(), CloseError> {
-        match self.inner.gate.open_sessions() {
-            0 => self.inner.shut(false),
-            count => Err(CloseError::SessionsOpen { count }),
-        }
+        self.inner.close(false)
     }
 
     /// Closes the heap and gives its addresses back: the way to open the same file again in the same process.
@@ -325,10 +319,7 @@ impl Heap {
     /// # Safety
     /// Nothing that lies in the heap is used afterwards: no reference, no container, no box, not even to drop it.
     pub unsafe fn close_and_unmap(self) -> Result<(), CloseError> {
-        match self.inner.gate.open_sessions() {
-            0 => self.inner.shut(true),
-            count => Err(CloseError::SessionsOpen { count }),
-        }
+        self.inner.close(true)
     }
 
     pub(crate) fn inner(&self) -> &Arc<HeapInner> {

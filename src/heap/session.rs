@@ -32,8 +32,11 @@ impl<'h> Pass<'h> {
 
 impl Drop for Pass<'_> {
     fn drop(&mut self) {
-        self.heap.session_ended(self.number);
-        self.heap.gate.leave();
+        // In a forked child another thread may have had the locks for ever.
+        if !self.heap.is_forked() {
+            self.heap.session_ended(self.number);
+            self.heap.gate.leave();
+        }
     }
 }
 

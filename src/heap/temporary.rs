@@ -5,7 +5,7 @@ use crate::format::{PAGE, WINDOW};
 use crate::os::env::random_bytes;
 use crate::os::file::File;
 use crate::os::mapping::{self, Access, Source};
-use crate::os::{CallError, Errno, file};
+use crate::os::{CallError, errno, file};
 use core::ffi::CStr;
 
 /// Longest directory name, in bytes, that the fallback can use.
@@ -15,9 +15,10 @@ const LONGEST: usize = 4096;
 /// random name and removing that.
 pub(super) fn create_in(directory: &CStr) -> Result<File, CallError> {
     match File::create_unnamed(directory) {
-        Err(CallError { errno: Errno(libc::EOPNOTSUPP | libc::EISDIR | libc::EINVAL | libc::ENOENT), .. }) => {
-            create_and_unlink(directory)
-        }
+        Err(CallError {
+            errno: errno::NOT_SUPPORTED | errno::IS_DIRECTORY | errno::INVALID | errno::NOT_FOUND,
+            ..
+        }) => create_and_unlink(directory),
         other => other,
     }
 }
@@ -27,7 +28,7 @@ fn create_and_unlink(directory: &CStr) -> Result<File, CallError> {
     let directory = directory.to_bytes();
     let mut path = [0_u8; LONGEST + 32];
     if directory.len() > LONGEST {
-        return Err(CallError { call: "open", errno: Errno(libc::ENAMETOOLONG) });
+        return Err(CallError { call: "open", errno: errno::NAME_TOO_LONG });
     }
     path[..directory.len()].copy_from_slice(directory);
     let mut random = [0_u8; 8];

@@ -2,12 +2,17 @@
 
 use super::{CallError, Errno, check};
 use core::ffi::CStr;
+use core::sync::atomic::{AtomicI32, Ordering};
 
 /// An open file description, closed on drop.
 #[derive(Debug)]
 pub(crate) struct File {
-    fd: i32,
+    /// -1 once it has been closed early.
+    fd: AtomicI32,
 }
+
+/// Where the lock lies that guards a file's length; far behind all data.
+const LENGTH_LOCK: i64 = 1 << 62;
 
 /// What a file's inode says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,7 +32,7 @@ impl File {
             // SAFETY: `path` is a terminated string.
             let fd = unsafe { libc::open(path.as_ptr(), flags | libc::O_CLOEXEC, mode) };
             if fd >= 0 {
-                return Ok(Self { fd });
+                return Ok(Self { fd: AtomicI32::new(fd) });
             }
             let errno = Errno::last();
             if errno.0 != libc::EINTR {
@@ -36,9 +41,10 @@ impl File {
         }
     }
 
-    /// Opens what exists.
+    /// Opens what exists; does not wait for the other end of a pipe.
     pub(crate) fn open(path: &CStr, writable: bool) -> Result<Self, CallError> {
-        Self::open_with(path, if writable { libc::O_RDWR } else { libc::O_RDONLY }, 0)
+        let access = if writable { libc::O_RDWR } else { libc::O_RDONLY };
+        Self::open_with(path, access | libc::O_NONBLOCK | libc::O_NOCTTY, 0)
     }
 
     /// Creates a file with these permissions; `EEXIST` when there is one.
@@ -57,14 +63,61 @@ impl File {
     }
 
     pub(crate) fn fd(&self) -> i32 {
-        self.fd
+        // Relaxed: who closes a file sees to it that nobody uses it.
+        self.fd.load(Ordering::Relaxed)
+    }
+
+    /// Closes the descriptor before the value goes; all calls fail from now on.
+    pub(crate) fn close(&self) {
+        let fd = self.fd.swap(-1, Ordering::Relaxed);
+        if fd >= 0 {
+            // SAFETY: the descriptor is ours and nobody uses it after this. A failure leaves nothing to do.
+            unsafe { libc::close(fd) };
+        }
+    }
+
+    /// Takes the lock on the file's length, which is not that of [`File::try_lock`]: a mapping keeps it, too, so it lasts
+    /// as long as anything of this open file description does. False when another one has it.
+    pub(crate) fn try_lock_length(&self, exclusive: bool) -> bool {
+        // SAFETY: `flock` is plain data, for which zeros are a value.
+        let mut lock: libc::flock = unsafe { core::mem::zeroed() };
+        lock.l_type = if exclusive { libc::F_WRLCK } else { libc::F_RDLCK } as libc::c_short;
+        lock.l_whence = libc::SEEK_SET as libc::c_short;
+        (lock.l_start, lock.l_len) = (LENGTH_LOCK, 1);
+        // SAFETY: `lock` is ours and of the right type.
+        unsafe { libc::fcntl(self.fd(), libc::F_OFD_SETLK, &raw const lock) == 0 }
+    }
+
+    /// Whether the whole file reads as zeros.
+    pub(crate) fn is_zero(&self) -> Result<bool, CallError> {
+        let mut bytes = [0_u8; 4096];
+        let mut at = 0;
+        loop {
+            // SAFETY: plain call on our own descriptor.
+            let data = unsafe { libc::lseek(self.fd(), at, libc::SEEK_DATA) };
+            match check("lseek", data) {
+                Ok(data) => at = data,
+                Err(CallError { errno: Errno(libc::ENXIO), .. }) => return Ok(true),
+                // A file system that knows no holes.
+                Err(CallError { errno: Errno(libc::EINVAL), .. }) => {}
+                Err(error) => return Err(error),
+            }
+            let read = self.read_at(&mut bytes, at.unsigned_abs())?;
+            if bytes[..read].iter().any(|&byte| byte != 0) {
+                return Ok(false);
+            }
+            if read == 0 {
+                return Ok(true);
+            }
+            at += read as i64;
+        }
     }
 
     /// Takes the lock of this open file description without waiting; false when another one holds it.
     pub(crate) fn try_lock(&self, exclusive: bool) -> Result<bool, CallError> {
         let operation = if exclusive { libc::LOCK_EX } else { libc::LOCK_SH };
         // SAFETY: plain call on our own descriptor.
-        let returned = unsafe { libc::flock(self.fd, operation | libc::LOCK_NB) };
+        let returned = unsafe { libc::flock(self.fd(), operation | libc::LOCK_NB) };
         match check("flock", i64::from(returned)) {
             Ok(_) => Ok(true),
             Err(CallError { errno: Errno(libc::EWOULDBLOCK), .. }) => Ok(false),
@@ -75,7 +128,7 @@ impl File {
     /// Gives the lock back, also when a mapping or a child still pins the description.
     pub(crate) fn unlock(&self) -> Result<(), CallError> {
         // SAFETY: plain call on our own descriptor.
-        let returned = unsafe { libc::flock(self.fd, libc::LOCK_UN) };
+        let returned = unsafe { libc::flock(self.fd(), libc::LOCK_UN) };
         check("flock", i64::from(returned)).map(drop)
     }
 
@@ -83,7 +136,7 @@ impl File {
         // SAFETY: `stat` is plain data, for which zeros are a value.
         let mut stat: libc::stat = unsafe { core::mem::zeroed() };
         // SAFETY: `stat` is ours and of the right type.
-        let returned = unsafe { libc::fstat(self.fd, &raw mut stat) };
+        let returned = unsafe { libc::fstat(self.fd(), &raw mut stat) };
         check("fstat", i64::from(returned))?;
         Ok(Metadata {
             device: stat.st_dev,
@@ -97,7 +150,7 @@ impl File {
     /// Makes the file `len` bytes long.
     pub(crate) fn set_len(&self, len: u64) -> Result<(), CallError> {
         // SAFETY: plain call on our own descriptor.
-        let returned = unsafe { libc::ftruncate(self.fd, len as i64) };
+        let returned = unsafe { libc::ftruncate(self.fd(), len as i64) };
         check("ftruncate", i64::from(returned)).map(drop)
     }
 
@@ -106,7 +159,7 @@ impl File {
     pub(crate) fn reserve(&self, offset: u64, len: u64) -> Result<(), CallError> {
         loop {
             // SAFETY: plain call on our own descriptor.
-            let returned = unsafe { libc::fallocate(self.fd, 0, offset as i64, len as i64) };
+            let returned = unsafe { libc::fallocate(self.fd(), 0, offset as i64, len as i64) };
             match check("fallocate", i64::from(returned)) {
                 Ok(_) => return Ok(()),
                 Err(CallError { errno: Errno(libc::EINTR), .. }) => {}
@@ -137,8 +190,24 @@ impl File {
     pub(crate) fn punch(&self, offset: u64, len: u64) -> Result<(), CallError> {
         let mode = libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE;
         // SAFETY: plain call on our own descriptor.
-        let returned = unsafe { libc::fallocate(self.fd, mode, offset as i64, len as i64) };
+        let returned = unsafe { libc::fallocate(self.fd(), mode, offset as i64, len as i64) };
         check("fallocate", i64::from(returned)).map(drop)
+    }
+
+    /// Makes a range read as zeros, and gives its disk space back where the file system can.
+    pub(crate) fn clear(&self, offset: u64, len: u64) -> Result<(), CallError> {
+        match self.punch(offset, len) {
+            Err(CallError { errno: Errno(libc::EOPNOTSUPP | libc::ENOSYS), .. }) => {}
+            done => return done,
+        }
+        let zeros = [0_u8; 4096];
+        let mut at = offset;
+        while at < offset + len {
+            let step = (offset + len - at).min(zeros.len() as u64);
+            self.write_at(&zeros[..step as usize], at)?;
+            at += step;
+        }
+        Ok(())
     }
 
     /// Reads until `bytes` is full or the file ends; returns how many bytes were read.
@@ -148,7 +217,7 @@ impl File {
             let rest = &mut bytes[done..];
             let at = (offset + done as u64) as i64;
             // SAFETY: `rest` is ours and writable for its length.
-            let returned = unsafe { libc::pread(self.fd, rest.as_mut_ptr().cast(), rest.len(), at) };
+            let returned = unsafe { libc::pread(self.fd(), rest.as_mut_ptr().cast(), rest.len(), at) };
             match check("pread", returned as i64) {
                 Ok(0) => break,
                 Ok(read) => done += read.unsigned_abs() as usize,
@@ -166,7 +235,7 @@ impl File {
             let rest = &bytes[done..];
             let at = (offset + done as u64) as i64;
             // SAFETY: `rest` is readable for its length.
-            let returned = unsafe { libc::pwrite(self.fd, rest.as_ptr().cast(), rest.len(), at) };
+            let returned = unsafe { libc::pwrite(self.fd(), rest.as_ptr().cast(), rest.len(), at) };
             match check("pwrite", returned as i64) {
                 Ok(0) => return Err(CallError { call: "pwrite", errno: Errno(libc::EIO) }),
                 Ok(written) => done += written.unsigned_abs() as usize,
@@ -181,20 +250,19 @@ impl File {
     /// included.
     pub(crate) fn sync_data(&self) -> Result<(), CallError> {
         // SAFETY: plain call on our own descriptor.
-        check("fdatasync", i64::from(unsafe { libc::fdatasync(self.fd) })).map(drop)
+        check("fdatasync", i64::from(unsafe { libc::fdatasync(self.fd()) })).map(drop)
     }
 
     /// Makes everything about the file durable; on a directory, its entries.
     pub(crate) fn sync_all(&self) -> Result<(), CallError> {
         // SAFETY: plain call on our own descriptor.
-        check("fsync", i64::from(unsafe { libc::fsync(self.fd) })).map(drop)
+        check("fsync", i64::from(unsafe { libc::fsync(self.fd()) })).map(drop)
     }
 }
 
 impl Drop for File {
     fn drop(&mut self) {
-        // SAFETY: the descriptor is ours and nobody uses it after this. A failure leaves nothing to do.
-        unsafe { libc::close(self.fd) };
+        self.close();
     }
 }
 

@@ -8,6 +8,7 @@ pub(crate) mod barrier;
 pub(crate) mod env;
 pub(crate) mod file;
 pub(crate) mod fork;
+pub(crate) mod image;
 pub(crate) mod lock;
 pub(crate) mod mapping;
 pub(crate) mod process;
@@ -18,6 +19,19 @@ use core::fmt;
 /// The error number of a failed system call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Errno(pub(crate) i32);
+
+/// The error numbers that callers tell apart.
+pub(crate) mod errno {
+    use super::Errno;
+
+    pub(crate) const EXISTS: Errno = Errno(libc::EEXIST);
+    pub(crate) const NOT_FOUND: Errno = Errno(libc::ENOENT);
+    pub(crate) const IS_DIRECTORY: Errno = Errno(libc::EISDIR);
+    pub(crate) const INVALID: Errno = Errno(libc::EINVAL);
+    pub(crate) const NOT_SUPPORTED: Errno = Errno(libc::EOPNOTSUPP);
+    pub(crate) const NAME_TOO_LONG: Errno = Errno(libc::ENAMETOOLONG);
+    pub(crate) const READ_ONLY: Errno = Errno(libc::EROFS);
+}
 
 impl Errno {
     /// The number that the calling thread's last failed call left.

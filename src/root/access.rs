@@ -28,7 +28,7 @@ pub struct RootInfo {
 
 fn list(heap: &HeapInner) -> Result<Vec<RootInfo>, RootError> {
     let state = Registry::of(heap)?;
-    let types = TypeTable::of(heap)?;
+    let types = TypeTable::of(heap);
     let (roots, damaged) = state.all();
     if let Some(error) = damaged.first() {
         return Err(error.clone());
@@ -52,7 +52,7 @@ fn share<'s, T: Persist>(heap: &'s HeapInner, session: u64, key: &Root<T>) -> Re
     state.share(&found, session)?;
     // SAFETY: a `T` (D2), which nobody changes while this session has its share (D1); the share ends with the session,
     // which the reference borrows.
-    Ok(unsafe { &*value_of::<T>(heap, &found)? })
+    Ok(unsafe { &*value_of::<T>(heap, &found) })
 }
 
 impl Read<'_> {
@@ -92,7 +92,7 @@ impl Write<'_> {
     pub fn root_mut<T: Persist>(&self, key: Root<T>) -> Result<&mut T, RootError> {
         let found = self.take(&key)?;
         // SAFETY: a `T` (D2), which this session alone has and gives out once (D1); the borrow ends with the session.
-        Ok(unsafe { &mut *value_of::<T>(self.heap_inner(), &found)? })
+        Ok(unsafe { &mut *value_of::<T>(self.heap_inner(), &found) })
     }
 
     /// The value of a root, to change; made by `T::default()` if there is none.
@@ -109,14 +109,18 @@ impl Write<'_> {
     /// # Errors
     /// As for [`Write::root_mut`] and [`Write::add_root`].
     pub fn root_or_insert_with<T: Persist>(&self, key: Root<T>, make: impl FnOnce() -> T) -> Result<&mut T, RootError> {
-        let exists = Registry::of(self.heap_inner())?.find(&key.tag).is_some();
-        if !exists {
-            let value = {
-                let _scope = HeapScope::enter(self.alloc());
-                make()
-            };
-            // Another thread of the session may have been quicker; then its value stays.
-            self.insert(&key.tag, value, true)?;
+        let found = Registry::of(self.heap_inner())?.get(&key.tag);
+        match found {
+            Err(RootError::NotFound { .. }) => {
+                let value = {
+                    let _scope = HeapScope::enter(self.alloc());
+                    make()
+                };
+                self.check_blocks(&key.tag, &value)?;
+                // Somebody else may have been quicker; then their value stays.
+                self.insert(&key.tag, value, true)?;
+            }
+            other => drop(other?),
         }
         self.root_mut(key)
     }
@@ -129,16 +133,23 @@ impl Write<'_> {
     /// [`RootError::OutOfMemory`]. The new value is dropped then.
     pub fn set_root<T: Persist>(&self, key: Root<T>, value: T) -> Result<Option<T>, RootError> {
         self.check_blocks(&key.tag, &value)?;
-        match self.take(&key) {
-            Ok(found) => {
-                let place = value_of::<T>(self.heap_inner(), &found)?;
-                // SAFETY: a `T` (D2) that this session alone has (D1), and no reference to it is out.
-                let old = unsafe { place.replace(value) };
-                Registry::of(self.heap_inner())?.borrows.give_back(found.slot);
-                Ok(Some(old))
+        let mut value = value;
+        loop {
+            match self.take(&key) {
+                Ok(found) => {
+                    let place = value_of::<T>(self.heap_inner(), &found);
+                    // SAFETY: a `T` (D2) that this session alone has (D1), and no reference to it is out.
+                    let old = unsafe { place.replace(value) };
+                    Registry::of(self.heap_inner())?.borrows.give_back(found.slot);
+                    return Ok(Some(old));
+                }
+                Err(RootError::NotFound { .. }) => match self.insert(&key.tag, value, true)? {
+                    Inserted::New(_) => return Ok(None),
+                    // Another session was quicker.
+                    Inserted::Exists(back) => value = back,
+                },
+                Err(error) => return Err(error),
             }
-            Err(RootError::NotFound { .. }) => self.insert(&key.tag, value, false).map(|_| None),
-            Err(error) => Err(error),
         }
     }
 
@@ -147,7 +158,11 @@ impl Write<'_> {
     /// # Errors
     /// [`RootError::ForeignBlock`], [`RootError::OutOfMemory`], [`RootError::DirectoryFull`]. The value is dropped then.
     pub fn add_root<T: Persist>(&self, key: Root<T>, value: T) -> Result<RootId, RootError> {
-        self.insert(&key.tag, value, false)
+        self.check_blocks(&key.tag, &value)?;
+        match self.insert(&key.tag, value, false)? {
+            Inserted::New(id) => Ok(id),
+            Inserted::Exists(_) => Err(RootError::NotFound { root: key.to_string() }),
+        }
     }
 
     /// Removes a root and returns its value.
@@ -157,12 +172,12 @@ impl Write<'_> {
     pub fn take_root<T: Persist>(&self, key: Root<T>) -> Result<T, RootError> {
         let heap = self.heap_inner();
         let found = self.take(&key)?;
-        let place = value_of::<T>(heap, &found)?;
+        let place = value_of::<T>(heap, &found);
         let mut state = Registry::of(heap)?;
         // SAFETY: a `T` (D2) that this session alone has, and no reference to it is out (D1). It is read once: the entry
         // goes, and the block is freed.
         let value = unsafe { place.read() };
-        state.remove(heap, &found)?;
+        state.remove(heap, &found);
         state.borrows.give_back(found.slot);
         drop(state);
         free_value(heap, place);
@@ -178,9 +193,9 @@ impl Write<'_> {
         let mut state = Registry::of(heap)?;
         let found = state.get(&tag)?;
         state.take(&found, self.number())?;
-        let removed = state.remove(heap, &found);
+        state.remove(heap, &found);
         state.borrows.give_back(found.slot);
-        removed
+        Ok(())
     }
 
     /// All roots, in the order in which they were made.
@@ -216,9 +231,9 @@ impl Write<'_> {
         }
     }
 
-    /// Makes a root; if `unless_exists`, a root with that tag that came meanwhile stays instead.
-    fn insert<T: Persist>(&self, tag: &Tag, value: T, unless_exists: bool) -> Result<RootId, RootError> {
-        self.check_blocks(tag, &value)?;
+    /// Makes a root for a value whose blocks have been checked, and drops the value when that fails; with
+    /// `unless_exists`, gives it back when a root with that tag came meanwhile.
+    fn insert<T: Persist>(&self, tag: &Tag, value: T, unless_exists: bool) -> Result<Inserted<T>, RootError> {
         let heap = self.heap_inner();
         let layout = Layout::new::<T>();
         let out_of_memory = || RootError::OutOfMemory { root: tag.to_string() };
@@ -228,20 +243,25 @@ impl Write<'_> {
         };
         // SAFETY: a new block of the right layout.
         unsafe { place.write(value) };
-        let mut state = Registry::of(heap)?;
-        let existing = state.find(tag).filter(|_| unless_exists).map(|found| RootId(found.entry.sequence));
-        let outcome = match existing {
-            Some(id) => Err(Ok(id)),
-            None => state.add(heap, tag, place.as_ptr()).map_err(Err),
-        };
-        drop(state);
-        outcome.map(|found| RootId(found.entry.sequence)).or_else(|other| {
-            // SAFETY: no entry refers to the value, which is dropped once, in place.
-            unsafe { place.drop_in_place() };
-            free_value(heap, place.as_ptr());
-            other
-        })
+        let added = Registry::of(heap).and_then(|mut state| match state.find(tag) {
+            Some(_) if unless_exists => Ok(None),
+            _ => state.add(heap, tag, place.as_ptr()).map(Some),
+        });
+        if let Ok(Some(found)) = added {
+            return Ok(Inserted::New(RootId(found.entry.sequence)));
+        }
+        // SAFETY: no entry refers to the value, which is read once; its block is freed.
+        let value = unsafe { place.read() };
+        free_value(heap, place.as_ptr());
+        added.map(|_| Inserted::Exists(value))
     }
+}
+
+/// What became of a value for a new root.
+enum Inserted<T> {
+    New(RootId),
+    /// There is a root with that tag.
+    Exists(T),
 }
 
 fn free_value<T>(heap: &HeapInner, place: *mut T) {

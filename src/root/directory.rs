@@ -1,14 +1,13 @@
 //! The root directory in the file: a table of entries, the first of which counts the others.
 //!
-//! Nothing read from it is believed before it has been checked: a name must lie in an allocated block and be UTF-8, a
-//! value in an allocated block of its size.
+//! Nothing read from it is believed before it has been checked: each entry has a checksum, a name must lie in an
+//! allocated block and be UTF-8, a value in an allocated block of its size.
 
 use super::key::{RootId, Tag};
-use crate::alloc::heap_core::{Core, Run};
-use crate::alloc::size_class::class_size;
+use crate::alloc::heap_core::Core;
 use crate::error::RootError;
 use crate::format::PAGE;
-use crate::format::root_entry::{BY_CLASS, BY_NAME, FREE, RootEntry};
+use crate::format::root_entry::{BY_CLASS, BY_NAME, COUNTS, FREE, RootEntry};
 use crate::heap::HeapInner;
 use allocator_api2::alloc::Allocator;
 use std::alloc::Layout;
@@ -34,13 +33,15 @@ pub(super) struct Found {
 }
 
 impl<'h> Directory<'h> {
-    /// The directory; its first page is made usable.
-    pub(super) fn of(heap: &'h HeapInner) -> Result<Self, RootError> {
-        let area = heap.core().layout.roots;
-        if !heap.is_read_only() && !heap.reserve_area(area.offset, PAGE as u64) {
-            return Err(RootError::DirectoryFull);
-        }
-        Ok(Self { heap })
+    pub(super) fn of(heap: &'h HeapInner) -> Self {
+        Self { heap }
+    }
+
+    /// Makes the first page usable; before anything else is asked.
+    pub(super) fn prepare(self) -> Result<(), RootError> {
+        let area = self.core().layout.roots;
+        let is_usable = self.heap.is_read_only() || self.heap.reserve_area(area.offset, PAGE as u64);
+        is_usable.then_some(()).ok_or(RootError::DirectoryFull)
     }
 
     fn core(&self) -> &'h Core {
@@ -57,22 +58,31 @@ impl<'h> Directory<'h> {
         ptr::with_exposed_provenance_mut(self.core().base + area + slot as usize * size_of::<RootEntry>())
     }
 
-    /// The counting entry: `tag` is the number of slots that were ever used, `sequence` the last number given out.
-    fn counts(&self) -> *mut RootEntry {
-        self.entry(0)
+    /// The counting entry, if it makes sense: of a directory without roots it is all zeros.
+    fn counts(&self) -> Option<RootEntry> {
+        // SAFETY: the area is mapped, its first page usable; entries are only touched under the registry's lock.
+        let counts = unsafe { self.entry(0).read() };
+        let is_good = counts == RootEntry::default()
+            || counts.state == COUNTS
+                && counts.tag < u64::from(self.room())
+                && counts.checksum == counts.expected_checksum(&[]);
+        is_good.then_some(counts)
     }
 
-    /// Slots behind the last that was ever used; they are numbered from 1.
-    fn end(&self) -> u32 {
-        // SAFETY: the area is mapped, its first page usable; entries are only touched under the registry's lock.
-        let used = unsafe { (*self.counts()).tag };
-        u32::try_from(used).unwrap_or(u32::MAX).min(self.room() - 1) + 1
+    /// Whether the counting entry makes sense; without it all slots are looked at, and none can be added.
+    pub(super) fn has_counts(&self) -> bool {
+        self.counts().is_some()
+    }
+
+    /// The slot behind the last that was ever used; they are numbered from 1.
+    pub(super) fn end(&self) -> u32 {
+        self.counts().map_or(self.room(), |counts| counts.tag as u32 + 1)
     }
 
     /// All entries in use, in the order of their slots; those that make no sense as errors.
     pub(super) fn entries(self) -> impl Iterator<Item = Result<Found, RootError>> + 'h {
         (1..self.end()).filter_map(move |slot| {
-            // SAFETY: as in `end`; slots up to there are within reserved pages or holes of the file, which read as zeros.
+            // SAFETY: as in `counts`; slots up to there are within reserved pages or holes of the file, which read as zeros.
             let entry = unsafe { self.entry(slot).read() };
             (entry.state != FREE).then(|| self.check(slot, entry))
         })
@@ -86,6 +96,10 @@ impl<'h> Directory<'h> {
             BY_NAME => Tag::Name(Cow::Owned(self.name(&entry).ok_or_else(|| damaged("name"))?)),
             _ => return Err(damaged("kind of tag")),
         };
+        let name: &[u8] = if let Tag::Name(name) = &tag { name.as_bytes() } else { &[] };
+        if entry.checksum != entry.expected_checksum(name) {
+            return Err(damaged("checksum"));
+        }
         let layout = self.value_layout(&entry).ok_or_else(|| damaged("size of the value"))?;
         if layout.size() > 0 && !self.is_block(entry.value, layout) {
             return Err(damaged("place of the value"));
@@ -98,23 +112,15 @@ impl<'h> Directory<'h> {
         Layout::from_size_align(usize::try_from(entry.value_len).ok()?, align).ok()
     }
 
-    /// Whether a block of that layout can lie at an offset.
+    /// Whether a block of that layout, which has a size, can lie at an offset.
     fn is_block(&self, offset: u64, layout: Layout) -> bool {
         let core = self.core();
-        if offset >= core.layout.end() {
+        let Some(last) = offset.checked_add(layout.size() as u64 - 1).filter(|&last| last < core.layout.end()) else {
             return false;
-        }
-        let address = core.base + offset as usize;
-        let room = match core.run_of(address) {
-            Some(Run::Slab { head, class }) => {
-                class_size(class) - (address - core.address_of(head)) % class_size(class)
-            }
-            Some(Run::Large { head, len_pages }) => {
-                (len_pages as usize * PAGE).saturating_sub(address - core.address_of(head))
-            }
-            None => 0,
         };
-        layout.size() <= room && address % layout.align() == 0
+        let address = core.base + offset as usize;
+        let run = core.run_of(address);
+        run.is_some() && run == core.run_of(core.base + last as usize) && address % layout.align() == 0
     }
 
     fn name(&self, entry: &RootEntry) -> Option<String> {
@@ -162,32 +168,40 @@ impl<'h> Directory<'h> {
         {
             return Err(out_of_memory());
         }
-        let (state, tag_word, name_len) = match tag {
-            Tag::Class(class) => (BY_CLASS, *class, 0),
-            Tag::Name(name) => (BY_NAME, self.store_name(name).ok_or_else(out_of_memory)?, name.len() as u32),
+        let Some(counts) = self.counts() else {
+            return Err(RootError::Damaged { root: tag.to_string(), part: "count of the directory" });
+        };
+        let (state, tag_word, name) = match tag {
+            Tag::Class(class) => (BY_CLASS, *class, ""),
+            Tag::Name(name) if name.len() > LONGEST_NAME => {
+                return Err(RootError::NameTooLong { len: name.len(), longest: LONGEST_NAME });
+            }
+            Tag::Name(name) => (BY_NAME, self.store_name(name).ok_or_else(out_of_memory)?, name.as_ref()),
             Tag::Id(_) => return Err(RootError::NotFound { root: tag.to_string() }),
         };
-        // SAFETY: under the registry's lock; the slot's page has been reserved.
+        let sequence = counts.sequence + 1;
+        let mut counts =
+            RootEntry { state: COUNTS, tag: counts.tag.max(u64::from(slot)), sequence, ..RootEntry::default() };
+        counts.checksum = counts.expected_checksum(&[]);
+        let mut entry = RootEntry {
+            state,
+            name_len: name.len() as u32,
+            tag: tag_word,
+            sequence,
+            value: if layout.size() == 0 { 0 } else { (value.addr() - self.core().base) as u64 },
+            value_len: layout.size() as u64,
+            value_align_log2: layout.align().trailing_zeros(),
+            type_record,
+            ..RootEntry::default()
+        };
+        entry.checksum = entry.expected_checksum(name.as_bytes());
+        // SAFETY: under the registry's lock; the slot's page has been reserved, and the first page too.
         unsafe {
-            let counts = &mut *self.counts();
-            counts.sequence += 1;
-            counts.tag = counts.tag.max(u64::from(slot));
-            let entry = RootEntry {
-                state: FREE,
-                name_len,
-                tag: tag_word,
-                sequence: counts.sequence,
-                value: if layout.size() == 0 { 0 } else { (value.addr() - self.core().base) as u64 },
-                value_len: layout.size() as u64,
-                value_align_log2: layout.align().trailing_zeros(),
-                unused: 0,
-                type_record,
-                reserved: 0,
-            };
-            self.entry(slot).write(entry);
-            self.state(slot).store(state, Ordering::Release);
-            Ok(Found { slot, tag: tag.clone(), entry: RootEntry { state, ..entry } })
+            self.entry(0).write(counts);
+            self.entry(slot).write(RootEntry { state: FREE, ..entry });
         }
+        self.state(slot).store(state, Ordering::Release);
+        Ok(Found { slot, tag: tag.clone(), entry })
     }
 
     /// The state word, which says by one store whether the entry is there.
@@ -197,10 +211,8 @@ impl<'h> Directory<'h> {
     }
 
     fn store_name(&self, name: &str) -> Option<u64> {
-        let layout = Layout::array::<u8>(name.len()).ok().filter(|layout| layout.size() <= LONGEST_NAME)?;
-        if layout.size() == 0 {
-            return Some(0);
-        }
+        let layout = Layout::array::<u8>(name.len()).ok().filter(|layout| layout.size() > 0);
+        let Some(layout) = layout else { return Some(0) };
         let block = self.heap.alloc().allocate(layout).ok()?.cast::<u8>();
         // SAFETY: the block is new and large enough.
         unsafe { block.as_ptr().copy_from_nonoverlapping(name.as_ptr(), name.len()) };

@@ -64,7 +64,7 @@ impl Attachment for Registry {
             return Ok(());
         }
         let mut state = self.lock();
-        let directory = Directory::of(heap).map_err(|_| SyncError::Closed)?;
+        let directory = Directory::of(heap);
         let visits: Vec<_> = state.visits.iter().map(|(&id, &visit)| (id, visit)).collect();
         for (id, visit) in visits {
             let Some(found) = state.entries.get(&id).cloned() else { continue };
@@ -104,8 +104,13 @@ pub(super) fn foreign_address(visitor: BlockVisitor<'_>) -> Option<usize> {
 
 impl State {
     fn load(&mut self, heap: &HeapInner) -> Result<(), RootError> {
-        let mut used = 0;
-        for entry in Directory::of(heap)?.entries() {
+        let (directory, mut used) = (Directory::of(heap), 0);
+        directory.prepare()?;
+        TypeTable::of(heap).prepare()?;
+        if !directory.has_counts() {
+            self.damaged.push(RootError::Damaged { root: "directory".into(), part: "count" });
+        }
+        for entry in directory.entries() {
             match entry {
                 Ok(found) => {
                     self.free_slots.extend(used + 1..found.slot);
@@ -115,6 +120,7 @@ impl State {
                 Err(error) => self.damaged.push(error),
             }
         }
+        self.free_slots.extend(used + 1..directory.end());
         if !self.damaged.is_empty() {
             // Slots of damaged entries are left alone.
             self.free_slots.clear();
@@ -140,9 +146,13 @@ impl State {
         self.entries.get(id)
     }
 
-    /// The oldest root with a tag, or why there is none.
+    /// The oldest root with a tag, or why there is none: it may be one of those that made no sense.
     pub(super) fn get(&self, tag: &Tag) -> Result<Found, RootError> {
-        self.find(tag).cloned().ok_or_else(|| RootError::NotFound { root: tag.to_string() })
+        match (self.find(tag), self.damaged.first()) {
+            (Some(found), _) => Ok(found.clone()),
+            (None, Some(damage)) => Err(damage.clone()),
+            (None, None) => Err(RootError::NotFound { root: tag.to_string() }),
+        }
     }
 
     /// All roots in the order of creation, and the entries that made no sense.
@@ -157,7 +167,7 @@ impl State {
         if !self.compared.contains(&key) {
             let root = found.tag.to_string();
             let damaged = |part| RootError::Damaged { root: root.clone(), part };
-            let stored = TypeTable::of(heap)?.description(record).ok_or_else(|| damaged("type"))?;
+            let stored = TypeTable::of(heap).description(record).ok_or_else(|| damaged("type"))?;
             if let Some(difference) = stored.difference(&TypeDescription::of::<T>()) {
                 return Err(RootError::OtherType {
                     root,
@@ -179,10 +189,10 @@ impl State {
 
     /// Adds a root for a value that lies at `value`.
     pub(super) fn add<T: Persist>(&mut self, heap: &HeapInner, tag: &Tag, value: *mut T) -> Result<Found, RootError> {
-        let record = TypeTable::of(heap)?.record_of(&TypeDescription::of::<T>().encode())?;
+        let record = TypeTable::of(heap).record_of(&TypeDescription::of::<T>().encode())?;
         let layout = std::alloc::Layout::new::<T>();
         let slot = self.free_slots.last().copied();
-        let found = Directory::of(heap)?.add(tag, value.cast(), layout, record, slot)?;
+        let found = Directory::of(heap).add(tag, value.cast(), layout, record, slot)?;
         if slot.is_some() {
             self.free_slots.pop();
         }
@@ -193,8 +203,8 @@ impl State {
     }
 
     /// Removes a root; its value stays where it is.
-    pub(super) fn remove(&mut self, heap: &HeapInner, found: &Found) -> Result<(), RootError> {
-        Directory::of(heap)?.remove(found);
+    pub(super) fn remove(&mut self, heap: &HeapInner, found: &Found) {
+        Directory::of(heap).remove(found);
         let id = RootId(found.entry.sequence);
         self.entries.remove(&id);
         self.visits.remove(&id);
@@ -205,7 +215,6 @@ impl State {
             }
         }
         self.free_slots.push(found.slot);
-        Ok(())
     }
 
     pub(super) fn take(&mut self, found: &Found, session: u64) -> Result<(), RootError> {
@@ -229,8 +238,8 @@ unsafe fn visit<T: Persist>(value: *const u8, visitor: &mut BlockVisitor<'_>) {
 }
 
 /// Where the value of a root lies.
-pub(super) fn value_of<T>(heap: &HeapInner, found: &Found) -> Result<*mut T, RootError> {
-    let value = Directory::of(heap)?.value(&found.entry);
+pub(super) fn value_of<T>(heap: &HeapInner, found: &Found) -> *mut T {
+    let value = Directory::of(heap).value(&found.entry);
     debug_assert!(!value.is_null() && value.cast::<T>().is_aligned());
-    Ok(if value.is_null() { ptr::dangling_mut() } else { value.cast() })
+    if value.is_null() { ptr::dangling_mut() } else { value.cast() }
 }

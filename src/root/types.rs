@@ -16,14 +16,23 @@ pub(super) struct TypeTable<'h> {
     heap: &'h HeapInner,
 }
 
+/// What lies at an offset of the table.
+enum Record<'h> {
+    Whole(&'h [u8]),
+    End,
+    Damaged,
+}
+
 impl<'h> TypeTable<'h> {
-    /// The table; its first page is made usable.
-    pub(super) fn of(heap: &'h HeapInner) -> Result<Self, RootError> {
-        let area = heap.core().layout.types;
-        if !heap.is_read_only() && !heap.reserve_area(area.offset, PAGE as u64) {
-            return Err(RootError::DirectoryFull);
-        }
-        Ok(Self { heap })
+    pub(super) fn of(heap: &'h HeapInner) -> Self {
+        Self { heap }
+    }
+
+    /// Makes the first page usable; before anything else is asked.
+    pub(super) fn prepare(self) -> Result<(), RootError> {
+        let area = self.heap.core().layout.types;
+        let is_usable = self.heap.is_read_only() || self.heap.reserve_area(area.offset, PAGE as u64);
+        is_usable.then_some(()).ok_or(RootError::DirectoryFull)
     }
 
     fn at(&self, offset: u64) -> *mut u8 {
@@ -31,40 +40,48 @@ impl<'h> TypeTable<'h> {
         ptr::with_exposed_provenance_mut(self.heap.core().base + (area + offset) as usize)
     }
 
-    /// The record at an offset of the table: its bytes, if they are whole.
-    pub(super) fn bytes(self, offset: u64) -> Option<&'h [u8]> {
+    /// What lies at an offset of the table.
+    fn record(self, offset: u64) -> Record<'h> {
         let room = self.heap.core().layout.types.len;
-        if offset % 8 != 0 || offset.checked_add(size_of::<TypeRecord>() as u64)? > room {
-            return None;
+        if offset % 8 != 0 || offset > room - size_of::<TypeRecord>() as u64 {
+            return Record::Damaged;
         }
         // SAFETY: within the area, which is mapped; what nobody wrote reads as zeros. In a volatile heap only pages that
         // were reserved are readable, and a record ends before the first that is not (see `append`).
         let record = unsafe { self.at(offset).cast::<TypeRecord>().read() };
+        if record == (TypeRecord { len: 0, checksum: 0 }) {
+            return Record::End;
+        }
         if record.len == 0 || record.len > LONGEST || offset + record_stride(record.len) > room {
-            return None;
+            return Record::Damaged;
         }
         // SAFETY: as above; a record is never changed once its length is written.
         let bytes = unsafe {
             std::slice::from_raw_parts(self.at(offset + size_of::<TypeRecord>() as u64), record.len as usize)
         };
-        (crc32c::crc32c(bytes) == record.checksum).then_some(bytes)
+        if crc32c::crc32c(bytes) == record.checksum { Record::Whole(bytes) } else { Record::Damaged }
     }
 
     /// The description in the record at an offset.
     pub(super) fn description(self, offset: u64) -> Option<TypeDescription> {
-        TypeDescription::decode(self.bytes(offset)?).ok()
+        match self.record(offset) {
+            Record::Whole(bytes) => TypeDescription::decode(bytes).ok(),
+            _ => None,
+        }
     }
 
     /// The record that holds `bytes`, added if there is none.
     pub(super) fn record_of(self, bytes: &[u8]) -> Result<u64, RootError> {
         let mut offset = 0;
-        while let Some(stored) = self.bytes(offset) {
-            if stored == bytes {
-                return Ok(offset);
+        loop {
+            match self.record(offset) {
+                Record::Whole(stored) if stored == bytes => return Ok(offset),
+                Record::Whole(stored) => offset += record_stride(stored.len() as u32),
+                Record::End => return self.append(offset, bytes),
+                // What lies behind it may be good, and must not be overwritten.
+                Record::Damaged => return Err(RootError::Damaged { root: "type table".into(), part: "record" }),
             }
-            offset += record_stride(stored.len() as u32);
         }
-        self.append(offset, bytes)
     }
 
     fn append(self, offset: u64, bytes: &[u8]) -> Result<u64, RootError> {

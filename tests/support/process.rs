@@ -1,0 +1,119 @@
+//! Other processes: this very test program, started again for one test in another role.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
+
+const ROLE: &str = "SAL_TEST_ROLE";
+const PATH: &str = "SAL_TEST_PATH";
+
+/// The role in which the calling test was started again, and the file it is about; none in the first process.
+pub(crate) fn role() -> Option<(String, PathBuf)> {
+    let role = std::env::var(ROLE).ok()?;
+    Some((role, PathBuf::from(std::env::var_os(PATH)?)))
+}
+
+/// A process that is killed when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Process {
+    child: Child,
+    input: ChildStdin,
+    output: BufReader<ChildStdout>,
+    said: String,
+}
+
+/// Starts `test` of this program in a role.
+pub(crate) fn start(test: &str, role: &str, path: &Path) -> Process {
+    start_with(test, role, path, |_| {})
+}
+
+/// As [`start`], after `prepare` has seen the command.
+pub(crate) fn start_with(test: &str, role: &str, path: &Path, prepare: impl FnOnce(&mut Command)) -> Process {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args([test, "--exact", "--nocapture", "--test-threads=1"]).env(ROLE, role).env(PATH, path);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped());
+    prepare(&mut command);
+    let mut child = command.spawn().unwrap();
+    let (input, output) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
+    Process { child, input, output: BufReader::new(output), said: String::new() }
+}
+
+/// Runs `test` of this program in a role; it must succeed.
+pub(crate) fn run(test: &str, role: &str, path: &Path) {
+    start(test, role, path).succeed();
+}
+
+impl Process {
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Waits until the process has said a line that ends with the word; returns that line.
+    pub(crate) fn wait_for(&mut self, word: &str) -> String {
+        loop {
+            let mut line = String::new();
+            let read = self.output.read_line(&mut line).unwrap();
+            assert!(read > 0, "the process ended before it said {word:?}; it said:\n{}", self.said);
+            self.said.push_str(&line);
+            if line.trim_end().ends_with(word) {
+                return line;
+            }
+        }
+    }
+
+    /// Lets the process go on from [`hear`].
+    pub(crate) fn tell(&mut self, word: &str) {
+        writeln!(self.input, "{word}").unwrap();
+        self.input.flush().unwrap();
+    }
+
+    /// Kills the process as a power cut would.
+    pub(crate) fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Waits for its end.
+    pub(crate) fn end(mut self) -> (ExitStatus, String) {
+        let mut said = std::mem::take(&mut self.said);
+        self.output.read_to_string(&mut said).unwrap();
+        (self.child.wait().unwrap(), said)
+    }
+
+    /// Waits for its end, which must be a good one.
+    pub(crate) fn succeed(self) {
+        let (status, said) = self.end();
+        assert!(status.success(), "{status}; it said:\n{said}");
+        assert!(said.contains("1 passed"), "no such test was run:\n{said}");
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// In the other process: says a word to the one that started it.
+pub(crate) fn say(word: &str) {
+    println!("\n{word}");
+    std::io::stdout().flush().unwrap();
+}
+
+/// In the other process: waits for the next word.
+pub(crate) fn hear() -> String {
+    let mut line = String::new();
+    std::io::stdin().read_line(&mut line).unwrap();
+    line.trim_end().to_owned()
+}
+
+/// Mappings of this process.
+pub(crate) fn mappings() -> usize {
+    std::fs::read_to_string("/proc/self/maps").unwrap().lines().count()
+}
+
+/// File descriptors of this process.
+pub(crate) fn open_files() -> usize {
+    std::fs::read_dir("/proc/self/fd").unwrap().count()
+}
