@@ -5,8 +5,8 @@ mod counted;
 use counted::{Bomb, Counted, alive, never_panic, panic_after};
 use proptest::prelude::*;
 use sal::collections::btree_map::{Entry, EntryRef};
-use sal::collections::{SalBTreeMap, SalString};
-use std::collections::BTreeMap;
+use sal::collections::{SalBTreeMap, SalBTreeSet, SalString};
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -156,11 +156,19 @@ fn apply(step: &Step, map: &mut Map, model: &mut Model) {
             model.entry(k).and_modify(|v| *v /= 2);
         }
         Step::PopFirst(n) => {
+            if n % 4 == 0 {
+                let ours = map.first_entry().map(|entry| numbers(entry.remove_entry()));
+                assert_eq!(ours, model.pop_first());
+            }
             for _ in 0..n {
                 assert_eq!(map.pop_first().map(numbers), model.pop_first());
             }
         }
         Step::PopLast(n) => {
+            if n % 4 == 0 {
+                let ours = map.last_entry().map(|entry| numbers(entry.remove_entry()));
+                assert_eq!(ours, model.pop_last());
+            }
             for _ in 0..n {
                 assert_eq!(map.pop_last().map(numbers), model.pop_last());
             }
@@ -666,5 +674,64 @@ fn serde_brings_back_an_equal_map() {
     assert_eq!(
         serde_json::from_str::<SalBTreeMap<String, Vec<u8>>>(&json).unwrap(),
         map
+    );
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn set_does_what_the_standard_set_does(
+        a in prop::collection::vec(0..90u64, 0..90), b in prop::collection::vec(0..90u64, 0..90), from in 0..90u64,
+    ) {
+        let (x, y): (SalBTreeSet<u64>, SalBTreeSet<u64>) = (a.iter().copied().collect(), b.iter().copied().collect());
+        let (p, q): (BTreeSet<u64>, BTreeSet<u64>) = (a.into_iter().collect(), b.into_iter().collect());
+        let same = |ours: &SalBTreeSet<u64>, theirs: &BTreeSet<u64>| {
+            ours.check().unwrap();
+            assert!(ours.iter().eq(theirs));
+            assert!(ours.iter().rev().eq(theirs.iter().rev()));
+            assert_eq!((ours.len(), ours.first(), ours.last()), (theirs.len(), theirs.first(), theirs.last()));
+        };
+        same(&(&x | &y), &(&p | &q));
+        same(&(&x & &y), &(&p & &q));
+        same(&(&x ^ &y), &(&p ^ &q));
+        same(&(&x - &y), &(&p - &q));
+        prop_assert_eq!(x.is_subset(&y), p.is_subset(&q));
+        prop_assert_eq!(x.is_superset(&y), p.is_superset(&q));
+        prop_assert_eq!(x.is_disjoint(&y), p.is_disjoint(&q));
+        prop_assert_eq!(x.cmp(&y), p.cmp(&q));
+        prop_assert!(x.range(from..).rev().eq(p.range(from..).rev()));
+        let (mut x, mut p, mut y, mut q) = (x, p, y, q);
+        for n in 0..90 {
+            match n % 4 {
+                0 => prop_assert_eq!(x.insert(n), p.insert(n)),
+                1 => prop_assert_eq!(x.remove(&n), p.remove(&n)),
+                2 => prop_assert_eq!(x.take(&n), p.take(&n)),
+                _ => prop_assert_eq!(x.replace(n), p.replace(n)),
+            }
+        }
+        same(&x, &p);
+        same(&x.split_off(&from), &p.split_off(&from));
+        x.append(&mut y);
+        p.append(&mut q);
+        same(&x, &p);
+        x.retain(|n| n % 3 != 0);
+        p.retain(|n| n % 3 != 0);
+        prop_assert_eq!((x.pop_first(), x.pop_last()), (p.pop_first(), p.pop_last()));
+        same(&x, &p);
+        prop_assert!(x.clone().into_iter().eq(p));
+        x.clear();
+        prop_assert!(x.is_empty());
+    }
+}
+
+#[cfg(feature = "serde")]
+#[test]
+fn serde_brings_back_an_equal_set() {
+    let set: SalBTreeSet<u32> = (0..40).collect();
+    let json = serde_json::to_string(&set).unwrap();
+    assert_eq!(
+        serde_json::from_str::<SalBTreeSet<u32>>(&json).unwrap(),
+        set
     );
 }

@@ -9,6 +9,7 @@
 //! the heap's collector finds again.
 
 pub mod btree_map;
+pub mod btree_set;
 mod error;
 pub mod hash;
 pub mod hash_map;
@@ -18,8 +19,9 @@ pub mod string;
 pub mod vec;
 
 pub use btree_map::SalBTreeMap;
+pub use btree_set::SalBTreeSet;
 pub use error::TryReserveError;
-pub use hash_map::SalHashMap;
+pub use hash_map::{IntoKey, KeyFrom, SalHashMap};
 pub use hash_set::SalHashSet;
 pub use string::SalString;
 pub use vec::SalVec;

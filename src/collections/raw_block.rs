@@ -42,6 +42,8 @@ fn is_foreign<H: PartialEq>(place: Option<H>, block: H) -> bool {
 #[inline]
 pub(crate) fn allocate_for(place: usize, layout: Layout) -> Result<NonNull<[u8]>, TryReserveError> {
     debug_assert!(layout.size() != 0, "a block without bytes is not a block");
+    #[cfg(test)]
+    refusal::next(layout)?;
     heap_for_value_at(place)
         .allocate(layout)
         .map_err(|_| TryReserveError::AllocError { layout })
@@ -58,6 +60,8 @@ pub(crate) fn allocate_beside(
     layout: Layout,
 ) -> Result<NonNull<[u8]>, TryReserveError> {
     debug_assert!(layout.size() != 0, "a block without bytes is not a block");
+    #[cfg(test)]
+    refusal::next(layout)?;
     let heap = heap_of_block(block);
     if is_foreign(heap_of_address(place), heap) {
         return Err(TryReserveError::ForeignHeap);
@@ -120,6 +124,31 @@ pub(crate) unsafe fn shrink(
 pub(crate) unsafe fn deallocate(block: NonNull<u8>, layout: Layout) {
     // SAFETY: by B1 this heap served `block`; the rest is the caller's promise.
     unsafe { heap_of_block(block).deallocate(block, layout) }
+}
+
+/// A full disk, for tests: blocks that are new are refused, those that grow are not.
+#[cfg(test)]
+pub(crate) mod refusal {
+    use super::{Layout, TryReserveError};
+    use core::cell::Cell;
+
+    std::thread_local! {
+        static LEFT: Cell<Option<usize>> = const { Cell::new(None) };
+    }
+
+    /// Lets this thread have so many more blocks; `None` ends that.
+    pub(crate) fn allow(blocks: Option<usize>) {
+        LEFT.set(blocks);
+    }
+
+    pub(super) fn next(layout: Layout) -> Result<(), TryReserveError> {
+        match LEFT.get() {
+            Some(0) => return Err(TryReserveError::AllocError { layout }),
+            Some(left) => LEFT.set(Some(left - 1)),
+            None => {}
+        }
+        Ok(())
+    }
 }
 
 #[cfg(test)]

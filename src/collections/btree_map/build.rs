@@ -88,8 +88,9 @@ impl<K, V> Drop for Builder<'_, K, V> {
     fn drop(&mut self) {
         // From the root down: each parent has a pair, as the root has and the others got enough before.
         for step in 1..self.path.depth() {
-            // SAFETY: P1 and N2. The left neighbour of a short node was filled before this one was begun, or both were there before: then
-            // neither is short. After giving away at most `MIN_LEN` of `CAPACITY` it has enough left.
+            // SAFETY: P1 and N2. The left neighbour of a short node was filled before this one was begun, or both
+            // were there before: then neither is short. After giving away at most `MIN_LEN` of `CAPACITY` it has
+            // enough left.
             unsafe {
                 let parent = self.path.node(step - 1);
                 let last = parent.len();

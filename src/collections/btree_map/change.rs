@@ -77,8 +77,8 @@ impl<K, V> SalBTreeMap<K, V> {
         for height in 0..path.depth() {
             let step = path.depth() - 1 - height;
             let (node, at) = (path.node(step), path.index(step));
-            // SAFETY: `node` has this height, and `right` is a node of one less just if that is above 0. A full node is split
-            // so that the half that takes the pair has room, and both have `MIN_LEN` pairs afterwards.
+            // SAFETY: `node` has this height, and `right` is a node of one less just if that is above 0. A full node
+            // is split so that the half that takes the pair has room, and both have `MIN_LEN` pairs afterwards.
             unsafe {
                 if node.len() < CAPACITY {
                     node.insert(at, key, value, right);
@@ -113,15 +113,15 @@ impl<K, V> SalBTreeMap<K, V> {
         Ok(place.expect("every leaf step sets it"))
     }
 
-    /// Removes the pair behind a leaf edge; the path is then the leaf edge where that pair was, but for this: if `true` is returned with it,
-    /// one more pair that was *before* it is now behind the edge.
+    /// Removes the pair behind a leaf edge; the path is then the leaf edge where that pair was, but for this: if
+    /// `true` is returned with it, one more pair that was *before* it is now behind the edge.
     ///
     /// # Safety
     /// `path` is a leaf edge of this map, and not the last.
     pub(super) unsafe fn remove_ahead(&mut self, path: &mut Path<K, V>) -> ((K, V), bool) {
-        // SAFETY: the path's nodes are the map's, and a pair is ahead. If that is in a leaf, it is the path's. Else the path is
-        // at the end of the leaf before it, whose last pair comes in its place; the leaf has one, as it has
-        // `MIN_LEN` of them or is the root.
+        // SAFETY: the path's nodes are the map's, and a pair is ahead. If that is in a leaf, it is the path's. Else
+        // the path is at the end of the leaf before it, whose last pair comes in its place; the leaf has one, as it
+        // has `MIN_LEN` of them or is the root.
         let (removed, was_inner) = unsafe {
             let (step, at) = path.pair_ahead().expect("a pair is ahead");
             let leaf_step = path.depth() - 1;
@@ -145,14 +145,16 @@ impl<K, V> SalBTreeMap<K, V> {
         (removed, was_inner)
     }
 
-    /// Gives nodes on the path enough pairs again, from the leaf up, and changes the path so that it stays the same place.
+    /// Gives nodes on the path enough pairs again, from the leaf up, and changes the path so that it stays the same
+    /// place.
     ///
     /// # Safety
-    /// `path` is a leaf edge of this map, in which all nodes are as they must be but the leaf, which may have one pair too few.
+    /// `path` is a leaf edge of this map, in which all nodes are as they must be but the leaf, which may have one
+    /// pair too few.
     unsafe fn rebalance(&mut self, path: &mut Path<K, V>) {
-        // SAFETY: P1 and N2 say what is whose child. A node with too few pairs has `MIN_LEN - 1`, so with a neighbour of
-        // `MIN_LEN` and the pair between there are less than `CAPACITY`; the parent has a pair, as it is the root or has
-        // `MIN_LEN` of them.
+        // SAFETY: P1 and N2 say what is whose child. A node with too few pairs has `MIN_LEN - 1`, so with a neighbour
+        // of `MIN_LEN` and the pair between there are less than `CAPACITY`; the parent has a pair, as it is the root
+        // or has `MIN_LEN` of them.
         unsafe {
             for step in (1..path.depth()).rev() {
                 let (node, at) = (path.node(step), path.index(step));

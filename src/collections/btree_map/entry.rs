@@ -57,6 +57,21 @@ impl<K: Ord, V> SalBTreeMap<K, V> {
         }
     }
 
+    /// The entry with the smallest key.
+    pub fn first_entry(&mut self) -> Option<OccupiedEntry<'_, K, V>> {
+        let path = self.end(false);
+        // In a map that is not empty, the first leaf begins with a pair.
+        self.root.map(|_| OccupiedEntry::new(self, path))
+    }
+
+    /// The entry with the largest key.
+    pub fn last_entry(&mut self) -> Option<OccupiedEntry<'_, K, V>> {
+        let mut path = self.end(true);
+        // SAFETY: it is a leaf edge of this map. After the step back it is the one before the last pair, in its leaf.
+        unsafe { path.previous()? };
+        Some(OccupiedEntry::new(self, path))
+    }
+
     /// What `make` makes for this map: in its heap.
     #[inline]
     pub(super) fn make_in_heap<T>(&self, make: impl FnOnce() -> T) -> T {
@@ -224,8 +239,8 @@ impl<'a, K: Ord, V> VacantEntry<'a, K, V> {
     /// As [`SalBTreeMap::try_insert`]; the map is as it was, key and value are dropped.
     #[inline]
     pub fn try_insert(self, value: V) -> Result<&'a mut V, TryReserveError> {
-        // SAFETY: the path leads to the leaf edge where the key belongs; the value lives as long as the map is borrowed, and
-        // mutably so.
+        // SAFETY: the path leads to the leaf edge where the key belongs; the value lives as long as the map is
+        // borrowed, and mutably so.
         unsafe { Ok(&mut *self.map.insert_at(&self.path, self.key, value)?) }
     }
 }

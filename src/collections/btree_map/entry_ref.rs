@@ -150,16 +150,16 @@ impl<'a, 'q, K: Ord, Q: ?Sized, V> VacantEntryRef<'a, 'q, K, Q, V> {
     /// As [`insert`](Self::insert), for a disk that may be full.
     ///
     /// # Errors
-    /// As [`SalBTreeMap::try_insert`]; the map is as it was, key and value are dropped. (Memory for the key itself is not
-    /// covered: make it yourself and use [`entry`](SalBTreeMap::entry).)
+    /// As [`SalBTreeMap::try_insert`]; the map is as it was, key and value are dropped. (Memory for the key itself is
+    /// not covered: make it yourself and use [`entry`](SalBTreeMap::entry).)
     #[inline]
     pub fn try_insert(self, value: V) -> Result<&'a mut V, TryReserveError>
     where
         K: From<&'q Q>,
     {
         let key = self.map.make_in_heap(|| K::from(self.key));
-        // SAFETY: making a key cannot reach the map, so the path still leads to the leaf edge where the key belongs; the
-        // value lives as long as the map is borrowed, and mutably so.
+        // SAFETY: making a key cannot reach the map, so the path still leads to the leaf edge where the key belongs;
+        // the value lives as long as the map is borrowed, and mutably so.
         unsafe { Ok(&mut *self.map.insert_at(&self.path, key, value)?) }
     }
 }

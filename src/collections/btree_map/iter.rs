@@ -243,7 +243,7 @@ macro_rules! project {
         impl<$($generics)*> core::iter::FusedIterator for $name {}
     };
 }
-pub(super) use project;
+pub(in super::super) use project;
 
 project!(['a, K, V] Keys<'a, K, V>, &'a K, |(key, _)| key);
 project!(['a, K, V] Values<'a, K, V>, &'a V, |(_, value)| value);

@@ -139,7 +139,8 @@ impl<K, V> SalBTreeMap<K, V> {
 
     /// Gives `key` a value and returns the one it had. A key that is there already stays as it is.
     ///
-    /// What is not yet a key is [made one](KeyFrom) in the heap of the map.
+    /// What is not yet a key is [made one](KeyFrom) in the heap of the map, also if an equal one is there already:
+    /// [`entry_ref`](Self::entry_ref) spares that.
     ///
     /// # Panics
     /// On [`ForeignHeap`](TryReserveError::ForeignHeap). The process ends if the heap cannot serve a node.
@@ -154,8 +155,9 @@ impl<K, V> SalBTreeMap<K, V> {
     /// As [`insert`](Self::insert), for a disk that may be full.
     ///
     /// # Errors
-    /// [`AllocError`](TryReserveError::AllocError) and [`ForeignHeap`](TryReserveError::ForeignHeap); the map is as it was, key and value are
-    /// dropped. (Memory that a key takes when it is made from something else is not covered: make the key yourself.)
+    /// [`AllocError`](TryReserveError::AllocError) and [`ForeignHeap`](TryReserveError::ForeignHeap); the map is as
+    /// it was, key and value are dropped. (Memory that a key takes when it is made from something else is not
+    /// covered: make the key yourself.)
     pub fn try_insert<Q: IntoKey<K>>(
         &mut self,
         key: Q,

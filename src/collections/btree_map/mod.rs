@@ -1,8 +1,9 @@
 //! [`SalBTreeMap`]: an ordered map that can live in a file.
 //!
-//! It is a B-tree: every node holds up to 15 pairs, those that are no leaves one child more than pairs, and all leaves
-//! have the same distance from the root. The byte map of a node is in `node.rs`. The map itself is three words: the root, null in an empty map;
-//! the height, which is the number of levels below the root; and the number of pairs.
+//! It is a B-tree: every node holds up to 15 pairs, those that are no leaves one child more than pairs, and all
+//! leaves have the same distance from the root. The byte map of a node is in `node.rs`. The map itself is three
+//! words: the root, null in an empty map; the height, which is the number of levels below the root; and the number of
+//! pairs.
 //!
 //! # Invariants
 //! N1 and N2 of `node.rs`; and
@@ -25,9 +26,12 @@ mod iter;
 mod lookup;
 mod node;
 mod path;
+mod persist;
 mod range;
 #[cfg(feature = "serde")]
 mod serde;
+#[cfg(test)]
+mod tests;
 mod traits;
 mod walk;
 mod whole;
@@ -35,6 +39,7 @@ mod whole;
 pub use entry::{Entry, OccupiedEntry, VacantEntry};
 pub use entry_ref::{EntryRef, VacantEntryRef};
 pub use into_iter::{IntoIter, IntoKeys, IntoValues};
+pub(super) use iter::project;
 pub use iter::{Iter, IterMut, Keys, Values, ValuesMut};
 pub use range::{Range, RangeMut};
 pub use walk::ExtractIf;
@@ -49,10 +54,10 @@ use path::Path;
 /// An ordered map without a handle, in a documented format, with the interface of [`std::collections::BTreeMap`].
 ///
 /// What differs from it:
-/// - [`insert`](Self::insert) takes what a key [can be made from](super::hash_map::KeyFrom): `map.insert("word", 1)`.
+/// - [`insert`](Self::insert) takes what a key [can be made from](super::KeyFrom): `map.insert("word", 1)`.
 /// - [`entry_ref`](Self::entry_ref) makes a key only if it is missing, and makes it in the heap of the map.
-/// - `try_` twins ([`try_insert`](Self::try_insert), [`VacantEntry::try_insert`]) report a full disk as an error. (Not to be
-///   mistaken for the standard library's unstable `try_insert`, which refuses keys that exist.)
+/// - `try_` twins ([`try_insert`](Self::try_insert), [`VacantEntry::try_insert`]) report a full disk as an error.
+///   (Not to be mistaken for the standard library's unstable `try_insert`, which refuses keys that exist.)
 ///
 /// ```
 /// use sal::collections::SalBTreeMap;
@@ -152,15 +157,15 @@ impl<K, V> SalBTreeMap<K, V> {
         IntoValues(self.into_iter())
     }
 
-    /// Keeps the entries for which `keep` says so, asked in the order of their keys. If it panics, the entries not yet asked
-    /// about stay.
+    /// Keeps the entries for which `keep` says so, asked in the order of their keys. If it panics, the entries not
+    /// yet asked about stay.
     pub fn retain(&mut self, mut keep: impl FnMut(&K, &mut V) -> bool) {
         let mut walk = walk::Walk::new(self);
         while walk.take_next(|key, value| !keep(key, value)).is_some() {}
     }
 
-    /// Takes out the entries for which `wanted` says so, one at each step of the iterator. If the iterator is dropped early
-    /// the entries not yet asked about stay.
+    /// Takes out the entries for which `wanted` says so, one at each step of the iterator. If the iterator is dropped
+    /// early the entries not yet asked about stay.
     pub fn extract_if<F: FnMut(&K, &mut V) -> bool>(
         &mut self,
         wanted: F,

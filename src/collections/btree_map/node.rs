@@ -7,8 +7,9 @@
 //! | after that, aligned for a value | room for 15 values |
 //! | after that, aligned for a pointer; only if the node is not a leaf | room for 16 children, one more in use than pairs |
 //!
-//! Blocks are as large as `repr(C)` makes them: [`Leaf`] or [`Internal`]. A node does not know whether it is a leaf; the map
-//! knows the height of the tree, and whoever walks down counts. The *height* of a node is its distance from the leaves.
+//! Blocks are as large as `repr(C)` makes them: [`Leaf`] or [`Internal`]. A node does not know whether it is a leaf;
+//! the map knows the height of the tree, and whoever walks down counts. The *height* of a node is its distance from
+//! the leaves.
 //!
 //! # Invariants
 //! - **N1** A node in a tree is a block of the layout of its height which only that tree uses.
@@ -69,7 +70,8 @@ impl<K, V> PartialEq for Node<K, V> {
 }
 
 impl<K, V> Node<K, V> {
-    fn layout(height: usize) -> Layout {
+    /// The layout of a node of this height.
+    pub(super) fn layout(height: usize) -> Layout {
         if height == 0 {
             Layout::new::<Leaf<K, V>>()
         } else {
@@ -170,11 +172,11 @@ impl<K, V> Node<K, V> {
     /// Puts a pair at `at`, and `right`, if the node is no leaf, behind it.
     ///
     /// # Safety
-    /// `at <= len < CAPACITY`; there is a `right` just if the node is no leaf, and it has the height of a child. If the node has no
-    /// pairs and no children yet, its first child must be [set](Self::set_first_child).
+    /// `at <= len < CAPACITY`; there is a `right` just if the node is no leaf, and it has the height of a child. If
+    /// the node has no pairs and no children yet, its first child must be [set](Self::set_first_child).
     pub(super) unsafe fn insert(self, at: usize, key: K, value: V, right: Option<Self>) {
-        // SAFETY: what is moved lies below `len + 1 <= CAPACITY` pairs and `CAPACITY + 1` children afterwards; the gap is filled,
-        // so N2 holds for one pair more.
+        // SAFETY: what is moved lies below `len + 1 <= CAPACITY` pairs and `CAPACITY + 1` children afterwards; the
+        // gap is filled, so N2 holds for one pair more.
         unsafe {
             let len = self.len();
             ptr::copy(self.key(at), self.key(at + 1), len - at);
@@ -236,8 +238,8 @@ impl<K, V> Node<K, V> {
     /// Moves `count` pairs from child `at` through the pair at `at` to child `at + 1`.
     ///
     /// # Safety
-    /// The node is no leaf, `at < len`, the children have `height`, the left one more than `count` pairs or as many, the right one
-    /// room for them; `count > 0`.
+    /// The node is no leaf, `at < len`, the children have `height`, the left one more than `count` pairs or as many,
+    /// the right one room for them; `count > 0`.
     pub(super) unsafe fn move_right(self, at: usize, height: usize, count: usize) {
         // SAFETY: N2 for the three nodes. The pair in the parent goes to place `count - 1` of the right node, the last
         // `count - 1` of the left one before it, the one before those to the parent; likewise the children.
@@ -264,7 +266,8 @@ impl<K, V> Node<K, V> {
     /// Moves one pair from child `at + 1` through the pair at `at` to child `at`.
     ///
     /// # Safety
-    /// The node is no leaf, `at < len`, the children have `height`, the right one has a pair and the left one room for it.
+    /// The node is no leaf, `at < len`, the children have `height`, the right one has a pair and the left one room
+    /// for it.
     pub(super) unsafe fn move_left(self, at: usize, height: usize) {
         // SAFETY: N2 for the three nodes; each pair and child is in one of them afterwards.
         unsafe {
@@ -290,7 +293,8 @@ impl<K, V> Node<K, V> {
     /// # Safety
     /// The node is no leaf, `at < len`, the children have `height`, and both together less than [`CAPACITY`] pairs.
     pub(super) unsafe fn merge(self, at: usize, height: usize) {
-        // SAFETY: N2 for the three nodes; each pair and child is in one of the two left over, and the third is not used again.
+        // SAFETY: N2 for the three nodes; each pair and child is in one of the two left over, and the third is not
+        // used again.
         unsafe {
             let (left, right) = (self.child(at), self.child(at + 1));
             let (len, left_len, right_len) = (self.len(), left.len(), right.len());

@@ -1,12 +1,13 @@
 //! Places in a tree, as the way there from the root.
 //!
-//! Nodes have no pointer to their parent, so that moving a child between nodes changes no page but theirs. Instead, whoever
-//! walks notes the way. A *leaf edge* is a gap between pairs in a leaf, or at its ends; between any two adjacent pairs
-//! of the tree there is just one, so leaf edges serve as places between pairs, wherever in the tree those are.
+//! Nodes have no pointer to their parent, so that moving a child between nodes changes no page but theirs. Instead,
+//! whoever walks notes the way. A *leaf edge* is a gap between pairs in a leaf, or at its ends; between any two
+//! adjacent pairs of the tree there is just one, so leaf edges serve as places between pairs, wherever in the tree
+//! those are.
 //!
 //! # Invariants
-//! - **P1** The first step is the root; each later one is the child of the step before at that step's index, which is at most
-//!   the node's length.
+//! - **P1** The first step is the root; each later one is the child of the step before at that step's index, which is
+//!   at most the node's length.
 #![allow(unsafe_code)]
 
 use super::node::Node;

@@ -11,8 +11,9 @@ use core::marker::PhantomData;
 use core::ops::Bound::{self, Excluded, Included, Unbounded};
 use core::ops::RangeBounds;
 
-/// Two leaf edges. As long as the first is not behind the second no pair is between them twice; and even if an `Ord` that
-/// contradicts itself lets them cross, what is behind the one and what is before the other have nothing in common.
+/// Two leaf edges. As long as the first is not behind the second no pair is between them twice; and even if an `Ord`
+/// that contradicts itself lets them cross, what is behind the one and what is before the other have nothing in
+/// common.
 struct Edges<K, V> {
     front: Path<K, V>,
     back: Path<K, V>,
@@ -56,8 +57,8 @@ impl<K: Ord, V> SalBTreeMap<K, V> {
             let step = path.depth() - 1;
             let (node, at) = path.last();
             path.set(step, node, at + usize::from(behind_equal));
-            // SAFETY: the nodes are this map's. Down from before the pair is its left neighbour's end, from behind it the
-            // beginning of the right one.
+            // SAFETY: the nodes are this map's. Down from before the pair is its left neighbour's end, from behind it
+            // the beginning of the right one.
             unsafe { path.descend(self.height + 1, !behind_equal) };
         }
         path

@@ -9,8 +9,8 @@ use core::borrow::Borrow;
 use core::mem::take;
 
 impl<K: Ord, V> SalBTreeMap<K, V> {
-    /// Moves everything from `other` into `self`; where a key is in both the value of `other` counts. The nodes of `self`
-    /// may come from another heap than those of `other`.
+    /// Moves everything from `other` into `self`; where a key is in both the value of `other` counts. The nodes of
+    /// `self` may come from another heap than those of `other`.
     ///
     /// # Panics
     /// As [`insert`](Self::insert).

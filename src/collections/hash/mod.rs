@@ -17,11 +17,11 @@
 //! | `n` > 64 | before that row, [lanes](SalHasher) of 16 bytes take as many blocks of 64 bytes as leave a byte |
 //! | end | the result is `fold(state, P2)` |
 //!
-//! `P0`, `P1`, `P2` are `0x243f_6a88_85a3_08d3`, `0x1319_8a2e_0370_7344` and `0xa409_3822_299f_31d1`, the first words of the
-//! fraction of pi, the last made odd. One product is not enough: for some seeds it sends a thousand evenly
-//! spaced keys to ten positions; after the second no seed and no spacing tried is worse than chance. So a table
-//! may take its tag from the top and its position from the bottom. The function is meant against accidents; the
-//! secret seed makes collisions hard to prepare, but it is no cryptographic promise.
+//! `P0`, `P1`, `P2` are `0x243f_6a88_85a3_08d3`, `0x1319_8a2e_0370_7344` and `0xa409_3822_299f_31d1`, the first words
+//! of the fraction of pi, the last made odd. One product is not enough: for some seeds it sends a thousand evenly
+//! spaced keys to ten positions; after the second no seed and no spacing tried is worse than chance. So a table may
+//! take its tag from the top and its position from the bottom. The function is meant against accidents; the secret
+//! seed makes collisions hard to prepare, but it is no cryptographic promise.
 //!
 //! What `Hash` of a type of the standard library feeds into a hasher is *not* specified and may change with
 //! the compiler; `fingerprint.rs` notices that.

@@ -156,7 +156,8 @@ impl<K: Eq + Hash, V> SalHashMap<K, V> {
 
     /// Gives `key` a value and returns the one it had. A key that is there already stays as it is.
     ///
-    /// What is not yet a key is [made one](KeyFrom) in the heap of the map.
+    /// What is not yet a key is [made one](KeyFrom) in the heap of the map, also if an equal one is there already:
+    /// [`entry_ref`](Self::entry_ref) spares that.
     ///
     /// ```
     /// use sal::collections::SalHashMap;

@@ -40,6 +40,7 @@ mod into_iter;
 mod into_key;
 mod iter;
 mod lookup;
+mod persist;
 mod raw_iter;
 mod rehash;
 #[cfg(feature = "serde")]
@@ -256,8 +257,8 @@ impl<K: Eq + Hash, V> SalHashMap<K, V> {
     /// Makes room for `additional` more entries.
     ///
     /// # Panics
-    /// If that is more than `isize::MAX` bytes or [`ForeignHeap`](TryReserveError::ForeignHeap). The process ends if the
-    /// heap cannot serve it.
+    /// If that is more than `isize::MAX` bytes or [`ForeignHeap`](TryReserveError::ForeignHeap). The process ends if
+    /// the heap cannot serve it.
     pub fn reserve(&mut self, additional: usize) {
         or_raise(self.try_reserve(additional));
     }

@@ -65,8 +65,9 @@ impl<T> RawTable<T> {
         let mut new = Free(self.with_slots(slots)?);
         let mut entries = self.iter();
         while let Some(entry) = entries.next() {
-            // SAFETY: full slots have values (T3). The new table has a block and, by the assertion, an empty slot
-            // for each. The bits are copied: until the swap below the old table owns the value, after it the new one does.
+            // SAFETY: full slots have values (T3). The new table has a block and, by the assertion, an empty slot for
+            // each. The bits are copied: until the swap below the old table owns the value, after it the new one
+            // does.
             unsafe {
                 let hash = hasher(&*entry);
                 let slot = new.0.find_free(hash);
@@ -88,8 +89,8 @@ impl<T> RawTable<T> {
         impl<T> Drop for Settle<'_, T> {
             fn drop(&mut self) {
                 for slot in 0..self.0.slots {
-                    // SAFETY: the slot is one of the block's. Deleted means that there is a value (see above), so any tag is
-                    // right (T3). After the loop below there is none.
+                    // SAFETY: the slot is one of the block's. Deleted means that there is a value (see above), so any
+                    // tag is right (T3). After the loop below there is none.
                     unsafe {
                         let control = self.0.control(slot);
                         if *control == DELETED {
@@ -158,8 +159,8 @@ impl<T> RawTable<T> {
         }
     }
 
-    /// Fills `self`, which must be new, with copies that `clone` makes: each in the same slot of a block of the same size.
-    /// If `clone` panics, `self` holds the copies made before.
+    /// Fills `self`, which must be new, with copies that `clone` makes: each in the same slot of a block of the same
+    /// size. If `clone` panics, `self` holds the copies made before.
     pub(super) fn copy_from(
         &mut self,
         other: &Self,

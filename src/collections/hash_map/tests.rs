@@ -2,6 +2,8 @@
 
 use super::*;
 use crate::collections::hash::override_fingerprint;
+use crate::collections::raw_block::refusal;
+use crate::heap::placement::scoped_heap;
 use core::cell::Cell;
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -268,4 +270,105 @@ fn map_is_what_the_model_is_under_changing_builds() {
             .iter()
             .all(|(key, value)| map.get(&Salted(*key)) == Some(value))
     );
+}
+
+#[test]
+fn map_is_as_it_was_when_no_block_can_be_had() {
+    let mut map: SalHashMap<u64, Box<u64>> = SalHashMap::new();
+    let mut refused = 0;
+    for n in 0..1000 {
+        refusal::allow(Some(0));
+        let capacity = map.capacity();
+        let outcome = map.try_insert(n, Box::new(n));
+        assert_eq!(outcome.is_err(), n as usize == capacity);
+        if outcome.is_err() {
+            refused += 1;
+            map.check().unwrap();
+            assert_eq!((map.len() as u64, map.get(&n)), (n, None));
+            if let Entry::Vacant(entry) = map.entry(n) {
+                assert!(entry.try_insert(Box::new(n)).is_err());
+            }
+            assert!(map.try_reserve(1).is_err());
+            refusal::allow(Some(1));
+            assert_eq!(map.try_insert(n, Box::new(n)), Ok(None));
+        }
+    }
+    assert!(refused >= 8);
+    map.retain(|n, _| *n < 10);
+    refusal::allow(Some(0));
+    assert!(map.try_shrink_to_fit().is_err());
+    refusal::allow(None);
+    map.check().unwrap();
+    assert_eq!(map.len(), 10);
+}
+
+/// A key that notes whether it is made for a heap of somebody's choice.
+#[derive(Debug)]
+struct Made {
+    number: u64,
+    in_scope: bool,
+}
+
+impl PartialEq for Made {
+    fn eq(&self, other: &Self) -> bool {
+        self.number == other.number
+    }
+}
+
+impl Eq for Made {}
+
+impl Hash for Made {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.number.hash(state);
+    }
+}
+
+impl From<&u64> for Made {
+    fn from(number: &u64) -> Self {
+        Self {
+            number: *number,
+            in_scope: scoped_heap().is_some(),
+        }
+    }
+}
+
+impl core::borrow::Borrow<u64> for Made {
+    fn borrow(&self) -> &u64 {
+        &self.number
+    }
+}
+
+impl KeyFrom<u64> for Made {
+    const ALLOCATES: bool = true;
+    fn key_from(number: u64) -> Self {
+        Self::from(&number)
+    }
+}
+
+impl IntoKey<Made> for u64 {}
+
+impl Default for Made {
+    fn default() -> Self {
+        Self::from(&0)
+    }
+}
+
+#[test]
+fn keys_and_values_made_on_the_way_are_made_for_the_heap_of_the_map() {
+    let mut map: SalHashMap<u64, Made> = SalHashMap::new();
+    assert!(map.entry(1).or_default().in_scope);
+    assert!(map.entry(2).or_insert_with(|| Made::from(&2)).in_scope);
+    let mut keys: SalHashMap<Made, Made> = SalHashMap::new();
+    assert!(
+        keys.entry_ref(&2)
+            .or_insert_with(|| Made::from(&2))
+            .in_scope
+    );
+    keys.insert(5, Made::default());
+    assert!(
+        !keys[&5].in_scope,
+        "a value given by the caller is the caller's matter"
+    );
+    assert!(keys.keys().all(|key| key.in_scope));
+    assert_eq!(scoped_heap(), None);
 }

@@ -8,6 +8,7 @@
 
 mod algebra;
 mod iter;
+mod persist;
 #[cfg(feature = "serde")]
 mod serde;
 mod traits;

@@ -1,0 +1,40 @@
+//! Sets as serde sequences.
+
+use super::SalBTreeSet;
+use core::fmt;
+use core::marker::PhantomData;
+use serde::de::{Deserialize, Deserializer, Error, SeqAccess, Visitor};
+use serde::ser::{Serialize, Serializer};
+
+impl<K: Serialize> Serialize for SalBTreeSet<K> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self)
+    }
+}
+
+impl<'de, K: Deserialize<'de> + Ord> Deserialize<'de> for SalBTreeSet<K> {
+    /// A full disk is an error, and so is any other that [`try_insert`](SalBTreeSet::try_insert) reports.
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Elements<K>(PhantomData<K>);
+
+        impl<'de, K: Deserialize<'de> + Ord> Visitor<'de> for Elements<K> {
+            type Value = SalBTreeSet<K>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a sequence")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(
+                self,
+                mut elements: A,
+            ) -> Result<Self::Value, A::Error> {
+                let mut set = SalBTreeSet::new();
+                while let Some(element) = elements.next_element::<K>()? {
+                    set.try_insert(element).map_err(A::Error::custom)?;
+                }
+                Ok(set)
+            }
+        }
+        deserializer.deserialize_seq(Elements(PhantomData))
+    }
+}
