@@ -61,6 +61,9 @@ enum Command {
         /// Most bytes that the index may take.
         #[arg(long)]
         capacity: Option<u64>,
+        /// Names the files too that are no text.
+        #[arg(long)]
+        verbose: bool,
     },
     /// Names the files in which all words occur, most frequent first.
     Query {
@@ -79,10 +82,10 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let heap = arguments.heap.as_path();
     let outcome = match arguments.command {
-        Command::Index { directories, threads, all, sync_every, capacity } => {
+        Command::Index { directories, threads, all, sync_every, capacity, verbose } => {
             let threads = threads.or_else(|| thread::available_parallelism().ok()).map_or(1, NonZero::get);
             let options = index::Options { threads, all, sync_every: Duration::from_secs(sync_every) };
-            run_index(heap, &directories, &options, capacity)
+            run_index(heap, &directories, &options, capacity, verbose)
         }
         Command::Query { words, top } => run_query(heap, &words, top),
         Command::Stats => stats::run(heap),
@@ -136,6 +139,7 @@ fn run_index(
     directories: &[PathBuf],
     options: &index::Options,
     capacity: Option<u64>,
+    names_binary: bool,
 ) -> Result<(), Box<dyn Error>> {
     let started = Instant::now();
     let heap_options = capacity.map_or(HeapOptions::new(), |bytes| HeapOptions::new().capacity(bytes));
@@ -146,14 +150,22 @@ fn run_index(
     let indexed_in = started.elapsed();
     heap.close()?;
     let report = outcome?;
-    report.problems.iter().for_each(|problem| eprintln!("{problem}"));
+    let mut binary = 0;
+    for problem in &report.problems {
+        match problem.kind {
+            index::ProblemKind::Binary if !names_binary => binary += 1,
+            ref kind => eprintln!("{}: {kind}", problem.path.display()),
+        }
+    }
+    if binary > 0 {
+        eprintln!("{binary} files skipped that are no text; --verbose names them");
+    }
     println!(
-        "{} files indexed ({:.1} MB), {} unchanged, {} removed, {} noted above, {} syncs: {:.2} s, {:.2} s with closing",
+        "{} files indexed ({:.1} MB), {} unchanged, {} removed, {} syncs: {:.2} s, {:.2} s with closing",
         report.indexed,
         report.bytes as f64 / 1e6,
         report.unchanged,
         report.removed,
-        report.problems.len(),
         report.syncs,
         indexed_in.as_secs_f64(),
         started.elapsed().as_secs_f64(),

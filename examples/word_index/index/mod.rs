@@ -13,7 +13,7 @@ mod store;
 mod words;
 
 pub(crate) use query::{query, words_of_query};
-pub(crate) use report::{IndexError, Observer, Report};
+pub(crate) use report::{IndexError, Observer, ProblemKind, Report};
 pub(crate) use store::{FILES, FileState, Files, WORDS};
 
 use gather::Round;

@@ -75,14 +75,13 @@ impl Problem {
     }
 }
 
-impl fmt::Display for Problem {
+impl fmt::Display for ProblemKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: ", self.path.display())?;
-        match &self.kind {
-            ProblemKind::Unreadable(reason) => write!(f, "skipped: {reason}"),
-            ProblemKind::Vanished => f.write_str("skipped: it vanished"),
-            ProblemKind::Binary => f.write_str("skipped: it is no text"),
-            ProblemKind::NotUtf8 => f.write_str("not all of it is UTF-8; the rest was indexed"),
+        match self {
+            Self::Unreadable(reason) => write!(f, "skipped: {reason}"),
+            Self::Vanished => f.write_str("skipped: it vanished"),
+            Self::Binary => f.write_str("skipped: it is no text"),
+            Self::NotUtf8 => f.write_str("not all of it is UTF-8; the rest was indexed"),
         }
     }
 }

@@ -1,7 +1,8 @@
 //! What a word is, and how the words of a file are read.
 //!
-//! A word is a longest run of alphanumeric characters (by Unicode), each turned to lower case by itself; HTML and program
-//! text are read like any other. A word of more than [`LONGEST_WORD`] bytes is left out: such runs are data.
+//! A word is a longest run of alphanumeric characters (by Unicode), each turned to lower case by itself, without what is
+//! not alphanumeric in that (the dot above of a Turkish capital i); so a word's words are the word. HTML and program text
+//! are read like any other. A word of more than [`LONGEST_WORD`] bytes is left out: such runs are data.
 //!
 //! A file is read in pieces that end at an ASCII character that belongs to no word, so memory is bounded however large
 //! the file is (unless it has no such character). What is not UTF-8 separates words. A file with a NUL among its first
@@ -81,7 +82,7 @@ impl Reader {
                     continue;
                 }
             };
-            match str::from_utf8(&piece[..end]) {
+            match std::str::from_utf8(&piece[..end]) {
                 Ok(text) => for_each_word(text, &mut self.lower, &mut each),
                 Err(_) => {
                     is_utf8 = false;
@@ -128,7 +129,7 @@ pub(crate) fn for_each_word(text: &str, lower: &mut String, mut each: impl FnMut
         if seen & NOT_ASCII != 0 {
             run.split(|character: char| !character.is_alphanumeric()).for_each(|word| {
                 lower.clear();
-                lower.extend(word.chars().flat_map(char::to_lowercase));
+                lower.extend(word.chars().flat_map(char::to_lowercase).filter(|character| character.is_alphanumeric()));
                 give(lower, &mut each);
             });
         } else if seen & UPPER != 0 {
