@@ -13,6 +13,9 @@ use crate::os::mapping;
 use core::ptr;
 use core::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 
+/// Most windows that one of them takes.
+pub(super) const MOST_WINDOWS: u32 = 16;
+
 static CORES: [AtomicPtr<Core>; 2] = [const { AtomicPtr::new(ptr::null_mut()) }; 2];
 static WINDOWS: [AtomicU32; 2] = [const { AtomicU32::new(0) }; 2];
 /// Held while one is made, and over `fork`.
@@ -51,7 +54,7 @@ fn make(which: Default) -> Option<&'static Core> {
         return Some(core);
     }
     // Address space is free, but a limit on it may be set: try less until it fits.
-    let generous = (4 * mapping::physical_memory()).div_ceil(crate::format::WINDOW).clamp(1, 16) as u32;
+    let generous = (4 * mapping::physical_memory()).div_ceil(crate::format::WINDOW).clamp(1, MOST_WINDOWS as usize) as u32;
     let mut layout = Layout::filling_windows(generous);
     let window = loop {
         match windows::reserve(None, layout.windows()) {

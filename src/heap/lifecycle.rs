@@ -45,6 +45,10 @@ const SHARED: u32 = 1;
 /// Random windows that are tried before the lowest free one is taken.
 const RANDOM_TRIES: usize = 16;
 
+/// The lowest windows, which new heaps leave free while there are others: both default heaps take the lowest that are
+/// free, as many as the machine's memory asks for, and a file must find its windows free on any machine.
+const LEFT_TO_DEFAULT_HEAPS: u32 = 2 * super::defaults::MOST_WINDOWS;
+
 /// Free runs of at least this many units are punched out of the file when it is closed.
 const PUNCH_AT_CLOSE: usize = SEGMENT_UNITS;
 
@@ -206,11 +210,13 @@ fn layout_for(capacity: u64) -> Result<Layout, OpenError> {
 /// Reserves windows for a new heap: random ones, so that two heaps seldom want the same, or the lowest that are free.
 fn choose_window(layout: &Layout) -> Result<u32, OpenError> {
     let windows = layout.windows();
-    let span = u64::from((END_WINDOW - FIRST_WINDOW).saturating_sub(windows) + 1);
+    let lowest = FIRST_WINDOW + LEFT_TO_DEFAULT_HEAPS;
+    let candidates = u64::from((END_WINDOW + 1 - lowest).saturating_sub(windows));
     for _ in 0..RANDOM_TRIES {
         let mut random = [0; 8];
         random_bytes(&mut random);
-        let window = FIRST_WINDOW + (u64::from_le_bytes(random) % span) as u32;
+        let Some(chosen) = u64::from_le_bytes(random).checked_rem(candidates) else { break };
+        let window = lowest + chosen as u32;
         if let Ok(window) = windows::reserve(Some(window), windows) {
             return Ok(window);
         }
@@ -412,4 +418,30 @@ fn make_private(core: &Core, file: &File, units: usize) -> Result<(), CallError>
         at = start + len;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn new_heaps_leave_the_windows_of_the_default_heaps_free() {
+        let layout = layout_for(1 << 30).unwrap();
+        for _ in 0..1000 {
+            let window = choose_window(&layout).unwrap();
+            // SAFETY: reserved just now, and nothing is in it.
+            unsafe { windows::release(window, layout.windows()) };
+            assert!(window >= FIRST_WINDOW + LEFT_TO_DEFAULT_HEAPS);
+        }
+    }
+
+    #[test]
+    fn a_heap_that_needs_nearly_all_windows_gets_them() {
+        let layout = Layout::filling_windows(END_WINDOW - FIRST_WINDOW - 1);
+        // Another test of this process may hold a window; but a wrong range would panic.
+        if let Ok(window) = choose_window(&layout) {
+            // SAFETY: reserved just now, and nothing is in it.
+            unsafe { windows::release(window, layout.windows()) };
+        }
+    }
 }
