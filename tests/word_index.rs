@@ -326,7 +326,7 @@ fn a_run_that_panicked_is_made_good_by_the_next() {
 fn a_run_for_which_the_heap_was_too_small_is_finished_in_a_larger_one() {
     let (_directory, tree, path) = copy_of_sources();
     assert_eq!(child("index small", &path, &tree[0]).wait().unwrap().code(), Some(FULL));
-    assert!(child("finish", &path, &tree[0]).wait().unwrap().success());
+    assert!(child("finish larger", &path, &tree[0]).wait().unwrap().success());
 }
 
 /// The exit status of a child that found a heap that was not closed.
@@ -369,6 +369,12 @@ fn acts_as_child() {
             assert!(matches!(outcome, Err(IndexError::Full(_))), "{outcome:?}");
             close(heap);
             std::process::exit(FULL);
+        }
+        "finish larger" => {
+            // SAFETY: as in `try_open`.
+            let heap = unsafe { HeapOptions::new().capacity(1 << 30).open(heap) }.unwrap();
+            update(&heap, &tree);
+            assert_answers(&heap, &plain(&tree));
         }
         "finish" => match try_open(&heap) {
             Ok(heap) => {

@@ -125,6 +125,9 @@ fn advice(error: &(dyn Error + 'static), heap: &Path) -> Option<String> {
         Some(OpenError::Locked { .. }) => return Some("Wait until it is done, or use another file with --heap".into()),
         _ => {}
     }
+    if let Some(index::IndexError::Full(_)) = error.downcast_ref() {
+        return Some("Make room on the disk, or allow more with --capacity; then run it again and it goes on".into());
+    }
     match error.downcast_ref::<RootError>() {
         Some(RootError::NotFound { .. }) => Some(format!("Nothing was ever indexed in {heap}")),
         Some(RootError::OtherType { .. }) => {

@@ -168,6 +168,10 @@ fn merge(list: &mut SalVec<Posting>, postings: &[Posting]) -> Result<(), TryRese
     let Some(first) = postings.first() else { return Ok(()) };
     let displaced = list.partition_point(|posting| posting.file < first.file);
     let is_in_order = displaced == list.len();
+    if list.capacity() - list.len() < postings.len() {
+        // Not twice as much as before: what is not used takes space on the disk.
+        list.try_reserve_exact(postings.len().max(list.len() / 4))?;
+    }
     list.try_extend_from_slice(postings)?;
     if !is_in_order {
         // Two runs, which this sort merges.
