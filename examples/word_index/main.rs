@@ -22,6 +22,7 @@ mod stats;
 use clap::{Parser, Subcommand};
 use sal::{Heap, HeapOptions, OpenError, RootError};
 use std::error::Error;
+use std::io::{self, Write};
 use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -92,6 +93,12 @@ fn main() -> ExitCode {
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
+        // `head` and the like have read enough.
+        Err(error)
+            if error.downcast_ref().is_some_and(|error: &io::Error| error.kind() == io::ErrorKind::BrokenPipe) =>
+        {
+            ExitCode::SUCCESS
+        }
         Err(error) => {
             eprintln!("word_index: {error}");
             let mut cause = error.source();
@@ -117,7 +124,7 @@ fn advice(error: &(dyn Error + 'static), heap: &Path) -> Option<String> {
                  yet.\nDelete it and index again:  rm {heap}"
             ));
         }
-        Some(OpenError::Os { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
+        Some(OpenError::Os { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
             return Some(format!(
                 "There is no {heap} yet: make it with  word_index index DIRECTORY  or name it with --heap"
             ));
@@ -184,16 +191,18 @@ fn run_query(path: &Path, words: &[String], top: usize) -> Result<(), Box<dyn Er
     let started = Instant::now();
     let answer = index::query(&heap.read()?, &words, top)?;
     let answered = started.elapsed();
+    let mut out = io::stdout().lock();
     for (count, path) in &answer.best {
-        println!("{count:8}  {}", path.display());
+        writeln!(out, "{count:8}  {}", path.display())?;
     }
-    println!(
+    writeln!(
+        out,
         "{} of {} files; opened in {} µs, answered in {} µs",
         answer.best.len(),
         answer.files,
         opened.as_micros(),
         answered.as_micros(),
-    );
+    )?;
     Ok(())
 }
 
