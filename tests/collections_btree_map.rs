@@ -39,11 +39,7 @@ enum Step {
 const KEYS: u64 = 1200;
 
 fn bound() -> impl Strategy<Value = Bound<u64>> {
-    prop_oneof![
-        (0..KEYS).prop_map(Bound::Included),
-        (0..KEYS).prop_map(Bound::Excluded),
-        Just(Bound::Unbounded)
-    ]
+    prop_oneof![(0..KEYS).prop_map(Bound::Included), (0..KEYS).prop_map(Bound::Excluded), Just(Bound::Unbounded)]
 }
 
 fn entries(n: usize) -> impl Strategy<Value = Vec<(u64, u64)>> {
@@ -116,14 +112,8 @@ fn apply(step: &Step, map: &mut Map, model: &mut Model) {
         }
         Step::Look(k) => {
             assert_eq!(map.get(&k).map(|v| v.number), model.get(&k).copied());
-            assert_eq!(
-                map.get_mut(&key(k)).map(|v| v.number),
-                model.get(&k).copied()
-            );
-            assert_eq!(
-                map.get_key_value(&k).map(|(k, _)| k.number),
-                model.get(&k).map(|_| k)
-            );
+            assert_eq!(map.get_mut(&key(k)).map(|v| v.number), model.get(&k).copied());
+            assert_eq!(map.get_key_value(&k).map(|(k, _)| k.number), model.get(&k).map(|_| k));
             assert_eq!(map.contains_key(&k), model.contains_key(&k));
             let first = map.first_key_value().map(|(k, v)| (k.number, v.number));
             assert_eq!(first, model.first_key_value().map(|(k, v)| (*k, *v)));
@@ -178,63 +168,31 @@ fn apply(step: &Step, map: &mut Map, model: &mut Model) {
             model.retain(|k, _| k % n != 0);
         }
         Step::ExtractSome(n, take) => {
-            let wanted: Vec<u64> = model
-                .keys()
-                .copied()
-                .filter(|k| k % n == 0)
-                .take(take)
-                .collect();
-            let taken: Vec<u64> = map
-                .extract_if(|k, _| k.number % n == 0)
-                .take(take)
-                .map(|(k, _)| k.number)
-                .collect();
+            let wanted: Vec<u64> = model.keys().copied().filter(|k| k % n == 0).take(take).collect();
+            let taken: Vec<u64> = map.extract_if(|k, _| k.number % n == 0).take(take).map(|(k, _)| k.number).collect();
             assert_eq!(taken, wanted);
             model.retain(|k, _| !wanted.contains(k));
         }
         Step::IncrementAll => {
-            map.iter_mut()
-                .rev()
-                .for_each(|(_, v)| v.number = v.number.wrapping_add(1));
-            map.values_mut()
-                .for_each(|v| v.number = v.number.wrapping_mul(3));
-            model
-                .values_mut()
-                .for_each(|v| *v = v.wrapping_add(1).wrapping_mul(3));
+            map.iter_mut().rev().for_each(|(_, v)| v.number = v.number.wrapping_add(1));
+            map.values_mut().for_each(|v| v.number = v.number.wrapping_mul(3));
+            model.values_mut().for_each(|v| *v = v.wrapping_add(1).wrapping_mul(3));
         }
         Step::RangeMut(start, end, n) => {
             if is_wrong(start, end) {
-                assert!(
-                    catch_unwind(AssertUnwindSafe(|| map
-                        .range::<u64, _>((start, end))
-                        .count()))
-                    .is_err()
-                );
+                assert!(catch_unwind(AssertUnwindSafe(|| map.range::<u64, _>((start, end)).count())).is_err());
                 return;
             }
-            let ours: Vec<_> = map
-                .range::<u64, _>((start, end))
-                .map(|(k, v)| (k.number, v.number))
-                .collect();
+            let ours: Vec<_> = map.range::<u64, _>((start, end)).map(|(k, v)| (k.number, v.number)).collect();
             let theirs: Vec<_> = model.range((start, end)).map(|(k, v)| (*k, *v)).collect();
             assert_eq!(ours, theirs);
-            let back: Vec<_> = map
-                .range::<u64, _>((start, end))
-                .rev()
-                .map(|(k, v)| (k.number, v.number))
-                .collect();
+            let back: Vec<_> = map.range::<u64, _>((start, end)).rev().map(|(k, v)| (k.number, v.number)).collect();
             assert!(back.iter().rev().eq(&theirs));
             // From both ends, until they meet.
-            let (mut ours, mut theirs) = (
-                map.range_mut::<u64, _>((start, end)),
-                model.range_mut((start, end)),
-            );
+            let (mut ours, mut theirs) = (map.range_mut::<u64, _>((start, end)), model.range_mut((start, end)));
             for i in 0..n {
-                let (x, y) = if i % 3 == 0 {
-                    (ours.next_back(), theirs.next_back())
-                } else {
-                    (ours.next(), theirs.next())
-                };
+                let (x, y) =
+                    if i % 3 == 0 { (ours.next_back(), theirs.next_back()) } else { (ours.next(), theirs.next()) };
                 assert_eq!(x.is_some(), y.is_some());
                 if let (Some((_, x)), Some((_, y))) = (x, y) {
                     x.number ^= i as u64;
@@ -272,23 +230,9 @@ fn apply(step: &Step, map: &mut Map, model: &mut Model) {
             assert!(tail.keys().map(|k| k.number).eq(model_tail.keys().copied()));
         }
         Step::IntoIterSome(a, b) => {
-            let (mut ours, mut theirs) = (
-                std::mem::take(map).into_iter(),
-                std::mem::take(model).into_iter(),
-            );
-            assert!(
-                ours.by_ref()
-                    .take(a)
-                    .map(numbers)
-                    .eq(theirs.by_ref().take(a))
-            );
-            assert!(
-                ours.by_ref()
-                    .rev()
-                    .take(b)
-                    .map(numbers)
-                    .eq(theirs.by_ref().rev().take(b))
-            );
+            let (mut ours, mut theirs) = (std::mem::take(map).into_iter(), std::mem::take(model).into_iter());
+            assert!(ours.by_ref().take(a).map(numbers).eq(theirs.by_ref().take(a)));
+            assert!(ours.by_ref().rev().take(b).map(numbers).eq(theirs.by_ref().rev().take(b)));
             assert_eq!(ours.len(), theirs.len());
         }
         Step::Clear => {
@@ -309,11 +253,7 @@ fn compare(map: &Map, model: &Model) {
     map.check().unwrap();
     assert_eq!(map.len(), model.len());
     assert_eq!(map.iter().len(), model.len());
-    assert!(
-        map.iter()
-            .map(|(k, v)| (k.number, v.number))
-            .eq(model.iter().map(|(k, v)| (*k, *v)))
-    );
+    assert!(map.iter().map(|(k, v)| (k.number, v.number)).eq(model.iter().map(|(k, v)| (*k, *v))));
     assert_eq!(alive(), 2 * model.len());
 }
 
@@ -376,9 +316,7 @@ fn every_size_can_be_built_grown_and_emptied_from_either_end() {
         let mut ascending = SalBTreeMap::new();
         (0..n).for_each(|i| assert_eq!(ascending.insert(i, i), None));
         let mut descending = SalBTreeMap::new();
-        (0..n)
-            .rev()
-            .for_each(|i| assert_eq!(descending.insert(i, i), None));
+        (0..n).rev().for_each(|i| assert_eq!(descending.insert(i, i), None));
         assert_eq!(built, ascending);
         assert_eq!(built, descending);
         if n % 50 == 1 {
@@ -426,17 +364,9 @@ fn string_keys_may_be_given_in_any_way_to_write_a_string() {
     map.insert(SalString::from("c"), 3);
     *map.entry_ref("b").or_default() += 10;
     assert_eq!([map["a"], map["b"], map["c"]], [2, 11, 3]);
-    assert_eq!(
-        map.range::<str, _>((Bound::Included("b"), Bound::Unbounded))
-            .count(),
-        2
-    );
-    let words: Vec<SalString> = (0..500)
-        .map(|n| SalString::from(format!("{:05}", n * 7919 % 500).as_str()))
-        .collect();
-    words
-        .iter()
-        .for_each(|word| *map.entry_ref(&**word).or_default() += 1);
+    assert_eq!(map.range::<str, _>((Bound::Included("b"), Bound::Unbounded)).count(), 2);
+    let words: Vec<SalString> = (0..500).map(|n| SalString::from(format!("{:05}", n * 7919 % 500).as_str())).collect();
+    words.iter().for_each(|word| *map.entry_ref(&**word).or_default() += 1);
     map.check().unwrap();
     assert_eq!(map.len(), 503);
 }
@@ -477,9 +407,7 @@ fn order_that_contradicts_itself_loses_nothing_twice() {
     struct Confused {
         _counted: Counted,
     }
-    let confused = |n| Confused {
-        _counted: Counted::new(n),
-    };
+    let confused = |n| Confused { _counted: Counted::new(n) };
     std::thread_local! { static STATE: std::cell::Cell<u64> = const { std::cell::Cell::new(88172645463325252) }; }
     impl PartialEq for Confused {
         fn eq(&self, _: &Self) -> bool {
@@ -499,11 +427,7 @@ fn order_that_contradicts_itself_loses_nothing_twice() {
             x ^= x >> 7;
             x ^= x << 17;
             STATE.set(x);
-            if x % 8 == 0 {
-                std::cmp::Ordering::Equal
-            } else {
-                (x % 2).cmp(&((x >> 1) % 2))
-            }
+            if x % 8 == 0 { std::cmp::Ordering::Equal } else { (x % 2).cmp(&((x >> 1) % 2)) }
         }
     }
     let mut map = SalBTreeMap::new();
@@ -525,12 +449,7 @@ fn order_that_contradicts_itself_loses_nothing_twice() {
                 assert_eq!(addresses.len(), held.len(), "no value is lent twice");
             }));
             if let Err(panic) = outcome {
-                assert!(
-                    panic
-                        .downcast_ref::<&str>()
-                        .is_some_and(|text| text.contains("range")),
-                    "{panic:?}"
-                );
+                assert!(panic.downcast_ref::<&str>().is_some_and(|text| text.contains("range")), "{panic:?}");
             }
         }
         assert_eq!(alive(), 2 * map.len());
@@ -555,17 +474,7 @@ fn forgotten_iterators_lose_entries_but_nothing_else() {
 }
 
 fn bombs(armed: u64) -> SalBTreeMap<u64, Bomb> {
-    (0..400)
-        .map(|n| {
-            (
-                n,
-                Bomb {
-                    counted: Counted::new(n),
-                    armed: n == armed,
-                },
-            )
-        })
-        .collect()
+    (0..400).map(|n| (n, Bomb { counted: Counted::new(n), armed: n == armed })).collect()
 }
 
 #[test]
@@ -584,12 +493,8 @@ fn drop_that_panics_drops_the_others_too() {
         let mut map = Some(bombs(armed));
         panics(&mut || {
             let mut rest = map.take().unwrap().into_iter();
-            rest.next_back()
-                .into_iter()
-                .for_each(|(_, mut bomb)| bomb.armed = false);
-            rest.next()
-                .into_iter()
-                .for_each(|(_, mut bomb)| bomb.armed = false);
+            rest.next_back().into_iter().for_each(|(_, mut bomb)| bomb.armed = false);
+            rest.next().into_iter().for_each(|(_, mut bomb)| bomb.armed = false);
             drop(rest);
             if [0, 399].contains(&armed) {
                 panic!("was disarmed");
@@ -617,9 +522,7 @@ fn closure_that_panics_leaves_the_entries_it_was_not_asked_about() {
     map.check().unwrap();
     assert!(map.keys().copied().eq(200..500));
     assert_eq!(alive(), 300);
-    let outcome = catch_unwind(AssertUnwindSafe(|| {
-        map.entry(999).or_insert_with(|| panic!("no value")).number
-    }));
+    let outcome = catch_unwind(AssertUnwindSafe(|| map.entry(999).or_insert_with(|| panic!("no value")).number));
     assert!(outcome.is_err() && !map.contains_key(&999));
 }
 
@@ -633,10 +536,7 @@ fn index_of_a_missing_key_panics() {
 #[test]
 fn debug_shows_a_map() {
     let map: SalBTreeMap<u64, char> = [(2, 'b'), (1, 'a')].into();
-    assert_eq!(
-        format!("{map:?} {:?} {:?}", map.keys(), map.range(2..)),
-        "{1: 'a', 2: 'b'} [1, 2] [(2, 'b')]"
-    );
+    assert_eq!(format!("{map:?} {:?} {:?}", map.keys(), map.range(2..)), "{1: 'a', 2: 'b'} [1, 2] [(2, 'b')]");
 }
 
 #[test]
@@ -668,13 +568,9 @@ fn equal_maps_hash_equally_and_compare_by_their_entries() {
 #[cfg(feature = "serde")]
 #[test]
 fn serde_brings_back_an_equal_map() {
-    let map: SalBTreeMap<String, Vec<u8>> =
-        (0..40u8).map(|n| (n.to_string(), vec![n; 3])).collect();
+    let map: SalBTreeMap<String, Vec<u8>> = (0..40u8).map(|n| (n.to_string(), vec![n; 3])).collect();
     let json = serde_json::to_string(&map).unwrap();
-    assert_eq!(
-        serde_json::from_str::<SalBTreeMap<String, Vec<u8>>>(&json).unwrap(),
-        map
-    );
+    assert_eq!(serde_json::from_str::<SalBTreeMap<String, Vec<u8>>>(&json).unwrap(), map);
 }
 
 proptest! {
@@ -730,8 +626,5 @@ proptest! {
 fn serde_brings_back_an_equal_set() {
     let set: SalBTreeSet<u32> = (0..40).collect();
     let json = serde_json::to_string(&set).unwrap();
-    assert_eq!(
-        serde_json::from_str::<SalBTreeSet<u32>>(&json).unwrap(),
-        set
-    );
+    assert_eq!(serde_json::from_str::<SalBTreeSet<u32>>(&json).unwrap(), set);
 }

@@ -68,14 +68,8 @@ fn apply<const H: u64>(step: &Step, map: &mut Map<H>, model: &mut HashMap<u64, u
         Step::Remove(k) => assert_eq!(number(map.remove(&key(k))), model.remove(&k)),
         Step::Look(k) => {
             assert_eq!(map.get(&key(k)).map(|v| v.number), model.get(&k).copied());
-            assert_eq!(
-                map.get_mut(&key(k)).map(|v| v.number),
-                model.get(&k).copied()
-            );
-            assert_eq!(
-                map.get_key_value(&key(k)).map(|(k, _)| k.number),
-                model.get(&k).map(|_| k)
-            );
+            assert_eq!(map.get_mut(&key(k)).map(|v| v.number), model.get(&k).copied());
+            assert_eq!(map.get_key_value(&key(k)).map(|(k, _)| k.number), model.get(&k).map(|_| k));
             assert_eq!(map.contains_key(&key(k)), model.contains_key(&k));
         }
         Step::OrInsert(k, v) => {
@@ -113,13 +107,9 @@ fn apply<const H: u64>(step: &Step, map: &mut Map<H>, model: &mut HashMap<u64, u
             }
         }
         Step::IncrementAll => {
-            map.iter_mut()
-                .for_each(|(_, v)| v.number = v.number.wrapping_add(1));
-            map.values_mut()
-                .for_each(|v| v.number = v.number.wrapping_mul(3));
-            model
-                .values_mut()
-                .for_each(|v| *v = v.wrapping_add(1).wrapping_mul(3));
+            map.iter_mut().for_each(|(_, v)| v.number = v.number.wrapping_add(1));
+            map.values_mut().for_each(|v| v.number = v.number.wrapping_mul(3));
+            model.values_mut().for_each(|v| *v = v.wrapping_add(1).wrapping_mul(3));
         }
         Step::Extend(entries) => {
             map.extend(entries.iter().map(|(k, v)| (key(*k), value(*v))));
@@ -241,10 +231,7 @@ fn large_map_finds_everything_and_nothing_else() {
     map.shrink_to_fit();
     map.check().unwrap();
     assert_eq!(map.len(), 50_000);
-    assert_eq!(
-        map.into_values().sum::<u64>(),
-        (1..100_000u64).step_by(2).sum::<u64>()
-    );
+    assert_eq!(map.into_values().sum::<u64>(), (1..100_000u64).step_by(2).sum::<u64>());
 }
 
 #[test]
@@ -284,10 +271,7 @@ fn key_that_is_there_stays_when_its_value_is_replaced() {
     map.insert(Named(1, "first"), 1);
     map.insert(Named(1, "second"), 2);
     *map.entry(Named(1, "third")).or_insert(0) += 1;
-    assert_eq!(
-        map.get_key_value(&Named(1, "")).map(|(k, v)| (k.1, *v)),
-        Some(("first", 3))
-    );
+    assert_eq!(map.get_key_value(&Named(1, "")).map(|(k, v)| (k.1, *v)), Some(("first", 3)));
 }
 
 #[test]
@@ -305,10 +289,7 @@ fn types_are_inferred_as_for_the_standard_map() {
         map.insert(key, ());
         map
     }
-    assert_eq!(
-        inferred.len() + literals.len() + nested.len() + generic("x").len(),
-        6
-    );
+    assert_eq!(inferred.len() + literals.len() + nested.len() + generic("x").len(), 6);
 }
 
 #[test]
@@ -343,11 +324,7 @@ fn over_aligned_entries_lie_where_they_must() {
 
 #[test]
 fn forgotten_iterators_lose_entries_but_nothing_else() {
-    let fill = || {
-        (0..30u64)
-            .map(|n| (n, Box::new(n)))
-            .collect::<SalHashMap<_, _>>()
-    };
+    let fill = || (0..30u64).map(|n| (n, Box::new(n))).collect::<SalHashMap<_, _>>();
     let mut map = fill();
     let mut drain = map.drain();
     assert!(drain.next().is_some());
@@ -367,17 +344,7 @@ fn forgotten_iterators_lose_entries_but_nothing_else() {
 }
 
 fn bombs(armed: u64) -> SalHashMap<u64, Bomb> {
-    (0..40)
-        .map(|n| {
-            (
-                n,
-                Bomb {
-                    counted: Counted::new(n),
-                    armed: n == armed,
-                },
-            )
-        })
-        .collect()
+    (0..40).map(|n| (n, Bomb { counted: Counted::new(n), armed: n == armed })).collect()
 }
 
 #[test]
@@ -423,23 +390,15 @@ fn closure_that_panics_leaves_the_entries_it_was_not_asked_about() {
     assert!(outcome.is_err());
     map.check().unwrap();
     assert_eq!((map.len(), alive()), (30, 30));
-    let outcome = catch_unwind(AssertUnwindSafe(|| {
-        map.entry(99).or_insert_with(|| panic!("no value")).number
-    }));
+    let outcome = catch_unwind(AssertUnwindSafe(|| map.entry(99).or_insert_with(|| panic!("no value")).number));
     assert!(outcome.is_err() && !map.contains_key(&99));
 }
 
 #[test]
 fn room_that_cannot_be_is_an_error_and_changes_nothing() {
     let mut map: SalHashMap<u64, u64> = [(1, 2)].into();
-    assert_eq!(
-        map.try_reserve(usize::MAX),
-        Err(TryReserveError::CapacityOverflow)
-    );
-    assert_eq!(
-        map.try_reserve(usize::MAX / 20),
-        Err(TryReserveError::CapacityOverflow)
-    );
+    assert_eq!(map.try_reserve(usize::MAX), Err(TryReserveError::CapacityOverflow));
+    assert_eq!(map.try_reserve(usize::MAX / 20), Err(TryReserveError::CapacityOverflow));
     assert!(SalHashMap::<u64, u64>::try_with_capacity(usize::MAX / 64).is_err());
     map.check().unwrap();
     assert_eq!(map.try_insert(3, 4), Ok(None));
@@ -468,10 +427,7 @@ fn maps_with_equal_entries_are_equal_whatever_their_history() {
 #[test]
 fn debug_shows_a_map() {
     let map: SalHashMap<u64, char> = [(1, 'a')].into();
-    assert_eq!(
-        format!("{map:?} {:?} {:?}", map.keys(), map.values()),
-        "{1: 'a'} [1] ['a']"
-    );
+    assert_eq!(format!("{map:?} {:?} {:?}", map.keys(), map.values()), "{1: 'a'} [1] ['a']");
 }
 
 #[test]
@@ -492,10 +448,7 @@ fn map_is_as_shareable_and_as_covariant_as_its_entries() {
 fn serde_brings_back_an_equal_map() {
     let map: SalHashMap<String, Vec<u8>> = (0..20u8).map(|n| (n.to_string(), vec![n; 3])).collect();
     let json = serde_json::to_string(&map).unwrap();
-    assert_eq!(
-        serde_json::from_str::<SalHashMap<String, Vec<u8>>>(&json).unwrap(),
-        map
-    );
+    assert_eq!(serde_json::from_str::<SalHashMap<String, Vec<u8>>>(&json).unwrap(), map);
     assert!(serde_json::from_str::<SalHashMap<String, Vec<u8>>>("[1]").is_err());
 }
 

@@ -77,10 +77,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 
 fn boundary(at: usize, text: &str) -> usize {
     let at = at % (text.len() + 1);
-    (0..=at)
-        .rev()
-        .find(|&at| text.is_char_boundary(at))
-        .unwrap()
+    (0..=at).rev().find(|&at| text.is_char_boundary(at)).unwrap()
 }
 
 fn range(a: usize, b: usize, text: &str) -> Range<usize> {
@@ -253,14 +250,7 @@ fn retain_that_panics_leaves_text() {
             });
         }));
         assert_eq!(result.is_err(), fuse < 5);
-        assert_eq!(
-            text,
-            if fuse == 0 {
-                "é€a🦀b"
-            } else {
-                "€a🦀b"
-            }
-        );
+        assert_eq!(text, if fuse == 0 { "é€a🦀b" } else { "€a🦀b" });
         assert!(std::str::from_utf8(text.as_bytes()).is_ok());
     }
 }
@@ -284,16 +274,11 @@ fn a_map_of_strings_can_be_asked_with_a_str() {
 fn strings_compare_with_every_kind_of_text() {
     let text = SalString::from("text");
     let (owned, cow) = (String::from("text"), Cow::from("text"));
-    assert!(
-        text == *"text" && text == "text" && text == owned && text == cow && text == text.clone()
-    );
+    assert!(text == *"text" && text == "text" && text == owned && text == cow && text == text.clone());
     assert!(*"text" == text && "text" == text && owned == text && cow == text);
     let (below, above) = (SalString::from("Text"), SalString::from("texts"));
     assert!(below < text && text < above);
-    assert_eq!(
-        format!("{text} {text:?} {text:>6}|"),
-        "text \"text\"   text|"
-    );
+    assert_eq!(format!("{text} {text:?} {text:>6}|"), "text \"text\"   text|");
 }
 
 #[test]
@@ -310,13 +295,9 @@ fn every_kind_of_text_turns_into_a_string() {
         SalString::try_from(SalVec::from("text")).unwrap(),
         SalString::from('t') + "ext",
         ["te", "xt"].into_iter().collect(),
-        [String::from("te"), String::from("xt")]
-            .into_iter()
-            .collect(),
+        [String::from("te"), String::from("xt")].into_iter().collect(),
         [Cow::from("te"), Cow::from("xt")].into_iter().collect(),
-        [SalString::from("te"), SalString::from("xt")]
-            .into_iter()
-            .collect(),
+        [SalString::from("te"), SalString::from("xt")].into_iter().collect(),
         ['t', 'e', 'x', 't'].iter().collect(),
         "text".chars().collect(),
         SalString::try_from_iter(["te", "xt"]).unwrap(),
@@ -342,10 +323,7 @@ fn a_string_is_taken_where_text_a_path_or_bytes_are() {
 #[test]
 fn a_failed_call_leaves_the_string_as_it_was() {
     let mut text = SalString::from("kept");
-    assert_eq!(
-        text.try_reserve(usize::MAX),
-        Err(TryReserveError::CapacityOverflow)
-    );
+    assert_eq!(text.try_reserve(usize::MAX), Err(TryReserveError::CapacityOverflow));
     assert!(text.try_reserve_exact(isize::MAX as usize - 4096).is_err());
     assert!(SalString::try_with_capacity(usize::MAX).is_err());
     assert!(catch_unwind(AssertUnwindSafe(|| text.reserve(usize::MAX))).is_err());

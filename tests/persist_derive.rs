@@ -87,53 +87,19 @@ fn root<T: Persist>() -> (TypeDescription, Node) {
 }
 
 fn offsets(fields: &[Field]) -> std::vec::Vec<(&str, usize)> {
-    fields
-        .iter()
-        .map(|field| (field.name.as_ref(), field.offset as usize))
-        .collect()
+    fields.iter().map(|field| (field.name.as_ref(), field.offset as usize)).collect()
 }
 
 fn fields_of<T: Persist>() -> std::vec::Vec<Field> {
-    let (
-        _,
-        Node::Struct {
-            size,
-            align,
-            fields,
-            ..
-        },
-    ) = root::<T>()
-    else {
-        panic!("not a struct")
-    };
-    assert_eq!(
-        (size, align),
-        (size_of::<T>() as u64, align_of::<T>() as u64)
-    );
+    let (_, Node::Struct { size, align, fields, .. }) = root::<T>() else { panic!("not a struct") };
+    assert_eq!((size, align), (size_of::<T>() as u64, align_of::<T>() as u64));
     fields
 }
 
 fn variant_of<T: Persist>(variant: &str) -> (i128, std::vec::Vec<Field>) {
-    let (
-        _,
-        Node::Enum {
-            size,
-            align,
-            variants,
-            ..
-        },
-    ) = root::<T>()
-    else {
-        panic!("not an enum")
-    };
-    assert_eq!(
-        (size, align),
-        (size_of::<T>() as u64, align_of::<T>() as u64)
-    );
-    let variant = variants
-        .into_iter()
-        .find(|other| other.name == variant)
-        .expect("such a variant");
+    let (_, Node::Enum { size, align, variants, .. }) = root::<T>() else { panic!("not an enum") };
+    assert_eq!((size, align), (size_of::<T>() as u64, align_of::<T>() as u64));
+    let variant = variants.into_iter().find(|other| other.name == variant).expect("such a variant");
     (variant.discriminant, variant.fields)
 }
 
@@ -143,21 +109,13 @@ fn offset_in<T, P>(whole: &T, part: &P) -> usize {
 }
 
 fn difference<Stored: Persist, Asked: Persist>() -> Option<String> {
-    let stored =
-        TypeDescription::decode(&TypeDescription::of::<Stored>().encode()).expect("just encoded");
-    stored
-        .difference(&TypeDescription::of::<Asked>())
-        .map(|difference| difference.to_string())
+    let stored = TypeDescription::decode(&TypeDescription::of::<Stored>().encode()).expect("just encoded");
+    stored.difference(&TypeDescription::of::<Asked>()).map(|difference| difference.to_string())
 }
 
 #[test]
 fn struct_offsets_are_the_real_ones() {
-    let value = Mixed {
-        small: 1,
-        large: 2,
-        tuple: (3, 4),
-        maybe: None,
-    };
+    let value = Mixed { small: 1, large: 2, tuple: (3, 4), maybe: None };
     let real = [
         ("small", offset_in(&value, &value.small)),
         ("large", offset_in(&value, &value.large)),
@@ -168,47 +126,21 @@ fn struct_offsets_are_the_real_ones() {
     assert_eq!(offsets(&fields_of::<Id<u8>>()), [("0", 0), ("1", 0)]);
     assert_eq!(offsets(&fields_of::<Matrix<u8, 2>>()), [("cells", 0)]);
     assert!(fields_of::<Unit>().is_empty());
-    let _ = (
-        Unit,
-        Id::<u8>(1, PhantomData).0,
-        Matrix {
-            cells: [[0u8; 3]; 2],
-        }
-        .cells,
-    );
+    let _ = (Unit, Id::<u8>(1, PhantomData).0, Matrix { cells: [[0u8; 3]; 2] }.cells);
 }
 
 #[test]
 fn enum_offsets_are_the_real_ones() {
-    let value = Tagged::Named {
-        flag: true,
-        value: 5u32,
-        end: 6,
-    };
-    let Tagged::Named {
-        flag,
-        value: inner,
-        end,
-    } = &value
-    else {
-        unreachable!()
-    };
-    let real = [
-        ("flag", offset_in(&value, flag)),
-        ("value", offset_in(&value, inner)),
-        ("end", offset_in(&value, end)),
-    ];
+    let value = Tagged::Named { flag: true, value: 5u32, end: 6 };
+    let Tagged::Named { flag, value: inner, end } = &value else { unreachable!() };
+    let real =
+        [("flag", offset_in(&value, flag)), ("value", offset_in(&value, inner)), ("end", offset_in(&value, end))];
     let (discriminant, fields) = variant_of::<Tagged<u32>>("Named");
     assert_eq!((discriminant, offsets(&fields)), (8, real.to_vec()));
 
     let value = Tagged::<u32>::Pair(1, 2);
-    let Tagged::Pair(first, second) = &value else {
-        unreachable!()
-    };
-    let real = [
-        ("0", offset_in(&value, first)),
-        ("1", offset_in(&value, second)),
-    ];
+    let Tagged::Pair(first, second) = &value else { unreachable!() };
+    let real = [("0", offset_in(&value, first)), ("1", offset_in(&value, second))];
     let (discriminant, fields) = variant_of::<Tagged<u32>>("Pair");
     assert_eq!((discriminant, offsets(&fields)), (7, real.to_vec()));
     let _ = Tagged::<u32>::Nothing;
@@ -217,49 +149,29 @@ fn enum_offsets_are_the_real_ones() {
 #[test]
 fn offsets_of_enums_with_a_c_layout_are_the_real_ones() {
     let value = CTagged::Byte(1);
-    let CTagged::Byte(byte) = &value else {
-        unreachable!()
-    };
+    let CTagged::Byte(byte) = &value else { unreachable!() };
     // The payload of all variants begins where the largest alignment lets it.
     assert_eq!(offset_in(&value, byte), 16);
     assert_eq!(offsets(&variant_of::<CTagged>("Byte").1), [("0", 16)]);
 
-    let value = CTagged::Pair {
-        first: 1,
-        second: 2,
-    };
-    let CTagged::Pair { first, second } = &value else {
-        unreachable!()
-    };
-    let real = [
-        ("first", offset_in(&value, first)),
-        ("second", offset_in(&value, second)),
-    ];
+    let value = CTagged::Pair { first: 1, second: 2 };
+    let CTagged::Pair { first, second } = &value else { unreachable!() };
+    let real = [("first", offset_in(&value, first)), ("second", offset_in(&value, second))];
     assert_eq!(offsets(&variant_of::<CTagged>("Pair").1), real);
 }
 
 #[test]
 fn discriminants_are_those_of_the_source() {
-    for (name, value) in [
-        ("Low", Fieldless::Low),
-        ("Next", Fieldless::Next),
-        ("High", Fieldless::High),
-    ] {
+    for (name, value) in [("Low", Fieldless::Low), ("Next", Fieldless::Next), ("High", Fieldless::High)] {
         assert_eq!(variant_of::<Fieldless>(name).0, value as i128);
     }
-    let (_, Node::Enum { tag_size, .. }) = root::<Fieldless>() else {
-        panic!("not an enum")
-    };
+    let (_, Node::Enum { tag_size, .. }) = root::<Fieldless>() else { panic!("not an enum") };
     assert_eq!(tag_size, 2);
 }
 
 #[test]
 fn same_build_measures_a_struct_and_adds_the_build() {
-    let value = Anyhow {
-        small: 1,
-        large: 2,
-        other: 3,
-    };
+    let value = Anyhow { small: 1, large: 2, other: 3 };
     let real = [
         ("(build)", 0),
         ("small", offset_in(&value, &value.small)),
@@ -269,10 +181,7 @@ fn same_build_measures_a_struct_and_adds_the_build() {
     assert_eq!(offsets(&fields_of::<Anyhow>()), real);
     let (description, _) = root::<Anyhow>();
     let build = description.nodes()[fields_of::<Anyhow>()[0].node.index()].clone();
-    assert!(
-        matches!(build, Node::Leaf { id, size: 0, .. } if id >> 63 == 1),
-        "{build:?}"
-    );
+    assert!(matches!(build, Node::Leaf { id, size: 0, .. } if id >> 63 == 1), "{build:?}");
     assert_eq!(difference::<Anyhow, Anyhow>(), None);
 }
 
@@ -281,21 +190,12 @@ fn another_build_of_a_same_build_type_differs() {
     let asked = TypeDescription::of::<AnyEnum>();
     let mut bytes = asked.encode();
     let name = b"build of the program";
-    let at = bytes
-        .windows(name.len())
-        .position(|window| window == name)
-        .expect("the leaf of the build");
+    let at = bytes.windows(name.len()).position(|window| window == name).expect("the leaf of the build");
     // Before the name there are its length and, before that, the eight bytes of the id.
     bytes[at - 9] ^= 1;
     let stored = TypeDescription::decode(&bytes).expect("still a description");
-    let text = stored
-        .difference(&asked)
-        .expect("another build")
-        .to_string();
-    assert!(
-        text.starts_with("field `(build).(build)`: stored `build of the program"),
-        "{text}"
-    );
+    let text = stored.difference(&asked).expect("another build").to_string();
+    assert!(text.starts_with("field `(build).(build)`: stored `build of the program"), "{text}");
     let _ = AnyEnum::Nothing;
 }
 
@@ -305,10 +205,7 @@ fn recursive_types_are_described_and_compared() {
     assert_eq!(difference::<Tree, Tree>(), None);
     assert_eq!(difference::<CTagged, CTagged>(), None);
     let text = TypeDescription::of::<Tree>().to_string();
-    assert!(
-        text.contains("[]: Tree (64 bytes, align 8), as above"),
-        "{text}"
-    );
+    assert!(text.contains("[]: Tree (64 bytes, align 8), as above"), "{text}");
 }
 
 #[expect(dead_code, reason = "its types are described, not used")]
@@ -407,33 +304,23 @@ fn a_type_that_moved_to_another_module_is_the_same() {
 fn a_difference_names_the_field_and_both_sides() {
     assert_eq!(
         difference::<before::Root, after::wider::Root>().as_deref(),
-        Some(
-            "field `entries[].count`: stored `u32 (4 bytes, align 4)`, asked `u64 (8 bytes, align 8)`"
-        )
+        Some("field `entries[].count`: stored `u32 (4 bytes, align 4)`, asked `u64 (8 bytes, align 8)`")
     );
     assert_eq!(
         difference::<before::Root, after::signed::Root>().as_deref(),
-        Some(
-            "field `entries[].count`: stored `u32 (4 bytes, align 4)`, asked `i32 (4 bytes, align 4)`"
-        )
+        Some("field `entries[].count`: stored `u32 (4 bytes, align 4)`, asked `i32 (4 bytes, align 4)`")
     );
     assert_eq!(
         difference::<before::Root, after::renamed::Root>().as_deref(),
-        Some(
-            "field `entries[].count`: stored `u32 (4 bytes, align 4), field number 1`, asked `no such field`"
-        )
+        Some("field `entries[].count`: stored `u32 (4 bytes, align 4), field number 1`, asked `no such field`")
     );
     assert_eq!(
         difference::<before::Root, after::longer::Root>().as_deref(),
-        Some(
-            "field `entries[].extra`: stored `no such field`, asked `u8 (1 byte, align 1), field number 3`"
-        )
+        Some("field `entries[].extra`: stored `no such field`, asked `u8 (1 byte, align 1), field number 3`")
     );
     assert_eq!(
         difference::<before::Root, after::shorter::Root>().as_deref(),
-        Some(
-            "field `entries[].count`: stored `u32 (4 bytes, align 4), field number 1`, asked `no such field`"
-        )
+        Some("field `entries[].count`: stored `u32 (4 bytes, align 4), field number 1`, asked `no such field`")
     );
     assert_eq!(
         difference::<before::Root, after::swapped::Root>().as_deref(),
@@ -444,9 +331,7 @@ fn a_difference_names_the_field_and_both_sides() {
     );
     assert_eq!(
         difference::<before::Root, before::Entry>().as_deref(),
-        Some(
-            "the value itself: stored `Root (64 bytes, align 8)`, asked `Entry (16 bytes, align 8)`"
-        )
+        Some("the value itself: stored `Root (64 bytes, align 8)`, asked `Entry (16 bytes, align 8)`")
     );
 }
 
@@ -477,9 +362,7 @@ fn parameters_tell_instances_apart() {
     assert!(difference::<Tagged<u32>, Tagged<i32>>().is_some());
     assert_eq!(
         difference::<Matrix<u8, 2>, Matrix<u8, 3>>().as_deref(),
-        Some(
-            "field `cells`: stored `[[u8; 3]; 2] (6 bytes, align 1)`, asked `[[u8; 3]; 3] (9 bytes, align 1)`"
-        )
+        Some("field `cells`: stored `[[u8; 3]; 2] (6 bytes, align 1)`, asked `[[u8; 3]; 3] (9 bytes, align 1)`")
     );
 }
 
@@ -487,9 +370,7 @@ fn parameters_tell_instances_apart() {
 fn only_types_with_blocks_or_handles_are_visited() {
     const {
         assert!(!Mixed::OWNS_BLOCKS && !Fieldless::OWNS_BLOCKS && !<[Unit; 4]>::OWNS_BLOCKS);
-        assert!(
-            Tree::OWNS_BLOCKS && Tagged::<u8>::OWNS_BLOCKS && <(u8, [SalAlloc; 1])>::OWNS_BLOCKS
-        );
+        assert!(Tree::OWNS_BLOCKS && Tagged::<u8>::OWNS_BLOCKS && <(u8, [SalAlloc; 1])>::OWNS_BLOCKS);
         assert!(!<Id<Tree>>::OWNS_BLOCKS);
     }
 }
@@ -510,34 +391,19 @@ fn every_block_of_structs_and_variants_is_visited() {
         bytes
     };
     let mut children = Vec::new_in(SalAlloc::new());
-    children.push(Tree {
-        name: bytes(1),
-        children: Vec::new_in(SalAlloc::new()),
-    });
-    let tree = Tree {
-        name: bytes(2),
-        children,
-    };
-    let expected = [
-        tree.name.as_ptr().addr(),
-        tree.children.as_ptr().addr(),
-        tree.children[0].name.as_ptr().addr(),
-    ];
+    children.push(Tree { name: bytes(1), children: Vec::new_in(SalAlloc::new()) });
+    let tree = Tree { name: bytes(2), children };
+    let expected = [tree.name.as_ptr().addr(), tree.children.as_ptr().addr(), tree.children[0].name.as_ptr().addr()];
     assert_eq!(blocks(&tree), expected);
 
     let tail = Tagged::Tail(Box::new_in(7u32, SalAlloc::new()));
-    let Tagged::Tail(boxed) = &tail else {
-        unreachable!()
-    };
+    let Tagged::Tail(boxed) = &tail else { unreachable!() };
     assert_eq!(blocks(&tail), [std::ptr::from_ref(&**boxed).addr()]);
     assert!(blocks(&Tagged::Pair::<u32>(1, 2)).is_empty());
 
     let again = CTagged::Again(Vec::with_capacity_in(3, SalAlloc::new()));
     assert_eq!(blocks(&again).len(), 1);
-    assert_eq!(
-        blocks(&AnyEnum::Something(Box::new_in(1, SalAlloc::new()))).len(),
-        1
-    );
+    assert_eq!(blocks(&AnyEnum::Something(Box::new_in(1, SalAlloc::new()))).len(), 1);
 }
 
 /// The derive finds the crate under another name.
@@ -553,10 +419,7 @@ mod renamed_crate {
 
 #[test]
 fn the_crate_may_have_another_name() {
-    assert_eq!(
-        TypeDescription::of::<renamed_crate::Value>().type_name(),
-        "persist_derive::renamed_crate::Value"
-    );
+    assert_eq!(TypeDescription::of::<renamed_crate::Value>().type_name(), "persist_derive::renamed_crate::Value");
 }
 
 /// Whether a type is `Persist`: the inherent constant, where its bound holds, is taken before the trait's.

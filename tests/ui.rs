@@ -9,10 +9,7 @@ const RELEASE: &str = "rustc 1.95.0 ";
 #[test]
 fn what_cannot_be_stored_is_refused_with_a_clear_text() {
     let compiler = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
-    let version = std::process::Command::new(compiler)
-        .arg("--version")
-        .output()
-        .expect("a compiler built this");
+    let version = std::process::Command::new(compiler).arg("--version").output().expect("a compiler built this");
     if version.stdout.starts_with(RELEASE.as_bytes()) {
         trybuild::TestCases::new().compile_fail("tests/ui/*.rs");
     } else {

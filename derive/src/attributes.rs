@@ -22,14 +22,8 @@ pub(crate) struct Repr {
 
 impl Options {
     pub(crate) fn of(attributes: &[Attribute]) -> Result<Self> {
-        let mut options = Self {
-            sal: syn::parse_quote!(::sal),
-            same_build: false,
-        };
-        for attribute in attributes
-            .iter()
-            .filter(|attribute| attribute.path().is_ident("persist"))
-        {
+        let mut options = Self { sal: syn::parse_quote!(::sal), same_build: false };
+        for attribute in attributes.iter().filter(|attribute| attribute.path().is_ident("persist")) {
             attribute.parse_nested_meta(|meta| {
                 if meta.path.is_ident("same_build") {
                     options.same_build = true;
@@ -50,17 +44,14 @@ impl Options {
 impl Repr {
     pub(crate) fn of(attributes: &[Attribute]) -> Result<Self> {
         let mut repr = Self::default();
-        for attribute in attributes
-            .iter()
-            .filter(|attribute| attribute.path().is_ident("repr"))
-        {
+        for attribute in attributes.iter().filter(|attribute| attribute.path().is_ident("repr")) {
             attribute.parse_nested_meta(|meta| {
                 let name = meta.path.require_ident()?.clone();
                 match name.to_string().as_str() {
                     "C" => repr.c = true,
                     "transparent" => repr.transparent = true,
-                    "u8" | "u16" | "u32" | "u64" | "u128" | "usize" | "i8" | "i16" | "i32"
-                    | "i64" | "i128" | "isize" => repr.integer = Some(name),
+                    "u8" | "u16" | "u32" | "u64" | "u128" | "usize" | "i8" | "i16" | "i32" | "i64" | "i128"
+                    | "isize" => repr.integer = Some(name),
                     "Rust" => {}
                     "align" => {
                         let argument;
@@ -114,14 +105,8 @@ fn place(input: &DeriveInput) -> Span {
 
 /// Refuses `#[persist]` where it has no meaning.
 pub(crate) fn refuse_options(attributes: &[Attribute]) -> Result<()> {
-    match attributes
-        .iter()
-        .find(|attribute| attribute.path().is_ident("persist"))
-    {
+    match attributes.iter().find(|attribute| attribute.path().is_ident("persist")) {
         None => Ok(()),
-        Some(attribute) => Err(Error::new(
-            attribute.path().span(),
-            "`#[persist]` belongs on the type",
-        )),
+        Some(attribute) => Err(Error::new(attribute.path().span(), "`#[persist]` belongs on the type")),
     }
 }

@@ -5,8 +5,8 @@ use crate::expand::as_persist;
 use proc_macro2::{Span, TokenStream};
 use quote::{format_ident, quote};
 use syn::{
-    DataEnum, DataStruct, DeriveInput, Fields, Ident, Index, LitStr, Member, Path, Type,
-    ext::IdentExt, spanned::Spanned,
+    DataEnum, DataStruct, DeriveInput, Fields, Ident, Index, LitStr, Member, Path, Type, ext::IdentExt,
+    spanned::Spanned,
 };
 
 /// What differs between one type's `impl` and another's.
@@ -21,17 +21,10 @@ pub(crate) struct Body {
     pub(crate) visit: TokenStream,
 }
 
-pub(crate) fn of_struct(
-    input: &DeriveInput,
-    data: &DataStruct,
-    repr: &Repr,
-    options: &Options,
-) -> Body {
+pub(crate) fn of_struct(input: &DeriveInput, data: &DataStruct, repr: &Repr, options: &Options) -> Body {
     let sal = &options.sal;
     let path = path_of(input);
-    let build = options
-        .same_build
-        .then(|| quote!(#sal::persist::support::same_build::<Self>(describer),));
+    let build = options.same_build.then(|| quote!(#sal::persist::support::same_build::<Self>(describer),));
     let fields: Vec<_> = members(&data.fields)
         .map(|(member, field_type)| {
             let name = name_of(&member);
@@ -63,20 +56,11 @@ pub(crate) fn of_struct(
     }
 }
 
-pub(crate) fn of_enum(
-    input: &DeriveInput,
-    data: &DataEnum,
-    repr: &Repr,
-    options: &Options,
-) -> Body {
+pub(crate) fn of_enum(input: &DeriveInput, data: &DataEnum, repr: &Repr, options: &Options) -> Body {
     let sal = &options.sal;
     let path = path_of(input);
-    let field_types: Vec<Type> = data
-        .variants
-        .iter()
-        .flat_map(|variant| &variant.fields)
-        .map(|field| field.ty.clone())
-        .collect();
+    let field_types: Vec<Type> =
+        data.variants.iter().flat_map(|variant| &variant.fields).map(|field| field.ty.clone()).collect();
     let build = match options.same_build {
         true => {
             quote!(::core::option::Option::Some(#sal::persist::support::same_build_variant::<Self>(describer)))
@@ -132,11 +116,7 @@ pub(crate) fn of_enum(
 }
 
 /// A pattern that binds all fields of a struct or variant, none left out, and the visits of what it binds.
-fn visit_fields(
-    constructor: &TokenStream,
-    fields: &Fields,
-    sal: &Path,
-) -> (TokenStream, TokenStream) {
+fn visit_fields(constructor: &TokenStream, fields: &Fields, sal: &Path) -> (TokenStream, TokenStream) {
     let (bindings, visits): (Vec<_>, Vec<_>) = members(fields)
         .enumerate()
         .map(|(number, (member, field_type))| {
@@ -145,18 +125,12 @@ fn visit_fields(
             (quote!(#member: #binding), visit)
         })
         .unzip();
-    (
-        quote!(#constructor { #(#bindings),* }),
-        quote!(#(#visits;)*),
-    )
+    (quote!(#constructor { #(#bindings),* }), quote!(#(#visits;)*))
 }
 
 /// A constant for each variant's discriminant: what is written there, else one more than the one before.
 fn discriminants(data: &DataEnum, repr: &Repr) -> TokenStream {
-    let integer = repr
-        .integer
-        .clone()
-        .unwrap_or_else(|| Ident::new("isize", Span::call_site()));
+    let integer = repr.integer.clone().unwrap_or_else(|| Ident::new("isize", Span::call_site()));
     let constants = data.variants.iter().enumerate().map(|(number, variant)| {
         let constant = discriminant_const(number);
         let value = match (&variant.discriminant, number) {
@@ -181,10 +155,7 @@ fn members(fields: &Fields) -> impl Iterator<Item = (Member, &Type)> {
     fields.iter().enumerate().map(|(number, field)| {
         let member = match &field.ident {
             Some(name) => Member::Named(name.clone()),
-            None => Member::Unnamed(Index {
-                index: number as u32,
-                span: field.ty.span(),
-            }),
+            None => Member::Unnamed(Index { index: number as u32, span: field.ty.span() }),
         };
         (member, &field.ty)
     })

@@ -4,9 +4,7 @@ use crate::attributes::{Options, Repr, refuse_options};
 use crate::body::{self, Body};
 use proc_macro2::TokenStream;
 use quote::{quote, quote_spanned};
-use syn::{
-    Data, DeriveInput, Error, Fields, GenericParam, Generics, Path, Result, Type, spanned::Spanned,
-};
+use syn::{Data, DeriveInput, Error, Fields, GenericParam, Generics, Path, Result, Type, spanned::Spanned};
 
 pub(crate) fn persist(input: &DeriveInput) -> Result<TokenStream> {
     let options = Options::of(&input.attrs)?;
@@ -24,10 +22,7 @@ pub(crate) fn persist(input: &DeriveInput) -> Result<TokenStream> {
                 refuse_options_in(&variant.fields)?;
             }
             if data.variants.is_empty() {
-                return Err(Error::new(
-                    input.ident.span(),
-                    "an enum without variants has no value to store",
-                ));
+                return Err(Error::new(input.ident.span(), "an enum without variants has no value to store"));
             }
             body::of_enum(input, data, &repr, &options)
         }
@@ -41,15 +36,8 @@ pub(crate) fn persist(input: &DeriveInput) -> Result<TokenStream> {
     let generics = bounded(&input.generics, &options.sal)?;
     let (impl_generics, type_generics, where_clause) = generics.split_for_impl();
     let (name, sal) = (&input.ident, &options.sal);
-    let Body {
-        items,
-        field_types,
-        describe,
-        visit,
-    } = body;
-    let owns = field_types
-        .iter()
-        .map(|field_type| as_persist(field_type, sal, &quote!(OWNS_BLOCKS)));
+    let Body { items, field_types, describe, visit } = body;
+    let owns = field_types.iter().map(|field_type| as_persist(field_type, sal, &quote!(OWNS_BLOCKS)));
     // The `unsafe` is the promise of `Persist`. It holds because every field's type has made it, the layout is
     // described as the language defines it or as measured, and each field is described and visited.
     Ok(quote! {
@@ -75,9 +63,7 @@ pub(crate) fn as_persist(field_type: &Type, sal: &Path, item: &TokenStream) -> T
 }
 
 fn refuse_options_in(fields: &Fields) -> Result<()> {
-    fields
-        .iter()
-        .try_for_each(|field| refuse_options(&field.attrs))
+    fields.iter().try_for_each(|field| refuse_options(&field.attrs))
 }
 
 /// The type's generics, with the bound `Persist` on type parameters.
@@ -93,10 +79,7 @@ fn bounded(generics: &Generics, sal: &Path) -> Result<Generics> {
             }
             GenericParam::Type(parameter) => {
                 let name = &parameter.ident;
-                bounded
-                    .make_where_clause()
-                    .predicates
-                    .push(syn::parse_quote!(#name: #sal::Persist));
+                bounded.make_where_clause().predicates.push(syn::parse_quote!(#name: #sal::Persist));
             }
             GenericParam::Const(_) => {}
         }

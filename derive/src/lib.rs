@@ -14,7 +14,5 @@ use syn::{DeriveInput, parse_macro_input};
 #[proc_macro_derive(Persist, attributes(persist))]
 pub fn derive_persist(input: TokenStream) -> TokenStream {
     let input = parse_macro_input!(input as DeriveInput);
-    expand::persist(&input)
-        .unwrap_or_else(syn::Error::into_compile_error)
-        .into()
+    expand::persist(&input).unwrap_or_else(syn::Error::into_compile_error).into()
 }

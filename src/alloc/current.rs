@@ -90,11 +90,8 @@ pub(crate) fn with_window<R>(window: u32, work: impl FnOnce(*mut ThreadHeap) -> 
             // then sees either this store, or this thread sees the state.
             (*heap).busy.store(1, Ordering::Relaxed);
             barrier::light();
-            let result = if (*(*heap).core).state.load(Ordering::Relaxed) == state::OPEN {
-                Some(work(heap))
-            } else {
-                None
-            };
+            let result =
+                if (*(*heap).core).state.load(Ordering::Relaxed) == state::OPEN { Some(work(heap)) } else { None };
             // Release pairs with the Acquire in `Core::wait_until_idle`.
             (*heap).busy.store(0, Ordering::Release);
             match result {

@@ -238,7 +238,8 @@ impl Core {
         match self.entry(head) {
             SlabEntry::SlabHead { class } => {
                 let class = class as usize;
-                (class < super::size_class::CLASSES && unit < head + slab_units(class)).then_some(Run::Slab { head, class })
+                (class < super::size_class::CLASSES && unit < head + slab_units(class))
+                    .then_some(Run::Slab { head, class })
             }
             SlabEntry::LargeHead { len_pages } => {
                 (unit < head + units_of_pages(len_pages)).then_some(Run::Large { head, len_pages })

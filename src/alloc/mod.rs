@@ -11,8 +11,8 @@
 pub(crate) mod backing;
 #[cfg(feature = "checked")]
 pub(crate) mod checked;
-pub(crate) mod heap_core;
 pub(crate) mod current;
+pub(crate) mod heap_core;
 pub(crate) mod large;
 pub(crate) mod remote_free;
 pub(crate) mod size_class;

@@ -49,15 +49,9 @@ impl fmt::Display for TryReserveError {
         match self {
             Self::CapacityOverflow => f.write_str("the capacity is more than isize::MAX bytes"),
             Self::AllocError { layout } => {
-                write!(
-                    f,
-                    "the heap could not serve a block of {} bytes",
-                    layout.size()
-                )
+                write!(f, "the heap could not serve a block of {} bytes", layout.size())
             }
-            Self::ForeignHeap => {
-                f.write_str("the collection lies in one heap and its block in another")
-            }
+            Self::ForeignHeap => f.write_str("the collection lies in one heap and its block in another"),
         }
     }
 }

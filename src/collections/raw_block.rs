@@ -44,9 +44,7 @@ pub(crate) fn allocate_for(place: usize, layout: Layout) -> Result<NonNull<[u8]>
     debug_assert!(layout.size() != 0, "a block without bytes is not a block");
     #[cfg(test)]
     refusal::next(layout)?;
-    heap_for_value_at(place)
-        .allocate(layout)
-        .map_err(|_| TryReserveError::AllocError { layout })
+    heap_for_value_at(place).allocate(layout).map_err(|_| TryReserveError::AllocError { layout })
 }
 
 /// Takes another block in the heap of `block`, which belongs to the collection at address `place`.
@@ -66,8 +64,7 @@ pub(crate) fn allocate_beside(
     if is_foreign(heap_of_address(place), heap) {
         return Err(TryReserveError::ForeignHeap);
     }
-    heap.allocate(layout)
-        .map_err(|_| TryReserveError::AllocError { layout })
+    heap.allocate(layout).map_err(|_| TryReserveError::AllocError { layout })
 }
 
 /// Makes `block`, which belongs to the collection at address `place`, larger, and moves it if it must; the
@@ -105,15 +102,10 @@ pub(crate) unsafe fn grow(
 /// `block` is in use, came from this module, `old` fits it, and `0 < new.size() <= old.size()`. After
 /// success only the block returned may be used.
 #[inline]
-pub(crate) unsafe fn shrink(
-    block: NonNull<u8>,
-    old: Layout,
-    new: Layout,
-) -> Result<NonNull<[u8]>, TryReserveError> {
+pub(crate) unsafe fn shrink(block: NonNull<u8>, old: Layout, new: Layout) -> Result<NonNull<[u8]>, TryReserveError> {
     debug_assert!(new.size() != 0, "a block without bytes is not a block");
     // SAFETY: by B1 this heap served `block`; the rest is the caller's promise.
-    unsafe { heap_of_block(block).shrink(block, old, new) }
-        .map_err(|_| TryReserveError::AllocError { layout: new })
+    unsafe { heap_of_block(block).shrink(block, old, new) }.map_err(|_| TryReserveError::AllocError { layout: new })
 }
 
 /// Frees `block`.
@@ -182,9 +174,6 @@ mod tests {
     #[test]
     fn a_block_that_cannot_be_served_is_an_error() {
         let layout = Layout::from_size_align(isize::MAX as usize - 4095, 1).unwrap();
-        assert_eq!(
-            allocate_for(0, layout),
-            Err(TryReserveError::AllocError { layout })
-        );
+        assert_eq!(allocate_for(0, layout), Err(TryReserveError::AllocError { layout }));
     }
 }

@@ -54,7 +54,8 @@ fn make(which: Default) -> Option<&'static Core> {
         return Some(core);
     }
     // Address space is free, but a limit on it may be set: try less until it fits.
-    let generous = (4 * mapping::physical_memory()).div_ceil(crate::format::WINDOW).clamp(1, MOST_WINDOWS as usize) as u32;
+    let generous =
+        (4 * mapping::physical_memory()).div_ceil(crate::format::WINDOW).clamp(1, MOST_WINDOWS as usize) as u32;
     let mut layout = Layout::filling_windows(generous);
     let window = loop {
         match windows::reserve(None, layout.windows()) {
@@ -68,7 +69,9 @@ fn make(which: Default) -> Option<&'static Core> {
             let huge_pages = secure_variable(c"SAL_HUGE_PAGES").is_none_or(|value| value.to_bytes() != b"0");
             make_core(window, layout, Backing::Anonymous { huge_pages })
         }
-        Default::File => temporary_file(window, &layout).and_then(|file| make_core(window, layout, Backing::File(file))),
+        Default::File => {
+            temporary_file(window, &layout).and_then(|file| make_core(window, layout, Backing::File(file)))
+        }
     };
     let Some(core) = core else {
         // SAFETY: reserved above, and nobody knows of it.

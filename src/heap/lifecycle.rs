@@ -298,7 +298,9 @@ fn map_file(header: &Header, file: &File, read_only: bool) -> Result<(), OpenErr
     if epoch != header.epoch {
         return Err(OpenError::Unclean);
     }
-    if committed > layout.units || used > committed || layout.segments.offset + committed * UNIT as u64 > header.file_len
+    if committed > layout.units
+        || used > committed
+        || layout.segments.offset + committed * UNIT as u64 > header.file_len
     {
         return Err(OpenError::Inconsistent { field: "allocator state" });
     }

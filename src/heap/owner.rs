@@ -116,7 +116,11 @@ impl HeapInner {
     /// The path of the open heap that has one of the windows, if one of them is a heap's with a path.
     pub(super) fn path_of_window(window: u32) -> Option<PathBuf> {
         let heaps = HEAPS.lock().unwrap_or_else(PoisonError::into_inner);
-        heaps.iter().find(|(of, _)| *of == window).and_then(|(_, heap)| heap.upgrade()).and_then(|heap| heap.path.clone())
+        heaps
+            .iter()
+            .find(|(of, _)| *of == window)
+            .and_then(|(_, heap)| heap.upgrade())
+            .and_then(|heap| heap.path.clone())
     }
 
     pub(crate) fn core(&self) -> &Core {
@@ -338,7 +342,11 @@ impl Heap {
 
 impl fmt::Debug for Heap {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Heap").field("path", &self.path()).field("mode", &self.mode()).field("alloc", &self.alloc()).finish()
+        f.debug_struct("Heap")
+            .field("path", &self.path())
+            .field("mode", &self.mode())
+            .field("alloc", &self.alloc())
+            .finish()
     }
 }
 

@@ -60,12 +60,7 @@ impl<'observer> BlockVisitor<'observer> {
     /// A visitor for the heap of `handle`, whose blocks lie in `window`. A heap without a window, such as the default
     /// one, passes `0..usize::MAX`.
     pub fn new(window: Range<usize>, handle: SalAlloc) -> Self {
-        Self {
-            window,
-            handle,
-            found: None,
-            observer: None,
-        }
+        Self { window, handle, found: None, observer: None }
     }
 
     /// As [`BlockVisitor::new`], and `observer` is told every block, foreign ones too, with the layout its owner
@@ -75,12 +70,7 @@ impl<'observer> BlockVisitor<'observer> {
         handle: SalAlloc,
         observer: &'observer mut dyn FnMut(NonNull<u8>, Layout),
     ) -> Self {
-        Self {
-            window,
-            handle,
-            found: None,
-            observer: Some(observer),
-        }
+        Self { window, handle, found: None, observer: Some(observer) }
     }
 
     /// Takes note of a block that the visited value owns: the one it would free with `layout`.
@@ -89,10 +79,8 @@ impl<'observer> BlockVisitor<'observer> {
             observer(start, layout);
         }
         let (address, size) = (start.addr().get(), layout.size());
-        let inside = self.window.contains(&address)
-            && address
-                .checked_add(size)
-                .is_some_and(|end| end <= self.window.end);
+        let inside =
+            self.window.contains(&address) && address.checked_add(size).is_some_and(|end| end <= self.window.end);
         if !inside {
             self.found.get_or_insert(Foreign::Block { address, size });
         }
@@ -117,11 +105,7 @@ impl<'observer> BlockVisitor<'observer> {
     pub fn finish(self) -> Result<(), ForeignBlock> {
         match self.found {
             None => Ok(()),
-            Some(found) => Err(ForeignBlock {
-                found,
-                window: self.window,
-                handle: self.handle,
-            }),
+            Some(found) => Err(ForeignBlock { found, window: self.window, handle: self.handle }),
         }
     }
 }
@@ -152,11 +136,7 @@ impl fmt::Display for ForeignBlock {
                 self.window.start, self.window.end
             ),
             Foreign::Handle { handle } => {
-                write!(
-                    f,
-                    "the value holds {handle:?}, the handle of another heap than {:?}",
-                    self.handle
-                )
+                write!(f, "the value holds {handle:?}, the handle of another heap than {:?}", self.handle)
             }
         }
     }
@@ -182,13 +162,7 @@ mod tests {
 
     #[test]
     fn a_block_that_leaves_the_window_at_either_end_is_found() {
-        for (address, size) in [
-            (0xfff, 2),
-            (0x2000, 1),
-            (0x1fff, 2),
-            (usize::MAX, 2),
-            (1, 1),
-        ] {
+        for (address, size) in [(0xfff, 2), (0x2000, 1), (0x1fff, 2), (usize::MAX, 2), (1, 1)] {
             let mut visitor = BlockVisitor::new(0x1000..0x2000, SalAlloc::new());
             block_at(&mut visitor, address, size);
             let error = visitor.finish().expect_err("outside");
@@ -204,20 +178,13 @@ mod tests {
             block_at(&mut visitor, address, 8);
         }
         assert!(visitor.has_found());
-        assert_eq!(
-            visitor.finish().expect_err("outside").found(),
-            Foreign::Block {
-                address: 0x9000,
-                size: 8
-            }
-        );
+        assert_eq!(visitor.finish().expect_err("outside").found(), Foreign::Block { address: 0x9000, size: 8 });
     }
 
     #[test]
     fn an_observer_is_told_every_block() {
         let mut seen = Vec::new();
-        let mut observer =
-            |start: NonNull<u8>, layout: Layout| seen.push((start.addr().get(), layout.size()));
+        let mut observer = |start: NonNull<u8>, layout: Layout| seen.push((start.addr().get(), layout.size()));
         let mut visitor = BlockVisitor::observing(0x1000..0x2000, SalAlloc::new(), &mut observer);
         block_at(&mut visitor, 0x1000, 8);
         block_at(&mut visitor, 0x3000, 8);

@@ -24,10 +24,7 @@ pub(super) fn build_of(address: *const ()) -> u64 {
         Image::Executable => *EXECUTABLE.get_or_init(hash_of_executable),
         Image::Other => None,
     };
-    BUILD_ID_BIT
-        | known.unwrap_or_else(|| {
-            *UNREPEATABLE.get_or_init(|| RandomState::new().build_hasher().finish())
-        })
+    BUILD_ID_BIT | known.unwrap_or_else(|| *UNREPEATABLE.get_or_init(|| RandomState::new().build_hasher().finish()))
 }
 
 /// The loaded image that some code is in.
@@ -47,65 +44,46 @@ struct Search {
 }
 
 fn image_of(address: usize) -> Image {
-    let mut search = Search {
-        address,
-        found: Image::Other,
-    };
+    let mut search = Search { address, found: Image::Other };
     // SAFETY: `visit_image` matches the signature asked for and gets the pointer to `search`, which outlives the call.
     unsafe { libc::dl_iterate_phdr(Some(visit_image), (&raw mut search).cast()) };
     search.found
 }
 
 /// Called by the loader for each image, until it returns something else than 0.
-unsafe extern "C" fn visit_image(
-    info: *mut libc::dl_phdr_info,
-    _size: usize,
-    search: *mut c_void,
-) -> c_int {
+unsafe extern "C" fn visit_image(info: *mut libc::dl_phdr_info, _size: usize, search: *mut c_void) -> c_int {
     // SAFETY: the loader passes a valid `info`, and the pointer that `image_of` gave it; both are ours for this call.
     let (info, search) = unsafe { (&*info, &mut *search.cast::<Search>()) };
     if info.dlpi_phdr.is_null() {
         return 0;
     }
     // SAFETY: the loader says that these are the program headers of a loaded image; they are not null.
-    let headers =
-        unsafe { core::slice::from_raw_parts(info.dlpi_phdr, usize::from(info.dlpi_phnum)) };
-    let start_of =
-        |header: &libc::Elf64_Phdr| (info.dlpi_addr as usize).wrapping_add(header.p_vaddr as usize);
+    let headers = unsafe { core::slice::from_raw_parts(info.dlpi_phdr, usize::from(info.dlpi_phnum)) };
+    let start_of = |header: &libc::Elf64_Phdr| (info.dlpi_addr as usize).wrapping_add(header.p_vaddr as usize);
     let loaded = |start: usize, len: usize| {
-        headers
-            .iter()
-            .filter(|header| header.p_type == libc::PT_LOAD && header.p_flags & libc::PF_R != 0)
-            .any(|header| {
+        headers.iter().filter(|header| header.p_type == libc::PT_LOAD && header.p_flags & libc::PF_R != 0).any(
+            |header| {
                 start
                     .checked_sub(start_of(header))
                     .and_then(|skipped| skipped.checked_add(len))
                     .is_some_and(|end| end <= header.p_filesz as usize)
-            })
+            },
+        )
     };
     if !loaded(search.address, 1) {
         return 0;
     }
     // SAFETY: the loader gives a null pointer or a C string that lives as long as the image.
     let is_executable = info.dlpi_name.is_null() || unsafe { *info.dlpi_name } == 0;
-    search.found = if is_executable {
-        Image::Executable
-    } else {
-        Image::Other
-    };
-    for header in headers
-        .iter()
-        .filter(|header| header.p_type == libc::PT_NOTE)
-    {
+    search.found = if is_executable { Image::Executable } else { Image::Other };
+    for header in headers.iter().filter(|header| header.p_type == libc::PT_NOTE) {
         let (start, len) = (start_of(header), header.p_memsz as usize);
         if !loaded(start, len) {
             continue;
         }
         // SAFETY: the range lies in a readable segment of the image, which is mapped while the loader shows it to us;
         // it is the loader's memory, whose provenance is exposed, and notes are constants that nothing writes.
-        let notes = unsafe {
-            core::slice::from_raw_parts(core::ptr::with_exposed_provenance::<u8>(start), len)
-        };
+        let notes = unsafe { core::slice::from_raw_parts(core::ptr::with_exposed_provenance::<u8>(start), len) };
         if let Some(id) = build_id_in(notes, if header.p_align == 8 { 8 } else { 4 }) {
             search.found = Image::BuildId(hash(FNV_START, id));
         }
@@ -123,9 +101,7 @@ fn build_id_in(mut notes: &[u8], align: usize) -> Option<&[u8]> {
             Some(u32::from_ne_bytes(bytes.try_into().ok()?) as usize)
         };
         let (name_len, content_len, kind) = (field(0)?, field(1)?, field(2)?);
-        let content_at = HEADER
-            .checked_add(name_len)?
-            .checked_next_multiple_of(align)?;
+        let content_at = HEADER.checked_add(name_len)?.checked_next_multiple_of(align)?;
         let content_end = content_at.checked_add(content_len)?;
         let name = notes.get(HEADER..HEADER + name_len)?;
         let content = notes.get(content_at..content_end)?;
@@ -154,9 +130,7 @@ fn hash_of_executable() -> Option<u64> {
 const FNV_START: u64 = 0xcbf2_9ce4_8422_2325;
 
 fn hash(state: u64, bytes: &[u8]) -> u64 {
-    bytes.iter().fold(state, |state, byte| {
-        (state ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
-    })
+    bytes.iter().fold(state, |state, byte| (state ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
 #[cfg(test)]
@@ -200,11 +174,7 @@ mod tests {
             }
             bytes
         }
-        let notes = [
-            note(b"Linux\0", b"odd", 3),
-            note(b"GNU\0", &[1, 2, 3, 4, 5], 3),
-        ]
-        .concat();
+        let notes = [note(b"Linux\0", b"odd", 3), note(b"GNU\0", &[1, 2, 3, 4, 5], 3)].concat();
         assert_eq!(build_id_in(&notes, 4), Some(&[1, 2, 3, 4, 5][..]));
         assert_eq!(build_id_in(&notes[..24], 4), None);
         assert_eq!(build_id_in(&[0xff; 40], 4), None);

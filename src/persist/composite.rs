@@ -16,10 +16,7 @@ const PHANTOM_ID: u64 = 0x02;
 unsafe impl<T: Persist, const N: usize> Persist for [T; N] {
     const OWNS_BLOCKS: bool = T::OWNS_BLOCKS;
     fn describe(describer: &mut Describer) -> Node {
-        Node::Array {
-            len: N as u64,
-            element: describer.node_of::<T>(),
-        }
+        Node::Array { len: N as u64, element: describer.node_of::<T>() }
     }
     fn visit_blocks(&self, visitor: &mut BlockVisitor<'_>) {
         visit_all(self, visitor);
@@ -116,42 +113,25 @@ mod tests {
             core::ptr::from_ref(&tuple.2).addr() - base,
         ];
         let description = TypeDescription::of::<(u8, u64, u16)>();
-        let Node::Struct { fields, size, .. } = &description.nodes()[description.root().index()]
-        else {
+        let Node::Struct { fields, size, .. } = &description.nodes()[description.root().index()] else {
             panic!("a tuple is a struct");
         };
         assert_eq!(*size, size_of::<(u8, u64, u16)>() as u64);
-        assert_eq!(
-            fields
-                .iter()
-                .map(|field| field.offset as usize)
-                .collect::<Vec<_>>(),
-            real
-        );
+        assert_eq!(fields.iter().map(|field| field.offset as usize).collect::<Vec<_>>(), real);
     }
 
     #[test]
     fn arrays_differ_by_length_and_by_element() {
         let four = TypeDescription::of::<[u32; 4]>();
-        let five = TypeDescription::of::<[u32; 5]>()
-            .difference(&four)
-            .expect("longer");
-        assert!(
-            five.to_string().contains("[u32; 5] (20 bytes, align 4)"),
-            "{five}"
-        );
-        let other = TypeDescription::of::<[i32; 4]>()
-            .difference(&four)
-            .expect("signed");
+        let five = TypeDescription::of::<[u32; 5]>().difference(&four).expect("longer");
+        assert!(five.to_string().contains("[u32; 5] (20 bytes, align 4)"), "{five}");
+        let other = TypeDescription::of::<[i32; 4]>().difference(&four).expect("signed");
         assert_eq!(other.path(), "[]");
     }
 
     #[test]
     fn phantom_parameters_differ() {
-        let (a, b) = (
-            TypeDescription::of::<PhantomData<u8>>(),
-            TypeDescription::of::<PhantomData<i8>>(),
-        );
+        let (a, b) = (TypeDescription::of::<PhantomData<u8>>(), TypeDescription::of::<PhantomData<i8>>());
         assert!(a.difference(&b).is_some());
     }
 }

@@ -37,8 +37,7 @@ unsafe impl<T: Persist> Persist for Vec<T, SalAlloc> {
     }
     fn visit_blocks(&self, visitor: &mut BlockVisitor<'_>) {
         visitor.handle(*self.allocator());
-        let layout =
-            Layout::array::<T>(self.capacity()).expect("the block was allocated with this layout");
+        let layout = Layout::array::<T>(self.capacity()).expect("the block was allocated with this layout");
         if let Some(block) = NonNull::new(self.as_ptr().cast_mut()).filter(|_| layout.size() != 0) {
             visitor.block(block.cast(), layout);
         }
@@ -73,11 +72,7 @@ fn probed<T>(id: u64, name: &'static str, parameter: NodeId, offsets: &[u64]) ->
         align: align_of::<T>() as u64,
         layout_version: 1,
         parameters: vec![parameter],
-        probe: offsets
-            .iter()
-            .copied()
-            .chain([size_of::<SalAlloc>() as u64])
-            .collect(),
+        probe: offsets.iter().copied().chain([size_of::<SalAlloc>() as u64]).collect(),
     }
 }
 
@@ -91,23 +86,15 @@ fn probe_vec<T>() -> [u64; 4] {
     // SAFETY: what `from_raw_parts_in` asks of block and length is for the methods that touch the elements and for
     // drop. None is called: this vector is only looked at, as bytes and for its handle's address, and never dropped.
     // The pointer is aligned and not null, and the length is below the capacity.
-    let vec = ManuallyDrop::new(unsafe {
-        Vec::from_raw_parts_in(pointer, LENGTH, CAPACITY, SalAlloc::new())
-    });
+    let vec = ManuallyDrop::new(unsafe { Vec::from_raw_parts_in(pointer, LENGTH, CAPACITY, SalAlloc::new()) });
     let handle = offset_in(&vec, vec.allocator());
     // SAFETY: the size asserted above has room for three words besides the handle's. Pointer, length and capacity can
     // take any value but a few, so each fills a word, and all words but the handle's are initialised.
     let words = unsafe { words_beside_handle::<_, 3>(&vec, handle) };
     let [pointer, length] = [pointer.addr(), LENGTH].map(|value| offset_of_value(&words, value));
     // For elements without size, what is stored as the capacity is not what was given; it is the word that is left.
-    let (capacity, value) = words
-        .into_iter()
-        .find(|word| word.0 != pointer && word.0 != length)
-        .expect("three words");
-    assert!(
-        size_of::<T>() == 0 || value == CAPACITY,
-        "a vector keeps its capacity"
-    );
+    let (capacity, value) = words.into_iter().find(|word| word.0 != pointer && word.0 != length).expect("three words");
+    assert!(size_of::<T>() == 0 || value == CAPACITY, "a vector keeps its capacity");
     [pointer, length, capacity, handle].map(|offset| offset as u64)
 }
 
@@ -118,10 +105,7 @@ fn probe_box<T>() -> [u64; 2] {
     // A box may be required to point to memory that is there, so it gets some.
     let block = match layout.size() {
         0 => NonNull::dangling(),
-        _ => SalAlloc::new()
-            .allocate(layout)
-            .unwrap_or_else(|_| handle_alloc_error(layout))
-            .cast::<T>(),
+        _ => SalAlloc::new().allocate(layout).unwrap_or_else(|_| handle_alloc_error(layout)).cast::<T>(),
     };
     // SAFETY: the block is live, aligned, of the size of `T`, and from this very allocator. It holds no `T`, which
     // matters to whoever looks at the content or drops it: this box is only looked at for its handle's address and as
@@ -140,13 +124,8 @@ fn probe_box<T>() -> [u64; 2] {
 
 /// Where in `whole` its part `handle` lies.
 fn offset_in<T>(whole: &ManuallyDrop<T>, handle: &SalAlloc) -> usize {
-    let offset = ptr::from_ref(handle)
-        .addr()
-        .wrapping_sub(ptr::from_ref(whole).addr());
-    assert!(
-        offset <= size_of::<T>() - size_of::<SalAlloc>(),
-        "a container holds its handle itself"
-    );
+    let offset = ptr::from_ref(handle).addr().wrapping_sub(ptr::from_ref(whole).addr());
+    assert!(offset <= size_of::<T>() - size_of::<SalAlloc>(), "a container holds its handle itself");
     offset
 }
 
@@ -154,37 +133,23 @@ fn offset_in<T>(whole: &ManuallyDrop<T>, handle: &SalAlloc) -> usize {
 ///
 /// # Safety
 /// All words of `whole` without a byte of the handle are initialised.
-unsafe fn words_beside_handle<T, const N: usize>(
-    whole: &ManuallyDrop<T>,
-    handle: usize,
-) -> [(usize, usize); N] {
+unsafe fn words_beside_handle<T, const N: usize>(whole: &ManuallyDrop<T>, handle: usize) -> [(usize, usize); N] {
     const { assert!(align_of::<T>() >= WORD) };
     let mut offsets = (0..size_of::<T>())
         .step_by(WORD)
         .filter(|&offset| offset + WORD <= handle || handle + size_of::<SalAlloc>() <= offset);
     let words = core::array::from_fn(|_| {
-        let offset = offsets
-            .next()
-            .expect("the size leaves a word for every part");
+        let offset = offsets.next().expect("the size leaves a word for every part");
         // SAFETY: the word at `offset` lies in `whole`, is aligned as `T` is at least as a word is, and is initialised,
         // which the caller promises.
-        (offset, unsafe {
-            ptr::from_ref(whole).byte_add(offset).cast::<usize>().read()
-        })
+        (offset, unsafe { ptr::from_ref(whole).byte_add(offset).cast::<usize>().read() })
     });
-    assert!(
-        offsets.next().is_none(),
-        "a container has no words but its parts"
-    );
+    assert!(offsets.next().is_none(), "a container has no words but its parts");
     words
 }
 
 fn offset_of_value(words: &[(usize, usize)], value: usize) -> usize {
-    words
-        .iter()
-        .find(|word| word.1 == value)
-        .expect("a container keeps each part in a word of its own")
-        .0
+    words.iter().find(|word| word.1 == value).expect("a container keeps each part in a word of its own").0
 }
 
 #[cfg(test)]
@@ -193,9 +158,7 @@ mod tests {
     use crate::persist::{Foreign, TypeDescription};
 
     fn word_at<T>(value: &T, offset: u64) -> usize {
-        let word = ptr::from_ref(value)
-            .wrapping_byte_add(offset as usize)
-            .cast::<usize>();
+        let word = ptr::from_ref(value).wrapping_byte_add(offset as usize).cast::<usize>();
         // SAFETY: the tests pass offsets of a pointer, a length or a capacity inside `value`.
         unsafe { word.read() }
     }
@@ -209,12 +172,7 @@ mod tests {
             assert_eq!(word_at(&vec, pointer), vec.as_ptr().addr());
             assert_eq!(word_at(&vec, length), 3);
             assert!(size_of::<T>() == 0 || word_at(&vec, capacity) == vec.capacity());
-            let mut all = [
-                pointer,
-                length,
-                capacity,
-                handle / WORD as u64 * WORD as u64,
-            ];
+            let mut all = [pointer, length, capacity, handle / WORD as u64 * WORD as u64];
             all.sort_unstable();
             assert_eq!(all, [0, 8, 16, 24]);
         }
@@ -245,19 +203,12 @@ mod tests {
         inner.push(Box::new_in(1u32, SalAlloc::new()));
         let mut outer = Vec::with_capacity_in(2, SalAlloc::new());
         let mut expected = vec![
-            (
-                inner[0].as_ref() as *const u32 as usize,
-                Layout::new::<u32>(),
-            ),
-            (
-                inner.as_ptr() as usize,
-                Layout::array::<Box<u32, SalAlloc>>(inner.capacity()).unwrap(),
-            ),
+            (inner[0].as_ref() as *const u32 as usize, Layout::new::<u32>()),
+            (inner.as_ptr() as usize, Layout::array::<Box<u32, SalAlloc>>(inner.capacity()).unwrap()),
         ];
         outer.push(inner);
         outer.push(Vec::new_in(SalAlloc::new()));
-        let outer_layout =
-            Layout::array::<Vec<Box<u32, SalAlloc>, SalAlloc>>(outer.capacity()).unwrap();
+        let outer_layout = Layout::array::<Vec<Box<u32, SalAlloc>, SalAlloc>>(outer.capacity()).unwrap();
         expected.push((outer.as_ptr() as usize, outer_layout));
 
         let mut seen = std::vec::Vec::new();
@@ -278,13 +229,7 @@ mod tests {
         let mut visitor = BlockVisitor::new(window, SalAlloc::new());
         vec.visit_blocks(&mut visitor);
         let address = ptr::from_ref(&*vec[0]).addr();
-        assert_eq!(
-            visitor
-                .finish()
-                .expect_err("the box lies elsewhere")
-                .found(),
-            Foreign::Block { address, size: 8 }
-        );
+        assert_eq!(visitor.finish().expect_err("the box lies elsewhere").found(), Foreign::Block { address, size: 8 });
     }
 
     #[test]
@@ -300,18 +245,9 @@ mod tests {
 
     #[test]
     fn a_vec_and_a_box_of_one_type_differ_and_say_in_what() {
-        let (vec, boxed) = (
-            TypeDescription::of::<Vec<u8, SalAlloc>>(),
-            TypeDescription::of::<Box<u8, SalAlloc>>(),
-        );
-        let text = vec
-            .difference(&boxed)
-            .expect("other containers")
-            .to_string();
-        assert!(
-            text.contains("stored `Vec (") && text.contains("asked `Box ("),
-            "{text}"
-        );
+        let (vec, boxed) = (TypeDescription::of::<Vec<u8, SalAlloc>>(), TypeDescription::of::<Box<u8, SalAlloc>>());
+        let text = vec.difference(&boxed).expect("other containers").to_string();
+        assert!(text.contains("stored `Vec (") && text.contains("asked `Box ("), "{text}");
         let other = TypeDescription::of::<Vec<i8, SalAlloc>>();
         assert_eq!(vec.difference(&other).expect("other elements").path(), "[]");
     }

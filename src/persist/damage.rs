@@ -9,13 +9,10 @@ struct Random(u64);
 impl Random {
     /// Seeded by `SAL_TEST_SEED` or the clock.
     fn new() -> Self {
-        let seed = std::env::var("SAL_TEST_SEED")
-            .ok()
-            .and_then(|seed| seed.parse().ok())
-            .unwrap_or_else(|| {
-                let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-                now.map_or(1, |now| now.as_nanos() as u64)
-            });
+        let seed = std::env::var("SAL_TEST_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(|| {
+            let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+            now.map_or(1, |now| now.as_nanos() as u64)
+        });
         println!("SAL_TEST_SEED={seed}");
         Self(seed | 1)
     }
@@ -41,16 +38,7 @@ impl Random {
     }
 
     fn name(&mut self) -> String {
-        [
-            "",
-            "a",
-            "b",
-            "krate::Type",
-            "other::Type",
-            "Ünïcødé",
-            "Vec<u8>",
-        ][self.below(7) as usize]
-            .to_owned()
+        ["", "a", "b", "krate::Type", "other::Type", "Ünïcødé", "Vec<u8>"][self.below(7) as usize].to_owned()
     }
 
     fn list<T>(&mut self, most: u64, mut item: impl FnMut(&mut Self) -> T) -> Vec<T> {
@@ -70,36 +58,17 @@ impl Random {
         let size = align * self.below(20);
         let name = self.name().into();
         match self.below(5) {
-            0 => Node::Leaf {
-                id: self.number(),
-                name,
-                size,
-                align,
-            },
-            1 => Node::Struct {
-                name,
-                size,
-                align,
-                fields: self.fields(nodes),
-            },
+            0 => Node::Leaf { id: self.number(), name, size, align },
+            1 => Node::Struct { name, size, align, fields: self.fields(nodes) },
             2 => {
                 let variants = self.list(3, |random| Variant {
                     name: random.name().into(),
                     discriminant: i128::from(random.next() as i64) << random.below(65),
                     fields: random.fields(nodes),
                 });
-                Node::Enum {
-                    name,
-                    size,
-                    align,
-                    tag_size: self.below(9),
-                    variants,
-                }
+                Node::Enum { name, size, align, tag_size: self.below(9), variants }
             }
-            3 => Node::Array {
-                len: self.number(),
-                element: NodeId(self.below(nodes) as u32),
-            },
+            3 => Node::Array { len: self.number(), element: NodeId(self.below(nodes) as u32) },
             _ => Node::Container {
                 id: self.number(),
                 name,
@@ -189,10 +158,7 @@ fn random_bytes_are_read_without_a_panic() {
 fn a_description_cut_short_anywhere_is_an_error() {
     let bytes = TypeDescription::of::<(u32, [bool; 3], Option<std::num::NonZero<u8>>)>().encode();
     for end in 0..bytes.len() {
-        assert_eq!(
-            TypeDescription::decode(&bytes[..end]),
-            Err(DescriptionError::Truncated { at: end })
-        );
+        assert_eq!(TypeDescription::decode(&bytes[..end]), Err(DescriptionError::Truncated { at: end }));
     }
 }
 
@@ -201,77 +167,32 @@ fn each_kind_of_damage_has_its_error() {
     let decode = |bytes: &[u8]| TypeDescription::decode(bytes).expect_err("damaged");
     // An array of one element, which is the array itself.
     assert!(TypeDescription::decode(&[1, 0, 1, 3, 1, 0]).is_ok());
-    assert_eq!(
-        decode(&[2, 0, 1, 3, 1, 0]),
-        DescriptionError::UnknownVersion { version: 2 }
-    );
-    assert_eq!(
-        decode(&[1, 0, 1, 9, 1, 0]),
-        DescriptionError::UnknownKind { kind: 9, at: 3 }
-    );
-    assert_eq!(
-        decode(&[1, 0, 1, 3, 1, 1]),
-        DescriptionError::NodeOutOfRange { node: 1, count: 1 }
-    );
-    assert_eq!(
-        decode(&[1, 1, 1, 3, 1, 0]),
-        DescriptionError::NodeOutOfRange { node: 1, count: 1 }
-    );
-    assert_eq!(
-        decode(&[1, 0, 0]),
-        DescriptionError::NodeOutOfRange { node: 0, count: 0 }
-    );
-    assert_eq!(
-        decode(&[1, 0, 1, 3, 1, 0, 0]),
-        DescriptionError::TrailingBytes { at: 6 }
-    );
-    assert_eq!(
-        decode(&[1, 0, 1, 3, 0x81, 0, 0]),
-        DescriptionError::BadNumber { at: 4 }
-    );
+    assert_eq!(decode(&[2, 0, 1, 3, 1, 0]), DescriptionError::UnknownVersion { version: 2 });
+    assert_eq!(decode(&[1, 0, 1, 9, 1, 0]), DescriptionError::UnknownKind { kind: 9, at: 3 });
+    assert_eq!(decode(&[1, 0, 1, 3, 1, 1]), DescriptionError::NodeOutOfRange { node: 1, count: 1 });
+    assert_eq!(decode(&[1, 1, 1, 3, 1, 0]), DescriptionError::NodeOutOfRange { node: 1, count: 1 });
+    assert_eq!(decode(&[1, 0, 0]), DescriptionError::NodeOutOfRange { node: 0, count: 0 });
+    assert_eq!(decode(&[1, 0, 1, 3, 1, 0, 0]), DescriptionError::TrailingBytes { at: 6 });
+    assert_eq!(decode(&[1, 0, 1, 3, 0x81, 0, 0]), DescriptionError::BadNumber { at: 4 });
     let too_large = [&[1, 0, 1, 3][..], &[0xff; 9], &[2, 0]].concat();
     assert_eq!(decode(&too_large), DescriptionError::BadNumber { at: 4 });
     // A struct with the name "\n", then one with alignment 3, then one whose size is no multiple of its alignment.
-    assert_eq!(
-        decode(&[1, 0, 1, 1, 1, 10, 0, 1, 0]),
-        DescriptionError::BadName { at: 5 }
-    );
-    assert_eq!(
-        decode(&[1, 0, 1, 1, 1, 0xff, 0, 1, 0]),
-        DescriptionError::BadName { at: 5 }
-    );
-    assert_eq!(
-        decode(&[1, 0, 1, 1, 1, 65, 0, 3, 0]),
-        DescriptionError::BadLayout { at: 8 }
-    );
-    assert_eq!(
-        decode(&[1, 0, 1, 1, 1, 65, 3, 2, 0]),
-        DescriptionError::BadLayout { at: 8 }
-    );
-    assert_eq!(
-        decode(&[1, 0, 1, 1, 1, 65, 3, 0, 0]),
-        DescriptionError::BadLayout { at: 8 }
-    );
+    assert_eq!(decode(&[1, 0, 1, 1, 1, 10, 0, 1, 0]), DescriptionError::BadName { at: 5 });
+    assert_eq!(decode(&[1, 0, 1, 1, 1, 0xff, 0, 1, 0]), DescriptionError::BadName { at: 5 });
+    assert_eq!(decode(&[1, 0, 1, 1, 1, 65, 0, 3, 0]), DescriptionError::BadLayout { at: 8 });
+    assert_eq!(decode(&[1, 0, 1, 1, 1, 65, 3, 2, 0]), DescriptionError::BadLayout { at: 8 });
+    assert_eq!(decode(&[1, 0, 1, 1, 1, 65, 3, 0, 0]), DescriptionError::BadLayout { at: 8 });
 }
 
 #[test]
 fn huge_counts_take_no_memory() {
     let huge = [&[0xff; 9][..], &[1]].concat();
     let nodes = [&[1, 0][..], &huge].concat();
-    assert_eq!(
-        TypeDescription::decode(&nodes),
-        Err(DescriptionError::Truncated { at: nodes.len() })
-    );
+    assert_eq!(TypeDescription::decode(&nodes), Err(DescriptionError::Truncated { at: nodes.len() }));
     let name = [&[1, 0, 1, 1][..], &huge].concat();
-    assert_eq!(
-        TypeDescription::decode(&name),
-        Err(DescriptionError::Truncated { at: name.len() })
-    );
+    assert_eq!(TypeDescription::decode(&name), Err(DescriptionError::Truncated { at: name.len() }));
     let fields = [&[1, 0, 1, 1, 1, 65, 0, 1][..], &huge].concat();
-    assert_eq!(
-        TypeDescription::decode(&fields),
-        Err(DescriptionError::Truncated { at: fields.len() })
-    );
+    assert_eq!(TypeDescription::decode(&fields), Err(DescriptionError::Truncated { at: fields.len() }));
 }
 
 #[test]
@@ -282,36 +203,20 @@ fn very_deep_descriptions_need_no_stack() {
             name: "S".into(),
             size: 0,
             align: 1,
-            fields: vec![Field {
-                name: "f".into(),
-                offset: 0,
-                node: NodeId(index + 1),
-            }],
+            fields: vec![Field { name: "f".into(), offset: 0, node: NodeId(index + 1) }],
         };
         let nodes = (0..depth).map(link).chain([last]).collect();
-        TypeDescription {
-            nodes,
-            root: NodeId(0),
-        }
+        TypeDescription { nodes, root: NodeId(0) }
     };
-    let stored =
-        TypeDescription::decode(&chain(Node::leaf::<u8>(1, "u8")).encode()).expect("well formed");
+    let stored = TypeDescription::decode(&chain(Node::leaf::<u8>(1, "u8")).encode()).expect("well formed");
     let asked = chain(Node::leaf::<i8>(2, "i8"));
     let difference = stored.difference(&asked).expect("the leaves differ");
     assert_eq!(difference.path().len(), 2 * depth as usize - 1);
     assert!(stored.to_string().lines().count() < 100);
     drop(stored);
 
-    let arrays = (0..depth)
-        .map(|index| Node::Array {
-            len: 1,
-            element: NodeId((index + 1) % depth),
-        })
-        .collect();
-    let arrays = TypeDescription {
-        nodes: arrays,
-        root: NodeId(0),
-    };
+    let arrays = (0..depth).map(|index| Node::Array { len: 1, element: NodeId((index + 1) % depth) }).collect();
+    let arrays = TypeDescription { nodes: arrays, root: NodeId(0) };
     assert_eq!(arrays.difference(&arrays), None);
 }
 

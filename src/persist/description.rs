@@ -45,10 +45,7 @@ impl TypeDescription {
         let mut describer = Describer::default();
         let root = describer.node_of::<T>();
         // T1: every id was handed out by this describer, which has filled the place of each.
-        Self {
-            nodes: describer.into_nodes(),
-            root,
-        }
+        Self { nodes: describer.into_nodes(), root }
     }
 
     /// The table of all types in the description.
@@ -131,26 +128,14 @@ impl TypeDescription {
             Node::Struct { fields, .. } => format!(", struct of {} fields", fields.len()),
             Node::Enum { variants, .. } => format!(", enum of {} variants", variants.len()),
             Node::Array { len, .. } => format!(", array of {len}"),
-            Node::Container {
-                id,
-                layout_version,
-                parameters,
-                probe,
-                ..
-            } => format!(
+            Node::Container { id, layout_version, parameters, probe, .. } => format!(
                 ", container {id:#x}, layout {layout_version}, {} parameters, words {probe:?}",
                 parameters.len()
             ),
         }
     }
 
-    fn show(
-        &self,
-        f: &mut fmt::Formatter<'_>,
-        id: NodeId,
-        depth: usize,
-        shown: &mut BTreeSet<NodeId>,
-    ) -> fmt::Result {
+    fn show(&self, f: &mut fmt::Formatter<'_>, id: NodeId, depth: usize, shown: &mut BTreeSet<NodeId>) -> fmt::Result {
         f.write_str(&self.summary(id))?;
         let node = self.node(id);
         if matches!(node, Node::Leaf { .. }) {
@@ -168,19 +153,10 @@ impl TypeDescription {
                 writeln!(f)?;
                 self.show_fields(f, fields, depth + 1, shown)
             }
-            Node::Enum {
-                tag_size, variants, ..
-            } => {
+            Node::Enum { tag_size, variants, .. } => {
                 writeln!(f, ", tag of {tag_size} bytes")?;
                 for variant in variants {
-                    writeln!(
-                        f,
-                        "{:1$}{2} = {3}",
-                        "",
-                        2 * (depth + 1),
-                        variant.name,
-                        variant.discriminant
-                    )?;
+                    writeln!(f, "{:1$}{2} = {3}", "", 2 * (depth + 1), variant.name, variant.discriminant)?;
                     self.show_fields(f, &variant.fields, depth + 2, shown)?;
                 }
                 Ok(())
@@ -189,12 +165,7 @@ impl TypeDescription {
                 write!(f, "\n{:1$}[]: ", "", 2 * (depth + 1))?;
                 self.show(f, *element, depth + 1, shown)
             }
-            Node::Container {
-                layout_version,
-                parameters,
-                probe,
-                ..
-            } => {
+            Node::Container { layout_version, parameters, probe, .. } => {
                 write!(f, ", layout {layout_version}")?;
                 if !probe.is_empty() {
                     write!(f, ", words {probe:?}")?;
@@ -259,13 +230,7 @@ mod tests {
 
     #[test]
     fn last_segment_drops_path_and_parameters() {
-        for (path, last) in [
-            ("a::b::C", "C"),
-            ("C", "C"),
-            ("a::C<b::D>", "C"),
-            ("(a::B, c::D)", "D)"),
-            ("", ""),
-        ] {
+        for (path, last) in [("a::b::C", "C"), ("C", "C"), ("a::C<b::D>", "C"), ("(a::B, c::D)", "D)"), ("", "")] {
             assert_eq!(last_segment(path), last);
         }
     }
@@ -273,54 +238,28 @@ mod tests {
     #[test]
     fn the_tree_shows_offsets_sizes_and_repeats() {
         let text = TypeDescription::of::<([(u32, u32); 3], (u32, u32))>().to_string();
+        assert!(text.starts_with("tuple of 2 (32 bytes, align 4)\n"), "{text}");
         assert!(
-            text.starts_with("tuple of 2 (32 bytes, align 4)\n"),
+            text.contains("0: [tuple of 2; 3] (24 bytes, align 4)\n    []: tuple of 2 (8 bytes, align 4)\n"),
             "{text}"
         );
-        assert!(
-            text.contains(
-                "0: [tuple of 2; 3] (24 bytes, align 4)\n    []: tuple of 2 (8 bytes, align 4)\n"
-            ),
-            "{text}"
-        );
-        assert!(
-            text.contains("1: tuple of 2 (8 bytes, align 4), as above\n"),
-            "{text}"
-        );
+        assert!(text.contains("1: tuple of 2 (8 bytes, align 4), as above\n"), "{text}");
         assert!(text.contains("@4 1: u32 (4 bytes, align 4)\n"), "{text}");
     }
 
     #[test]
     fn impossible_tables_are_shown_without_end_of_stack_or_time() {
-        let array_of_itself = TypeDescription {
-            nodes: vec![Node::Array {
-                len: 2,
-                element: NodeId(0),
-            }],
-            root: NodeId(0),
-        };
+        let array_of_itself =
+            TypeDescription { nodes: vec![Node::Array { len: 2, element: NodeId(0) }], root: NodeId(0) };
         assert!(array_of_itself.to_string().contains("of unknown size"));
 
         // Each struct holds the next one twice: 2^1000 leaves if every mention were spelt out.
         let twice = |next| {
-            let field = Field {
-                name: "next".into(),
-                offset: 0,
-                node: NodeId(next),
-            };
-            Node::Struct {
-                name: "S".into(),
-                size: 0,
-                align: 1,
-                fields: vec![field.clone(), field],
-            }
+            let field = Field { name: "next".into(), offset: 0, node: NodeId(next) };
+            Node::Struct { name: "S".into(), size: 0, align: 1, fields: vec![field.clone(), field] }
         };
         let nodes = (0..1000).map(|index| twice((index + 1) % 1000)).collect();
-        let text = TypeDescription {
-            nodes,
-            root: NodeId(0),
-        }
-        .to_string();
+        let text = TypeDescription { nodes, root: NodeId(0) }.to_string();
         assert!(text.lines().count() < 100, "{}", text.lines().count());
     }
 }

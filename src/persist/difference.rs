@@ -55,15 +55,7 @@ impl TypeDescription {
     /// The first difference between this description, the stored one, and that of the type a program asks for; `None`
     /// if values of one are values of the other.
     pub fn difference(&self, asked: &Self) -> Option<LayoutDifference> {
-        Comparison {
-            stored: self,
-            asked,
-            seen: HashSet::new(),
-            places: Vec::new(),
-            steps: Vec::new(),
-        }
-        .run()
-        .err()
+        Comparison { stored: self, asked, seen: HashSet::new(), places: Vec::new(), steps: Vec::new() }.run().err()
     }
 }
 
@@ -101,16 +93,10 @@ struct Comparison<'a> {
 
 impl<'a> Comparison<'a> {
     fn run(mut self) -> Outcome {
-        self.steps.push(Step::Types(Pair {
-            stored: self.stored.root,
-            asked: self.asked.root,
-            place: None,
-        }));
+        self.steps.push(Step::Types(Pair { stored: self.stored.root, asked: self.asked.root, place: None }));
         while let Some(step) = self.steps.pop() {
             match step {
-                Step::Types(pair) if self.seen.insert((pair.stored, pair.asked)) => {
-                    self.types(pair)?
-                }
+                Step::Types(pair) if self.seen.insert((pair.stored, pair.asked)) => self.types(pair)?,
                 Step::Types(_) => {}
                 Step::Shapes(pair) => self.shapes(pair)?,
             }
@@ -124,46 +110,22 @@ impl<'a> Comparison<'a> {
         let (stored, asked) = (self.stored.node(pair.stored), self.asked.node(pair.asked));
         let alike = match (stored, asked) {
             (
-                Node::Leaf {
-                    id, size, align, ..
-                },
-                Node::Leaf {
-                    id: asked_id,
-                    size: asked_size,
-                    align: asked_align,
-                    ..
-                },
+                Node::Leaf { id, size, align, .. },
+                Node::Leaf { id: asked_id, size: asked_size, align: asked_align, .. },
             ) => (id, size, align) == (asked_id, asked_size, asked_align),
-            (
-                Node::Struct { name, fields, .. },
-                Node::Struct {
-                    name: asked_name,
-                    fields: asked_fields,
-                    ..
-                },
-            ) => {
+            (Node::Struct { name, fields, .. }, Node::Struct { name: asked_name, fields: asked_fields, .. }) => {
                 let alike = last_segment(name) == last_segment(asked_name);
                 if alike {
                     self.fields(fields, asked_fields, pair.place)?;
                 }
                 alike
             }
-            (
-                Node::Enum { name, variants, .. },
-                Node::Enum {
-                    name: asked_name,
-                    variants: asked_variants,
-                    ..
-                },
-            ) => {
+            (Node::Enum { name, variants, .. }, Node::Enum { name: asked_name, variants: asked_variants, .. }) => {
                 let alike = last_segment(name) == last_segment(asked_name);
                 if alike {
-                    let heads = variants
-                        .iter()
-                        .map(|variant| (variant.name.as_ref(), variant.discriminant));
-                    let asked_heads = asked_variants
-                        .iter()
-                        .map(|variant| (variant.name.as_ref(), variant.discriminant));
+                    let heads = variants.iter().map(|variant| (variant.name.as_ref(), variant.discriminant));
+                    let asked_heads =
+                        asked_variants.iter().map(|variant| (variant.name.as_ref(), variant.discriminant));
                     self.variants(heads, asked_heads, pair.place)?;
                     for (variant, asked_variant) in variants.iter().zip(asked_variants) {
                         let place = self.enter(&variant.name, pair.place);
@@ -172,40 +134,17 @@ impl<'a> Comparison<'a> {
                 }
                 alike
             }
-            (
-                Node::Array { len, element },
-                Node::Array {
-                    len: asked_len,
-                    element: asked_element,
-                },
-            ) => {
+            (Node::Array { len, element }, Node::Array { len: asked_len, element: asked_element }) => {
                 self.part("[]", *element, *asked_element, pair.place);
                 len == asked_len
             }
             (
-                Node::Container {
-                    id,
-                    layout_version,
-                    parameters,
-                    ..
-                },
-                Node::Container {
-                    id: asked_id,
-                    layout_version: asked_version,
-                    parameters: asked_parameters,
-                    ..
-                },
+                Node::Container { id, layout_version, parameters, .. },
+                Node::Container { id: asked_id, layout_version: asked_version, parameters: asked_parameters, .. },
             ) => {
                 let count = parameters.len();
-                for (number, (parameter, asked_parameter)) in
-                    parameters.iter().zip(asked_parameters).enumerate()
-                {
-                    self.part(
-                        parameter_role(number, count),
-                        *parameter,
-                        *asked_parameter,
-                        pair.place,
-                    );
+                for (number, (parameter, asked_parameter)) in parameters.iter().zip(asked_parameters).enumerate() {
+                    self.part(parameter_role(number, count), *parameter, *asked_parameter, pair.place);
                 }
                 (id, layout_version, count) == (asked_id, asked_version, asked_parameters.len())
             }
@@ -223,30 +162,14 @@ impl<'a> Comparison<'a> {
     fn shapes(&self, pair: Pair) -> Outcome {
         let alike = match (self.stored.node(pair.stored), self.asked.node(pair.asked)) {
             (
-                Node::Struct {
-                    size,
-                    align,
-                    fields,
-                    ..
-                },
-                Node::Struct {
-                    size: asked_size,
-                    align: asked_align,
-                    fields: asked_fields,
-                    ..
-                },
+                Node::Struct { size, align, fields, .. },
+                Node::Struct { size: asked_size, align: asked_align, fields: asked_fields, .. },
             ) => {
                 self.offsets(fields, asked_fields, pair.place)?;
                 (size, align) == (asked_size, asked_align)
             }
             (
-                Node::Enum {
-                    size,
-                    align,
-                    tag_size,
-                    variants,
-                    ..
-                },
+                Node::Enum { size, align, tag_size, variants, .. },
                 Node::Enum {
                     size: asked_size,
                     align: asked_align,
@@ -256,10 +179,8 @@ impl<'a> Comparison<'a> {
                 },
             ) => {
                 if tag_size != asked_tag_size {
-                    let (stored, asked) = (
-                        format!("tag of {tag_size} bytes"),
-                        format!("tag of {asked_tag_size} bytes"),
-                    );
+                    let (stored, asked) =
+                        (format!("tag of {tag_size} bytes"), format!("tag of {asked_tag_size} bytes"));
                     return Err(self.report(pair.place, None, stored, asked));
                 }
                 for (variant, asked_variant) in variants.iter().zip(asked_variants) {
@@ -268,40 +189,22 @@ impl<'a> Comparison<'a> {
                 (size, align) == (asked_size, asked_align)
             }
             (
-                Node::Container {
-                    size, align, probe, ..
-                },
-                Node::Container {
-                    size: asked_size,
-                    align: asked_align,
-                    probe: asked_probe,
-                    ..
-                },
+                Node::Container { size, align, probe, .. },
+                Node::Container { size: asked_size, align: asked_align, probe: asked_probe, .. },
             ) => (size, align, probe) == (asked_size, asked_align, asked_probe),
             _ => true,
         };
-        if alike {
-            Ok(())
-        } else {
-            Err(self.differ(pair))
-        }
+        if alike { Ok(()) } else { Err(self.differ(pair)) }
     }
 
     fn fields(&mut self, stored: &'a [Field], asked: &'a [Field], place: Option<usize>) -> Outcome {
         let names = |fields: &'a [Field]| fields.iter().map(|field| field.name.as_ref());
         if let Some((name, number, asked_number)) = first_misplaced(names(stored), names(asked)) {
-            let position =
-                |number: Option<usize>, types: &TypeDescription, fields: &[Field]| match number {
-                    None => "no such field".to_owned(),
-                    Some(number) => format!(
-                        "{}, field number {number}",
-                        types.summary(fields[number].node)
-                    ),
-                };
-            let (stored, asked) = (
-                position(number, self.stored, stored),
-                position(asked_number, self.asked, asked),
-            );
+            let position = |number: Option<usize>, types: &TypeDescription, fields: &[Field]| match number {
+                None => "no such field".to_owned(),
+                Some(number) => format!("{}, field number {number}", types.summary(fields[number].node)),
+            };
+            let (stored, asked) = (position(number, self.stored, stored), position(asked_number, self.asked, asked));
             return Err(self.report(place, Some(name), stored, asked));
         }
         for (field, asked_field) in stored.iter().zip(asked) {
@@ -317,9 +220,7 @@ impl<'a> Comparison<'a> {
         place: Option<usize>,
     ) -> Outcome {
         let names = stored.clone().map(|head| head.0);
-        if let Some((name, number, asked_number)) =
-            first_misplaced(names, asked.clone().map(|head| head.0))
-        {
+        if let Some((name, number, asked_number)) = first_misplaced(names, asked.clone().map(|head| head.0)) {
             let position = |number: Option<usize>| match number {
                 None => "no such variant".to_owned(),
                 Some(number) => format!("variant number {number}"),
@@ -328,10 +229,8 @@ impl<'a> Comparison<'a> {
         }
         for ((name, discriminant), (_, asked_discriminant)) in stored.zip(asked) {
             if discriminant != asked_discriminant {
-                let (stored, asked) = (
-                    format!("discriminant {discriminant}"),
-                    format!("discriminant {asked_discriminant}"),
-                );
+                let (stored, asked) =
+                    (format!("discriminant {discriminant}"), format!("discriminant {asked_discriminant}"));
                 return Err(self.report(place, Some(name), stored, asked));
             }
         }
@@ -341,10 +240,7 @@ impl<'a> Comparison<'a> {
     fn offsets(&self, stored: &[Field], asked: &[Field], place: Option<usize>) -> Outcome {
         for (field, asked_field) in stored.iter().zip(asked) {
             if field.offset != asked_field.offset {
-                let (stored, asked) = (
-                    format!("offset {}", field.offset),
-                    format!("offset {}", asked_field.offset),
-                );
+                let (stored, asked) = (format!("offset {}", field.offset), format!("offset {}", asked_field.offset));
                 return Err(self.report(place, Some(&field.name), stored, asked));
             }
         }
@@ -360,20 +256,13 @@ impl<'a> Comparison<'a> {
         // Most parts were compared before; they need no place.
         if !self.seen.contains(&(stored, asked)) {
             let place = Some(self.enter(name, within));
-            self.steps.push(Step::Types(Pair {
-                stored,
-                asked,
-                place,
-            }));
+            self.steps.push(Step::Types(Pair { stored, asked, place }));
         }
     }
 
     /// Two types that are not the same, in words; in more words if they have the same name and size.
     fn differ(&self, pair: Pair) -> LayoutDifference {
-        let (mut stored, mut asked) = (
-            self.stored.summary(pair.stored),
-            self.asked.summary(pair.asked),
-        );
+        let (mut stored, mut asked) = (self.stored.summary(pair.stored), self.asked.summary(pair.asked));
         if stored == asked {
             stored += &self.stored.details(pair.stored);
             asked += &self.asked.details(pair.asked);
@@ -381,13 +270,7 @@ impl<'a> Comparison<'a> {
         self.report(pair.place, None, stored, asked)
     }
 
-    fn report(
-        &self,
-        place: Option<usize>,
-        field: Option<&str>,
-        stored: String,
-        asked: String,
-    ) -> LayoutDifference {
+    fn report(&self, place: Option<usize>, field: Option<&str>, stored: String, asked: String) -> LayoutDifference {
         let mut names: Vec<&str> = field.into_iter().collect();
         let mut place = place;
         while let Some(index) = place {
@@ -401,11 +284,7 @@ impl<'a> Comparison<'a> {
             }
             path.push_str(name);
         }
-        LayoutDifference {
-            path,
-            stored,
-            asked,
-        }
+        LayoutDifference { path, stored, asked }
     }
 }
 
@@ -424,11 +303,7 @@ fn first_misplaced<'a>(
         // A name that only one side has says more than one that moved.
         let of = |name: &'a str| {
             let (mut stored, mut asked) = (stored.clone(), asked.clone());
-            (
-                name,
-                stored.position(|other| other == name),
-                asked.position(|other| other == name),
-            )
+            (name, stored.position(|other| other == name), asked.position(|other| other == name))
         };
         let candidates = [mine.map(of), theirs.map(of)];
         let mut found = candidates.into_iter().flatten();

@@ -124,11 +124,7 @@ impl TypeDescription {
     /// # Errors
     /// If the bytes are not exactly one description.
     pub fn decode(bytes: &[u8]) -> Result<Self, DescriptionError> {
-        let mut input = Input {
-            bytes,
-            at: 0,
-            max_node: 0,
-        };
+        let mut input = Input { bytes, at: 0, max_node: 0 };
         match input.byte()? {
             VERSION => {}
             version => return Err(DescriptionError::UnknownVersion { version }),
@@ -144,10 +140,7 @@ impl TypeDescription {
         }
         // This is what makes T1 true: no id in the table is above `max_node`.
         if input.max_node as usize >= nodes.len() {
-            return Err(DescriptionError::NodeOutOfRange {
-                node: input.max_node,
-                count: nodes.len(),
-            });
+            return Err(DescriptionError::NodeOutOfRange { node: input.max_node, count: nodes.len() });
         }
         Ok(Self { nodes, root })
     }
@@ -155,33 +148,17 @@ impl TypeDescription {
 
 fn encode_node(out: &mut Vec<u8>, node: &Node) {
     match node {
-        Node::Leaf {
-            id,
-            name,
-            size,
-            align,
-        } => {
+        Node::Leaf { id, name, size, align } => {
             out.push(LEAF);
             out.extend(id.to_le_bytes());
             heading(out, name, *size, *align);
         }
-        Node::Struct {
-            name,
-            size,
-            align,
-            fields,
-        } => {
+        Node::Struct { name, size, align, fields } => {
             out.push(STRUCT);
             heading(out, name, *size, *align);
             encode_fields(out, fields);
         }
-        Node::Enum {
-            name,
-            size,
-            align,
-            tag_size,
-            variants,
-        } => {
+        Node::Enum { name, size, align, tag_size, variants } => {
             out.push(ENUM);
             heading(out, name, *size, *align);
             number(out, *tag_size);
@@ -198,15 +175,7 @@ fn encode_node(out: &mut Vec<u8>, node: &Node) {
             number(out, *len);
             number(out, element.0);
         }
-        Node::Container {
-            id,
-            name,
-            size,
-            align,
-            layout_version,
-            parameters,
-            probe,
-        } => {
+        Node::Container { id, name, size, align, layout_version, parameters, probe } => {
             out.push(CONTAINER);
             out.extend(id.to_le_bytes());
             heading(out, name, *size, *align);
@@ -263,9 +232,7 @@ struct Input<'bytes> {
 impl Input<'_> {
     fn take(&mut self, count: usize) -> Result<&[u8], DescriptionError> {
         let rest = self.bytes.get(self.at..).unwrap_or_default();
-        let taken = rest.get(..count).ok_or(DescriptionError::Truncated {
-            at: self.bytes.len(),
-        })?;
+        let taken = rest.get(..count).ok_or(DescriptionError::Truncated { at: self.bytes.len() })?;
         self.at += count;
         Ok(taken)
     }
@@ -281,17 +248,11 @@ impl Input<'_> {
         loop {
             let byte = self.byte()?;
             let bits = u128::from(byte & 0x7f);
-            let shifted = bits
-                .checked_shl(shift)
-                .filter(|shifted| shifted >> shift == bits);
+            let shifted = bits.checked_shl(shift).filter(|shifted| shifted >> shift == bits);
             value |= shifted.ok_or(DescriptionError::BadNumber { at: start })?;
             if byte & 0x80 == 0 {
                 let shortest = byte != 0 || shift == 0;
-                return if shortest {
-                    Ok(value)
-                } else {
-                    Err(DescriptionError::BadNumber { at: start })
-                };
+                return if shortest { Ok(value) } else { Err(DescriptionError::BadNumber { at: start }) };
             }
             shift += 7;
         }
@@ -314,17 +275,13 @@ impl Input<'_> {
 
     fn id(&mut self) -> Result<u64, DescriptionError> {
         let bytes = self.take(8)?;
-        Ok(bytes
-            .iter()
-            .rev()
-            .fold(0, |id, byte| id << 8 | u64::from(*byte)))
+        Ok(bytes.iter().rev().fold(0, |id, byte| id << 8 | u64::from(*byte)))
     }
 
     fn name(&mut self) -> Result<Name, DescriptionError> {
         let len = self.narrow_number()?;
         let at = self.at;
-        let name =
-            core::str::from_utf8(self.take(len)?).map_err(|_| DescriptionError::BadName { at })?;
+        let name = core::str::from_utf8(self.take(len)?).map_err(|_| DescriptionError::BadName { at })?;
         if name.contains(char::is_control) {
             return Err(DescriptionError::BadName { at });
         }
@@ -353,24 +310,14 @@ impl Input<'_> {
     }
 
     fn fields(&mut self) -> Result<Vec<Field>, DescriptionError> {
-        self.list(|input| {
-            Ok(Field {
-                name: input.name()?,
-                offset: input.number()?,
-                node: input.node_id()?,
-            })
-        })
+        self.list(|input| Ok(Field { name: input.name()?, offset: input.number()?, node: input.node_id()? }))
     }
 
     fn variant(&mut self) -> Result<Variant, DescriptionError> {
         let name = self.name()?;
         let folded = self.wide_number()?;
         let discriminant = (folded >> 1) as i128 ^ -((folded & 1) as i128);
-        Ok(Variant {
-            name,
-            discriminant,
-            fields: self.fields()?,
-        })
+        Ok(Variant { name, discriminant, fields: self.fields()? })
     }
 
     fn node(&mut self) -> Result<Node, DescriptionError> {
@@ -379,37 +326,18 @@ impl Input<'_> {
             LEAF => {
                 let id = self.id()?;
                 let (name, size, align) = self.heading()?;
-                Node::Leaf {
-                    id,
-                    name,
-                    size,
-                    align,
-                }
+                Node::Leaf { id, name, size, align }
             }
             STRUCT => {
                 let (name, size, align) = self.heading()?;
-                Node::Struct {
-                    name,
-                    size,
-                    align,
-                    fields: self.fields()?,
-                }
+                Node::Struct { name, size, align, fields: self.fields()? }
             }
             ENUM => {
                 let (name, size, align) = self.heading()?;
                 let tag_size = self.number()?;
-                Node::Enum {
-                    name,
-                    size,
-                    align,
-                    tag_size,
-                    variants: self.list(Self::variant)?,
-                }
+                Node::Enum { name, size, align, tag_size, variants: self.list(Self::variant)? }
             }
-            ARRAY => Node::Array {
-                len: self.number()?,
-                element: self.node_id()?,
-            },
+            ARRAY => Node::Array { len: self.number()?, element: self.node_id()? },
             CONTAINER => {
                 let id = self.id()?;
                 let (name, size, align) = self.heading()?;

@@ -114,42 +114,23 @@ impl Field {
 
     /// The field `name` of type `T`, `offset` bytes from the start.
     pub fn of<T: Persist>(describer: &mut Describer, name: &'static str, offset: usize) -> Self {
-        Self {
-            name: Cow::Borrowed(name),
-            offset: offset as u64,
-            node: describer.node_of::<T>(),
-        }
+        Self { name: Cow::Borrowed(name), offset: offset as u64, node: describer.node_of::<T>() }
     }
 }
 
 impl Node {
     /// A leaf with the size and alignment of `T`.
     pub fn leaf<T>(id: u64, name: &'static str) -> Self {
-        Self::Leaf {
-            id,
-            name: Cow::Borrowed(name),
-            size: size_of::<T>() as u64,
-            align: align_of::<T>() as u64,
-        }
+        Self::Leaf { id, name: Cow::Borrowed(name), size: size_of::<T>() as u64, align: align_of::<T>() as u64 }
     }
 
     /// A struct with the size and alignment of `T`.
     pub fn structure<T>(name: &'static str, fields: Vec<Field>) -> Self {
-        Self::Struct {
-            name: Cow::Borrowed(name),
-            size: size_of::<T>() as u64,
-            align: align_of::<T>() as u64,
-            fields,
-        }
+        Self::Struct { name: Cow::Borrowed(name), size: size_of::<T>() as u64, align: align_of::<T>() as u64, fields }
     }
 
     /// A container with the size and alignment of `T` whose layout the language promises (`repr(C)`).
-    pub fn container<T>(
-        id: u64,
-        name: &'static str,
-        layout_version: u32,
-        parameters: Vec<NodeId>,
-    ) -> Self {
+    pub fn container<T>(id: u64, name: &'static str, layout_version: u32, parameters: Vec<NodeId>) -> Self {
         Self::Container {
             id,
             name: Cow::Borrowed(name),

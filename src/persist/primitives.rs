@@ -79,11 +79,7 @@ mod tests {
 
     #[test]
     fn no_two_leaves_share_an_id() {
-        let mut ids: Vec<u64> = LEAVES
-            .iter()
-            .map(|leaf| leaf.0)
-            .chain([HANDLE_ID])
-            .collect();
+        let mut ids: Vec<u64> = LEAVES.iter().map(|leaf| leaf.0).chain([HANDLE_ID]).collect();
         ids.sort_unstable();
         ids.dedup();
         assert_eq!(ids.len(), LEAVES.len() + 1);
@@ -92,9 +88,7 @@ mod tests {
     #[test]
     fn types_of_one_size_with_other_valid_bits_differ() {
         fn differ<A: Persist, B: Persist>() -> bool {
-            TypeDescription::of::<A>()
-                .difference(&TypeDescription::of::<B>())
-                .is_some()
+            TypeDescription::of::<A>().difference(&TypeDescription::of::<B>()).is_some()
         }
         assert!(differ::<bool, u8>());
         assert!(differ::<char, u32>());

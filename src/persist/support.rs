@@ -19,11 +19,7 @@ pub fn field<T: 'static>(
     offset: usize,
     describe: fn(&mut Describer) -> Node,
 ) -> Field {
-    Field {
-        name: Cow::Borrowed(name),
-        offset: offset as u64,
-        node: describer.node_with::<T>(describe),
-    }
+    Field { name: Cow::Borrowed(name), offset: offset as u64, node: describer.node_with::<T>(describe) }
 }
 
 /// Collects the fields of one variant.
@@ -37,42 +33,23 @@ pub struct VariantFields<'describer> {
 impl<'describer> VariantFields<'describer> {
     /// Of a variant whose fields begin at or after `start`.
     pub fn starting_at(describer: &'describer mut Describer, start: Option<usize>) -> Self {
-        Self {
-            describer,
-            end: start,
-            fields: Vec::new(),
-        }
+        Self { describer, end: start, fields: Vec::new() }
     }
 
     /// The next field, of type `T`.
     #[must_use]
-    pub fn field<T: 'static>(
-        mut self,
-        name: &'static str,
-        describe: fn(&mut Describer) -> Node,
-    ) -> Self {
+    pub fn field<T: 'static>(mut self, name: &'static str, describe: fn(&mut Describer) -> Node) -> Self {
         let offset = self.end.map(|end| end.next_multiple_of(align_of::<T>()));
         self.end = offset.map(|offset| offset + size_of::<T>());
         let offset = offset.map_or(Field::UNKNOWN_OFFSET, |offset| offset as u64);
         let node = self.describer.node_with::<T>(describe);
-        self.fields.push(Field {
-            name: Cow::Borrowed(name),
-            offset,
-            node,
-        });
+        self.fields.push(Field { name: Cow::Borrowed(name), offset, node });
         self
     }
 
     /// The variant, and where its last field ends.
     pub fn finish(self, name: &'static str, discriminant: i128) -> (Variant, usize) {
-        (
-            Variant {
-                name: Cow::Borrowed(name),
-                discriminant,
-                fields: self.fields,
-            },
-            self.end.unwrap_or(0),
-        )
+        (Variant { name: Cow::Borrowed(name), discriminant, fields: self.fields }, self.end.unwrap_or(0))
     }
 }
 
@@ -96,10 +73,7 @@ pub fn enumeration<T>(
         size: size_of::<T>() as u64,
         align: align_of::<T>() as u64,
         tag_size: tag_size as u64,
-        variants: build
-            .into_iter()
-            .chain(variants.into_iter().map(|variant| variant.0))
-            .collect(),
+        variants: build.into_iter().chain(variants.into_iter().map(|variant| variant.0)).collect(),
     }
 }
 
@@ -112,20 +86,12 @@ pub fn payload_start(tag_size: usize, aligns: &[usize]) -> usize {
 pub fn same_build<T: Persist>(describer: &mut Describer) -> Field {
     let describe: fn(&mut Describer) -> Node = T::describe;
     let node = build_node(describer, build::build_of(describe as *const ()));
-    Field {
-        name: Cow::Borrowed("(build)"),
-        offset: 0,
-        node,
-    }
+    Field { name: Cow::Borrowed("(build)"), offset: 0, node }
 }
 
 /// [`same_build`] for enums.
 pub fn same_build_variant<T: Persist>(describer: &mut Describer) -> Variant {
-    Variant {
-        name: Cow::Borrowed("(build)"),
-        discriminant: 0,
-        fields: vec![same_build::<T>(describer)],
-    }
+    Variant { name: Cow::Borrowed("(build)"), discriminant: 0, fields: vec![same_build::<T>(describer)] }
 }
 
 fn build_node(describer: &mut Describer, id: u64) -> NodeId {

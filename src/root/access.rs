@@ -108,11 +108,7 @@ impl Write<'_> {
     ///
     /// # Errors
     /// As for [`Write::root_mut`] and [`Write::add_root`].
-    pub fn root_or_insert_with<T: Persist>(
-        &self,
-        key: Root<T>,
-        make: impl FnOnce() -> T,
-    ) -> Result<&mut T, RootError> {
+    pub fn root_or_insert_with<T: Persist>(&self, key: Root<T>, make: impl FnOnce() -> T) -> Result<&mut T, RootError> {
         let exists = Registry::of(self.heap_inner())?.find(&key.tag).is_some();
         if !exists {
             let value = {

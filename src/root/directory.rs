@@ -118,7 +118,8 @@ impl<'h> Directory<'h> {
     }
 
     fn name(&self, entry: &RootEntry) -> Option<String> {
-        let layout = Layout::array::<u8>(entry.name_len as usize).ok().filter(|layout| layout.size() <= LONGEST_NAME)?;
+        let layout =
+            Layout::array::<u8>(entry.name_len as usize).ok().filter(|layout| layout.size() <= LONGEST_NAME)?;
         if layout.size() == 0 {
             return Some(String::new());
         }
@@ -155,7 +156,10 @@ impl<'h> Directory<'h> {
             None => return Err(RootError::DirectoryFull),
         };
         let area = self.core().layout.roots.offset;
-        if !self.heap.reserve_area(area + u64::from(slot) * size_of::<RootEntry>() as u64, size_of::<RootEntry>() as u64) {
+        if !self
+            .heap
+            .reserve_area(area + u64::from(slot) * size_of::<RootEntry>() as u64, size_of::<RootEntry>() as u64)
+        {
             return Err(out_of_memory());
         }
         let (state, tag_word, name_len) = match tag {
@@ -208,7 +212,8 @@ impl<'h> Directory<'h> {
         self.state(found.slot).store(FREE, Ordering::Release);
         if found.entry.state == BY_NAME && found.entry.name_len > 0 {
             let start = ptr::with_exposed_provenance_mut(self.core().base + found.entry.tag as usize);
-            if let (Some(block), Ok(layout)) = (NonNull::new(start), Layout::array::<u8>(found.entry.name_len as usize)) {
+            if let (Some(block), Ok(layout)) = (NonNull::new(start), Layout::array::<u8>(found.entry.name_len as usize))
+            {
                 // SAFETY: `add` allocated the name with this layout, and its entry is gone.
                 unsafe { self.heap.alloc().deallocate(block, layout) };
             }

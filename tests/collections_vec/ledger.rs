@@ -18,11 +18,7 @@ impl Ledger {
     pub(crate) fn element(&self, value: u8) -> Element {
         let mut alive = self.0.alive.borrow_mut();
         alive.push(true);
-        Element {
-            value,
-            serial: alive.len() - 1,
-            ledger: self.clone(),
-        }
+        Element { value, serial: alive.len() - 1, ledger: self.clone() }
     }
 
     /// How many elements are alive.
@@ -66,11 +62,7 @@ pub(crate) struct Element {
 
 impl Element {
     pub(crate) fn value(&self) -> u8 {
-        assert!(
-            self.ledger.0.alive.borrow()[self.serial],
-            "element {} was dropped",
-            self.serial
-        );
+        assert!(self.ledger.0.alive.borrow()[self.serial], "element {} was dropped", self.serial);
         self.value
     }
 

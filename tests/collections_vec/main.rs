@@ -89,10 +89,7 @@ fn more_elements_than_can_be_counted_are_an_error() {
     unsafe { units.set_len(usize::MAX) };
     assert_eq!(units.try_push(()), Err(TryReserveError::CapacityOverflow));
     assert_eq!(units.try_reserve(1), Err(TryReserveError::CapacityOverflow));
-    assert_eq!(
-        units.try_insert(0, ()),
-        Err(TryReserveError::CapacityOverflow)
-    );
+    assert_eq!(units.try_insert(0, ()), Err(TryReserveError::CapacityOverflow));
 }
 
 #[test]
@@ -126,13 +123,7 @@ fn a_size_hint_is_not_believed() {
         }
     }
     for hint in [0, 1, 500] {
-        assert!(
-            Liar(0..100, hint)
-                .collect::<SalVec<_>>()
-                .iter()
-                .copied()
-                .eq(0..100)
-        );
+        assert!(Liar(0..100, hint).collect::<SalVec<_>>().iter().copied().eq(0..100));
     }
 }
 
@@ -140,10 +131,7 @@ fn a_size_hint_is_not_believed() {
 fn a_failed_call_leaves_the_vector_as_it_was() {
     let mut vec = SalVec::from([1_u64, 2]);
     let all = isize::MAX as usize / size_of::<u64>();
-    assert_eq!(
-        vec.try_reserve(usize::MAX),
-        Err(TryReserveError::CapacityOverflow)
-    );
+    assert_eq!(vec.try_reserve(usize::MAX), Err(TryReserveError::CapacityOverflow));
     assert_eq!(vec.try_reserve(all), Err(TryReserveError::CapacityOverflow));
     let no_memory = vec.try_reserve_exact(all - 1000);
     assert!(matches!(no_memory, Err(TryReserveError::AllocError { .. })));
@@ -207,10 +195,7 @@ fn comparing_hashing_and_printing_are_those_of_the_slice() {
     };
     let vec = SalVec::from([1, 2, 3]);
     assert_eq!(hash(&|h| vec.hash(h)), hash(&|h| [1, 2, 3][..].hash(h)));
-    assert_eq!(
-        format!("{vec:?} {vec:#?}"),
-        format!("{:?} {:#?}", [1, 2, 3], [1, 2, 3])
-    );
+    assert_eq!(format!("{vec:?} {vec:#?}"), format!("{:?} {:#?}", [1, 2, 3], [1, 2, 3]));
     let (below, above) = (SalVec::from([1, 2]), SalVec::from([1, 3]));
     assert!(below < vec && vec < above);
     let (array, slice, std) = ([1, 2, 3], &[1, 2, 3][..], vec![1, 2, 3]);
@@ -293,9 +278,6 @@ fn a_vector_is_written_as_a_sequence_and_read_back() {
     let vec: SalVec<SalVec<u32>> = [SalVec::from([1, 2]), SalVec::new()].into();
     let text = serde_json::to_string(&vec).unwrap();
     assert_eq!(text, "[[1,2],[]]");
-    assert_eq!(
-        serde_json::from_str::<SalVec<SalVec<u32>>>(&text).unwrap(),
-        vec
-    );
+    assert_eq!(serde_json::from_str::<SalVec<SalVec<u32>>>(&text).unwrap(), vec);
     assert!(serde_json::from_str::<SalVec<u32>>("[1,\"two\"]").is_err());
 }

@@ -88,10 +88,7 @@ fn apply(step: Step, ours: &mut SalVec<Element>, model: &mut Vec<u8>, ledger: &L
             assert_eq!(ours.remove(at % len).value(), model.remove(at % len));
         }
         Step::SwapRemove(at) if len > 0 => {
-            assert_eq!(
-                ours.swap_remove(at % len).value(),
-                model.swap_remove(at % len)
-            );
+            assert_eq!(ours.swap_remove(at % len).value(), model.swap_remove(at % len));
         }
         Step::Remove(_) | Step::SwapRemove(_) => {}
         Step::Truncate(at) => {

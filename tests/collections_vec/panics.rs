@@ -7,17 +7,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// Runs `act` on eight elements and on an armed ledger, with fuses of all lengths, and checks that nothing
 /// is lost or dropped twice. Returns how many runs panicked.
-fn panics_of(
-    arm: impl Fn(&Ledger, usize),
-    act: impl Fn(&mut SalVec<Element>, &Ledger, usize),
-) -> usize {
+fn panics_of(arm: impl Fn(&Ledger, usize), act: impl Fn(&mut SalVec<Element>, &Ledger, usize)) -> usize {
     (0..10)
         .filter(|&fuse| {
             let ledger = Ledger::default();
-            let mut vec: SalVec<_> = [1, 1, 2, 2, 3, 3, 4, 4]
-                .into_iter()
-                .map(|v| ledger.element(v))
-                .collect();
+            let mut vec: SalVec<_> = [1, 1, 2, 2, 3, 3, 4, 4].into_iter().map(|v| ledger.element(v)).collect();
             arm(&ledger, fuse);
             let result = catch_unwind(AssertUnwindSafe(|| act(&mut vec, &ledger, fuse)));
             ledger.disarm();
@@ -47,9 +41,8 @@ fn a_panic_in_a_drop_drops_the_rest_once() {
 
 #[test]
 fn a_panic_in_a_clone_keeps_what_was_cloned_before_it() {
-    let armed = |act: fn(&mut SalVec<Element>, &Ledger)| {
-        panics_of(Ledger::arm_clone, |vec, ledger, _| act(vec, ledger))
-    };
+    let armed =
+        |act: fn(&mut SalVec<Element>, &Ledger)| panics_of(Ledger::arm_clone, |vec, ledger, _| act(vec, ledger));
     let three = |ledger: &Ledger| [7, 8, 9].map(|v| ledger.element(v));
     assert_eq!(armed(|vec, _| drop(vec.clone())), 8);
     assert_eq!(armed(|vec, _| vec.extend_from_within(2..5)), 3);

@@ -102,12 +102,7 @@ impl<const HASHES: u64> Ord for Counted<HASHES> {
 impl<const HASHES: u64> Hash for Counted<HASHES> {
     fn hash<H: Hasher>(&self, state: &mut H) {
         burn();
-        (if HASHES == 0 {
-            self.number
-        } else {
-            self.number % HASHES
-        })
-        .hash(state);
+        (if HASHES == 0 { self.number } else { self.number % HASHES }).hash(state);
     }
 }
 

@@ -33,17 +33,12 @@ impl<'a, K, V> Builder<'a, K, V> {
         }
         let levels = path.depth();
         // SAFETY: P1; the path's nodes are the map's.
-        let roomy = (0..levels)
-            .rev()
-            .find(|&step| unsafe { path.node(step).len() } < CAPACITY);
+        let roomy = (0..levels).rev().find(|&step| unsafe { path.node(step).len() } < CAPACITY);
         let missing = match roomy {
             Some(step) => levels - 1 - step,
             None => levels,
         };
-        let mut spare = Spare::allocate(
-            self.map,
-            0..if roomy.is_none() { levels + 1 } else { missing },
-        )?;
+        let mut spare = Spare::allocate(self.map, 0..if roomy.is_none() { levels + 1 } else { missing })?;
         self.map.len += 1;
         let step = match (roomy, self.map.root) {
             (None, Some(root)) => {

@@ -15,13 +15,8 @@ pub(super) struct Spare<K, V> {
 
 impl<K, V> Spare<K, V> {
     /// One node of each of these heights.
-    pub(super) fn allocate(
-        map: &SalBTreeMap<K, V>,
-        heights: core::ops::Range<usize>,
-    ) -> Result<Self, TryReserveError> {
-        let mut spare = Self {
-            nodes: [None; LEVELS],
-        };
+    pub(super) fn allocate(map: &SalBTreeMap<K, V>, heights: core::ops::Range<usize>) -> Result<Self, TryReserveError> {
+        let mut spare = Self { nodes: [None; LEVELS] };
         for height in heights {
             spare.nodes[height] = Some(Node::allocate(height, map.place(), map.root)?);
         }
@@ -50,12 +45,7 @@ impl<K, V> SalBTreeMap<K, V> {
     ///
     /// # Safety
     /// `path` is a leaf edge of this map, or leads nowhere if the map is empty. It is of no use afterwards.
-    pub(super) unsafe fn insert_at(
-        &mut self,
-        path: &Path<K, V>,
-        key: K,
-        value: V,
-    ) -> Result<*mut V, TryReserveError> {
+    pub(super) unsafe fn insert_at(&mut self, path: &Path<K, V>, key: K, value: V) -> Result<*mut V, TryReserveError> {
         let Some(root) = self.root else {
             let root = Node::allocate(0, self.place(), None)?;
             // SAFETY: a new leaf has room.
@@ -65,10 +55,7 @@ impl<K, V> SalBTreeMap<K, V> {
             return Ok(unsafe { root.value(0) });
         };
         // SAFETY: P1; the path's nodes are the map's.
-        let full = (0..path.depth())
-            .rev()
-            .take_while(|&step| unsafe { path.node(step).len() } == CAPACITY)
-            .count();
+        let full = (0..path.depth()).rev().take_while(|&step| unsafe { path.node(step).len() } == CAPACITY).count();
         // One for each full node, and one more if the root is one of them.
         let needed = if full == path.depth() { full + 1 } else { full };
         let mut spare = Spare::allocate(self, 0..needed)?;
@@ -92,11 +79,7 @@ impl<K, V> SalBTreeMap<K, V> {
                 };
                 let new = spare.take(height);
                 let (up_key, up_value) = node.split(height, middle, new);
-                let (target, at) = if goes_right {
-                    (new, at - middle - 1)
-                } else {
-                    (node, at)
-                };
+                let (target, at) = if goes_right { (new, at - middle - 1) } else { (node, at) };
                 target.insert(at, key, value, right);
                 place = place.or(Some(target.value(at)));
                 (key, value, right) = (up_key, up_value, Some(new));
@@ -133,10 +116,7 @@ impl<K, V> SalBTreeMap<K, V> {
                 let (key, value) = leaf.remove(last);
                 path.set(leaf_step, leaf, last);
                 let node = path.node(step);
-                (
-                    (node.key(at).replace(key), node.value(at).replace(value)),
-                    true,
-                )
+                ((node.key(at).replace(key), node.value(at).replace(value)), true)
             }
         };
         self.len -= 1;
@@ -161,11 +141,7 @@ impl<K, V> SalBTreeMap<K, V> {
                 if node.len() >= MIN_LEN {
                     return;
                 }
-                let (parent, parent_at, height) = (
-                    path.node(step - 1),
-                    path.index(step - 1),
-                    path.depth() - 1 - step,
-                );
+                let (parent, parent_at, height) = (path.node(step - 1), path.index(step - 1), path.depth() - 1 - step);
                 if parent_at > 0 {
                     let left = parent.child(parent_at - 1);
                     let left_len = left.len();

@@ -10,11 +10,7 @@ impl<K: Ord, V> SalBTreeMap<K, V> {
     /// Of a map that only safe code has used it always is.
     pub fn check(&self) -> Result<(), &'static str> {
         let Some(root) = self.root else {
-            return if self.len == 0 {
-                Ok(())
-            } else {
-                Err("a map without a root has a length (B1)")
-            };
+            return if self.len == 0 { Ok(()) } else { Err("a map without a root has a length (B1)") };
         };
         // SAFETY: B1, N1 and N2 are what this whole type rests on.
         let len = unsafe { check_node(root, self.height, 1) }?;
@@ -24,11 +20,7 @@ impl<K: Ord, V> SalBTreeMap<K, V> {
         if !self.keys().zip(self.keys().skip(1)).all(|(a, b)| a < b) {
             return Err("the keys do not ascend (B4)");
         }
-        if !self
-            .keys()
-            .rev()
-            .eq(self.keys().collect::<Vec<_>>().into_iter().rev())
-        {
+        if !self.keys().rev().eq(self.keys().collect::<Vec<_>>().into_iter().rev()) {
             return Err("there and back is not the same way (N2)");
         }
         Ok(())
@@ -39,11 +31,7 @@ impl<K: Ord, V> SalBTreeMap<K, V> {
 ///
 /// # Safety
 /// The node is in use and has this height.
-unsafe fn check_node<K, V>(
-    node: Node<K, V>,
-    height: usize,
-    min: usize,
-) -> Result<usize, &'static str> {
+unsafe fn check_node<K, V>(node: Node<K, V>, height: usize, min: usize) -> Result<usize, &'static str> {
     // SAFETY: the caller's promise.
     let len = unsafe { node.len() };
     if len < min {

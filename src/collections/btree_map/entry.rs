@@ -49,11 +49,7 @@ impl<K: Ord, V> SalBTreeMap<K, V> {
     pub fn entry(&mut self, key: K) -> Entry<'_, K, V> {
         match self.find_path(&key) {
             (path, true) => Entry::Occupied(OccupiedEntry::new(self, path)),
-            (path, false) => Entry::Vacant(VacantEntry {
-                map: self,
-                path,
-                key,
-            }),
+            (path, false) => Entry::Vacant(VacantEntry { map: self, path, key }),
         }
     }
 
@@ -256,10 +252,7 @@ impl<K: fmt::Debug + Ord, V: fmt::Debug> fmt::Debug for Entry<'_, K, V> {
 
 impl<K: fmt::Debug + Ord, V: fmt::Debug> fmt::Debug for OccupiedEntry<'_, K, V> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("OccupiedEntry")
-            .field("key", self.key())
-            .field("value", self.get())
-            .finish()
+        f.debug_struct("OccupiedEntry").field("key", self.key()).field("value", self.get()).finish()
     }
 }
 

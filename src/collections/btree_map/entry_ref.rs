@@ -46,11 +46,7 @@ impl<K: Ord, V> SalBTreeMap<K, V> {
     {
         match self.find_path(key) {
             (path, true) => EntryRef::Occupied(OccupiedEntry::new(self, path)),
-            (path, false) => EntryRef::Vacant(VacantEntryRef {
-                map: self,
-                path,
-                key,
-            }),
+            (path, false) => EntryRef::Vacant(VacantEntryRef { map: self, path, key }),
         }
     }
 }
@@ -164,9 +160,7 @@ impl<'a, 'q, K: Ord, Q: ?Sized, V> VacantEntryRef<'a, 'q, K, Q, V> {
     }
 }
 
-impl<K: fmt::Debug + Ord, Q: fmt::Debug + ?Sized, V: fmt::Debug> fmt::Debug
-    for EntryRef<'_, '_, K, Q, V>
-{
+impl<K: fmt::Debug + Ord, Q: fmt::Debug + ?Sized, V: fmt::Debug> fmt::Debug for EntryRef<'_, '_, K, Q, V> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Occupied(entry) => f.debug_tuple("EntryRef").field(entry).finish(),

@@ -25,10 +25,7 @@ impl<K, V> IntoIterator for SalBTreeMap<K, V> {
     type IntoIter = IntoIter<K, V>;
 
     fn into_iter(self) -> IntoIter<K, V> {
-        IntoIter {
-            rest: RawIter::new(&self),
-            map: ManuallyDrop::new(self),
-        }
+        IntoIter { rest: RawIter::new(&self), map: ManuallyDrop::new(self) }
     }
 }
 
@@ -38,9 +35,7 @@ impl<K, V> Iterator for IntoIter<K, V> {
     #[inline]
     fn next(&mut self) -> Option<(K, V)> {
         // SAFETY: the pair is in the tree (N2); it is named just once.
-        self.rest
-            .next()
-            .map(|(node, at)| unsafe { (node.key(at).read(), node.value(at).read()) })
+        self.rest.next().map(|(node, at)| unsafe { (node.key(at).read(), node.value(at).read()) })
     }
 
     #[inline]
@@ -53,9 +48,7 @@ impl<K, V> DoubleEndedIterator for IntoIter<K, V> {
     #[inline]
     fn next_back(&mut self) -> Option<(K, V)> {
         // SAFETY: as in `next`.
-        self.rest
-            .next_back()
-            .map(|(node, at)| unsafe { (node.key(at).read(), node.value(at).read()) })
+        self.rest.next_back().map(|(node, at)| unsafe { (node.key(at).read(), node.value(at).read()) })
     }
 }
 
@@ -95,8 +88,7 @@ impl<K: fmt::Debug, V: fmt::Debug> fmt::Debug for IntoIter<K, V> {
         let mut rest = self.rest.clone();
         let entries = core::iter::from_fn(|| {
             // SAFETY: the entries ahead are values and stay so while `self` is borrowed.
-            rest.next()
-                .map(|(node, at)| unsafe { (&*node.key(at), &*node.value(at)) })
+            rest.next().map(|(node, at)| unsafe { (&*node.key(at), &*node.value(at)) })
         });
         f.debug_list().entries(entries).finish()
     }

@@ -22,35 +22,19 @@ pub(super) struct RawIter<K, V> {
 
 impl<K, V> Clone for RawIter<K, V> {
     fn clone(&self) -> Self {
-        Self {
-            front: self.front.clone(),
-            back: self.back.clone(),
-            ..*self
-        }
+        Self { front: self.front.clone(), back: self.back.clone(), ..*self }
     }
 }
 
 impl<K, V> RawIter<K, V> {
     /// A walk over nothing.
     pub(super) const fn empty() -> Self {
-        Self {
-            root: None,
-            height: 0,
-            front: Path::new(),
-            back: Path::new(),
-            remaining: 0,
-        }
+        Self { root: None, height: 0, front: Path::new(), back: Path::new(), remaining: 0 }
     }
 
     #[inline]
     pub(super) fn new(map: &SalBTreeMap<K, V>) -> Self {
-        Self {
-            root: map.root,
-            height: map.height,
-            front: Path::new(),
-            back: Path::new(),
-            remaining: map.len,
-        }
+        Self { root: map.root, height: map.height, front: Path::new(), back: Path::new(), remaining: map.len }
     }
 
     #[inline]
@@ -104,38 +88,26 @@ unsafe impl<K: Sync, V: Sync> Sync for IterMut<'_, K, V> {}
 impl<'a, K, V> Iter<'a, K, V> {
     #[inline]
     pub(super) fn new(map: &'a SalBTreeMap<K, V>) -> Self {
-        Self {
-            raw: RawIter::new(map),
-            borrow: PhantomData,
-        }
+        Self { raw: RawIter::new(map), borrow: PhantomData }
     }
 }
 
 impl<'a, K, V> IterMut<'a, K, V> {
     #[inline]
     pub(super) fn new(map: &'a mut SalBTreeMap<K, V>) -> Self {
-        Self {
-            raw: RawIter::new(map),
-            borrow: PhantomData,
-        }
+        Self { raw: RawIter::new(map), borrow: PhantomData }
     }
 
     /// What is left, shared.
     #[inline]
     pub(super) fn rest(&self) -> Iter<'_, K, V> {
-        Iter {
-            raw: self.raw.clone(),
-            borrow: PhantomData,
-        }
+        Iter { raw: self.raw.clone(), borrow: PhantomData }
     }
 }
 
 impl<K, V> Clone for Iter<'_, K, V> {
     fn clone(&self) -> Self {
-        Self {
-            raw: self.raw.clone(),
-            borrow: PhantomData,
-        }
+        Self { raw: self.raw.clone(), borrow: PhantomData }
     }
 }
 
@@ -145,9 +117,7 @@ impl<'a, K, V> Iterator for Iter<'a, K, V> {
     #[inline]
     fn next(&mut self) -> Option<Self::Item> {
         // SAFETY: the pair is in the map (N2), which is borrowed for `'a`.
-        self.raw
-            .next()
-            .map(|(node, at)| unsafe { (&*node.key(at), &*node.value(at)) })
+        self.raw.next().map(|(node, at)| unsafe { (&*node.key(at), &*node.value(at)) })
     }
 
     #[inline]
@@ -160,9 +130,7 @@ impl<K, V> DoubleEndedIterator for Iter<'_, K, V> {
     #[inline]
     fn next_back(&mut self) -> Option<Self::Item> {
         // SAFETY: as in `next`.
-        self.raw
-            .next_back()
-            .map(|(node, at)| unsafe { (&*node.key(at), &*node.value(at)) })
+        self.raw.next_back().map(|(node, at)| unsafe { (&*node.key(at), &*node.value(at)) })
     }
 }
 
@@ -173,9 +141,7 @@ impl<'a, K, V> Iterator for IterMut<'a, K, V> {
     fn next(&mut self) -> Option<Self::Item> {
         // SAFETY: the pair is in the map (N2), which is mutably borrowed for `'a`, and as many pairs as there are
         // are named, from both ends, so none twice.
-        self.raw
-            .next()
-            .map(|(node, at)| unsafe { (&*node.key(at), &mut *node.value(at)) })
+        self.raw.next().map(|(node, at)| unsafe { (&*node.key(at), &mut *node.value(at)) })
     }
 
     #[inline]
@@ -188,9 +154,7 @@ impl<K, V> DoubleEndedIterator for IterMut<'_, K, V> {
     #[inline]
     fn next_back(&mut self) -> Option<Self::Item> {
         // SAFETY: as in `next`.
-        self.raw
-            .next_back()
-            .map(|(node, at)| unsafe { (&*node.key(at), &mut *node.value(at)) })
+        self.raw.next_back().map(|(node, at)| unsafe { (&*node.key(at), &mut *node.value(at)) })
     }
 }
 
@@ -256,10 +220,7 @@ impl<K, V> FusedIterator for IterMut<'_, K, V> {}
 
 impl<K, V> Default for Iter<'_, K, V> {
     fn default() -> Self {
-        Self {
-            raw: RawIter::empty(),
-            borrow: PhantomData,
-        }
+        Self { raw: RawIter::empty(), borrow: PhantomData }
     }
 }
 
@@ -289,8 +250,6 @@ impl<K, V: fmt::Debug> fmt::Debug for Values<'_, K, V> {
 
 impl<K, V: fmt::Debug> fmt::Debug for ValuesMut<'_, K, V> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list()
-            .entries(self.0.rest().map(|(_, value)| value))
-            .finish()
+        f.debug_list().entries(self.0.rest().map(|(_, value)| value)).finish()
     }
 }

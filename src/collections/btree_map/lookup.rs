@@ -113,8 +113,7 @@ impl<K, V> SalBTreeMap<K, V> {
         K: Borrow<Q> + Ord,
     {
         // SAFETY: the pair was found; it lives as long as the map is borrowed.
-        self.find(key)
-            .map(|(node, at)| unsafe { (&*node.key(at), &*node.value(at)) })
+        self.find(key).map(|(node, at)| unsafe { (&*node.key(at), &*node.value(at)) })
     }
 
     /// The value of `key`, mutable.
@@ -124,8 +123,7 @@ impl<K, V> SalBTreeMap<K, V> {
         K: Borrow<Q> + Ord,
     {
         // SAFETY: the pair was found; it lives as long as the map is borrowed, and mutably so.
-        self.find(key)
-            .map(|(node, at)| unsafe { &mut *node.value(at) })
+        self.find(key).map(|(node, at)| unsafe { &mut *node.value(at) })
     }
 
     /// Whether `key` is in the map.
@@ -158,11 +156,7 @@ impl<K, V> SalBTreeMap<K, V> {
     /// [`AllocError`](TryReserveError::AllocError) and [`ForeignHeap`](TryReserveError::ForeignHeap); the map is as
     /// it was, key and value are dropped. (Memory that a key takes when it is made from something else is not
     /// covered: make the key yourself.)
-    pub fn try_insert<Q: IntoKey<K>>(
-        &mut self,
-        key: Q,
-        value: V,
-    ) -> Result<Option<V>, TryReserveError>
+    pub fn try_insert<Q: IntoKey<K>>(&mut self, key: Q, value: V) -> Result<Option<V>, TryReserveError>
     where
         K: KeyFrom<Q> + Ord,
     {

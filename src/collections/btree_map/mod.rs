@@ -78,10 +78,7 @@ pub struct SalBTreeMap<K, V> {
 const _: () = {
     type Any = SalBTreeMap<u8, u8>;
     assert!(size_of::<Any>() == 3 * size_of::<usize>() && offset_of!(Any, root) == 0);
-    assert!(
-        offset_of!(Any, height) == size_of::<usize>()
-            && offset_of!(Any, len) == 2 * size_of::<usize>()
-    );
+    assert!(offset_of!(Any, height) == size_of::<usize>() && offset_of!(Any, len) == 2 * size_of::<usize>());
 };
 
 // SAFETY: the nodes are the map's alone; it is as if the keys and values lay in the map.
@@ -93,11 +90,7 @@ impl<K, V> SalBTreeMap<K, V> {
     /// An empty map. It has no block, and belongs to no heap.
     #[inline]
     pub const fn new() -> Self {
-        Self {
-            root: None,
-            height: 0,
-            len: 0,
-        }
+        Self { root: None, height: 0, len: 0 }
     }
 
     /// How many entries there are.
@@ -166,10 +159,7 @@ impl<K, V> SalBTreeMap<K, V> {
 
     /// Takes out the entries for which `wanted` says so, one at each step of the iterator. If the iterator is dropped
     /// early the entries not yet asked about stay.
-    pub fn extract_if<F: FnMut(&K, &mut V) -> bool>(
-        &mut self,
-        wanted: F,
-    ) -> ExtractIf<'_, K, V, F> {
+    pub fn extract_if<F: FnMut(&K, &mut V) -> bool>(&mut self, wanted: F) -> ExtractIf<'_, K, V, F> {
         ExtractIf::new(self, wanted)
     }
 

@@ -72,19 +72,11 @@ impl<K, V> PartialEq for Node<K, V> {
 impl<K, V> Node<K, V> {
     /// The layout of a node of this height.
     pub(super) fn layout(height: usize) -> Layout {
-        if height == 0 {
-            Layout::new::<Leaf<K, V>>()
-        } else {
-            Layout::new::<Internal<K, V>>()
-        }
+        if height == 0 { Layout::new::<Leaf<K, V>>() } else { Layout::new::<Internal<K, V>>() }
     }
 
     /// A node without pairs, in the heap of the node `beside`, or if there is none, where a map at `place` belongs.
-    pub(super) fn allocate(
-        height: usize,
-        place: usize,
-        beside: Option<Self>,
-    ) -> Result<Self, TryReserveError> {
+    pub(super) fn allocate(height: usize, place: usize, beside: Option<Self>) -> Result<Self, TryReserveError> {
         let layout = Self::layout(height);
         let block = match beside {
             Some(node) => raw_block::allocate_beside(place, node.block(), layout)?,
@@ -154,11 +146,7 @@ impl<K, V> Node<K, V> {
     unsafe fn child_slot(self, at: usize) -> *mut Self {
         debug_assert!(at <= CAPACITY + 1);
         // SAFETY: N1 with a height above 0; at most one past the children.
-        unsafe {
-            (&raw mut (*self.0.cast::<Internal<K, V>>().as_ptr()).children)
-                .cast::<Self>()
-                .add(at)
-        }
+        unsafe { (&raw mut (*self.0.cast::<Internal<K, V>>().as_ptr()).children).cast::<Self>().add(at) }
     }
 
     /// # Safety
@@ -303,20 +291,12 @@ impl<K, V> Node<K, V> {
             ptr::copy_nonoverlapping(right.key(0), left.key(left_len + 1), right_len);
             ptr::copy_nonoverlapping(right.value(0), left.value(left_len + 1), right_len);
             if height > 0 {
-                ptr::copy_nonoverlapping(
-                    right.child_slot(0),
-                    left.child_slot(left_len + 1),
-                    right_len + 1,
-                );
+                ptr::copy_nonoverlapping(right.child_slot(0), left.child_slot(left_len + 1), right_len + 1);
             }
             left.set_len(left_len + 1 + right_len);
             ptr::copy(self.key(at + 1), self.key(at), len - at - 1);
             ptr::copy(self.value(at + 1), self.value(at), len - at - 1);
-            ptr::copy(
-                self.child_slot(at + 2),
-                self.child_slot(at + 1),
-                len - at - 1,
-            );
+            ptr::copy(self.child_slot(at + 2), self.child_slot(at + 1), len - at - 1);
             self.set_len(len - 1);
             right.free(height);
         }

@@ -27,11 +27,7 @@ pub(super) struct Path<K, V> {
 
 impl<K, V> Clone for Path<K, V> {
     fn clone(&self) -> Self {
-        Self {
-            nodes: self.nodes,
-            indices: self.indices,
-            depth: self.depth,
-        }
+        Self { nodes: self.nodes, indices: self.indices, depth: self.depth }
     }
 }
 
@@ -39,11 +35,7 @@ impl<K, V> Path<K, V> {
     /// A path that leads nowhere.
     #[inline]
     pub(super) const fn new() -> Self {
-        Self {
-            nodes: [const { MaybeUninit::uninit() }; LEVELS],
-            indices: [0; LEVELS],
-            depth: 0,
-        }
+        Self { nodes: [const { MaybeUninit::uninit() }; LEVELS], indices: [0; LEVELS], depth: 0 }
     }
 
     /// The first or the last leaf edge of a tree.

@@ -63,30 +63,21 @@ mod tests {
 
     #[test]
     fn every_block_is_named_once() {
-        let map: SalBTreeMap<SalString, SalVec<u64>> = (0..1000_u64)
-            .map(|n| (SalString::from(n.to_string().as_str()), SalVec::from([n])))
-            .collect();
+        let map: SalBTreeMap<SalString, SalVec<u64>> =
+            (0..1000_u64).map(|n| (SalString::from(n.to_string().as_str()), SalVec::from([n]))).collect();
         let mut seen = Vec::new();
-        let mut observer =
-            |start: NonNull<u8>, layout: Layout| seen.push((start.addr().get(), layout.size()));
+        let mut observer = |start: NonNull<u8>, layout: Layout| seen.push((start.addr().get(), layout.size()));
         let mut visitor = BlockVisitor::observing(0..usize::MAX, SalAlloc::new(), &mut observer);
         map.visit_blocks(&mut visitor);
         assert!(visitor.finish().is_ok());
         let starts: HashSet<usize> = seen.iter().map(|block| block.0).collect();
         assert_eq!(starts.len(), seen.len());
-        assert!(map.iter().all(
-            |(k, v)| starts.contains(&k.as_ptr().addr()) && starts.contains(&v.as_ptr().addr())
-        ));
+        assert!(map.iter().all(|(k, v)| starts.contains(&k.as_ptr().addr()) && starts.contains(&v.as_ptr().addr())));
         // Every pair lies in one of the nodes, and every node holds some.
-        let nodes: Vec<_> = seen
-            .into_iter()
-            .filter(|block| block.1 >= TreeNode::<SalString, SalVec<u64>>::layout(0).size())
-            .collect();
+        let nodes: Vec<_> =
+            seen.into_iter().filter(|block| block.1 >= TreeNode::<SalString, SalVec<u64>>::layout(0).size()).collect();
         for (start, size) in nodes {
-            assert!(
-                map.keys()
-                    .any(|key| (start..start + size).contains(&(&raw const *key).addr()))
-            );
+            assert!(map.keys().any(|key| (start..start + size).contains(&(&raw const *key).addr())));
         }
     }
 
@@ -95,10 +86,7 @@ mod tests {
         let mut map: SalBTreeMap<u8, u8> = [(1, 1)].into();
         let mut visitor = BlockVisitor::new(0..1, SalAlloc::new());
         map.visit_blocks(&mut visitor);
-        assert!(matches!(
-            visitor.finish().unwrap_err().found(),
-            Foreign::Block { .. }
-        ));
+        assert!(matches!(visitor.finish().unwrap_err().found(), Foreign::Block { .. }));
         map.remove(&1);
         let mut visitor = BlockVisitor::new(0..0, SalAlloc::new());
         map.visit_blocks(&mut visitor);
@@ -108,17 +96,8 @@ mod tests {
     #[test]
     fn maps_of_other_keys_or_values_differ() {
         let map = TypeDescription::of::<SalBTreeMap<u64, u32>>();
-        assert!(
-            map.difference(&TypeDescription::of::<SalBTreeMap<u64, u32>>())
-                .is_none()
-        );
-        assert!(
-            map.difference(&TypeDescription::of::<SalBTreeMap<u64, i32>>())
-                .is_some()
-        );
-        assert!(
-            map.difference(&TypeDescription::of::<SalBTreeMap<i64, u32>>())
-                .is_some()
-        );
+        assert!(map.difference(&TypeDescription::of::<SalBTreeMap<u64, u32>>()).is_none());
+        assert!(map.difference(&TypeDescription::of::<SalBTreeMap<u64, i32>>()).is_some());
+        assert!(map.difference(&TypeDescription::of::<SalBTreeMap<i64, u32>>()).is_some());
     }
 }

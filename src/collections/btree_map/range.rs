@@ -21,10 +21,7 @@ struct Edges<K, V> {
 
 impl<K, V> Clone for Edges<K, V> {
     fn clone(&self) -> Self {
-        Self {
-            front: self.front.clone(),
-            back: self.back.clone(),
-        }
+        Self { front: self.front.clone(), back: self.back.clone() }
     }
 }
 
@@ -106,10 +103,7 @@ impl<K: Ord, V> SalBTreeMap<K, V> {
     where
         K: Borrow<Q>,
     {
-        Range {
-            edges: self.edges(range.start_bound(), range.end_bound()),
-            borrow: PhantomData,
-        }
+        Range { edges: self.edges(range.start_bound(), range.end_bound()), borrow: PhantomData }
     }
 
     /// The entries with keys in a range, their values mutable.
@@ -120,10 +114,7 @@ impl<K: Ord, V> SalBTreeMap<K, V> {
     where
         K: Borrow<Q>,
     {
-        RangeMut {
-            edges: self.edges(range.start_bound(), range.end_bound()),
-            borrow: PhantomData,
-        }
+        RangeMut { edges: self.edges(range.start_bound(), range.end_bound()), borrow: PhantomData }
     }
 }
 
@@ -152,10 +143,7 @@ unsafe impl<K: Sync, V: Sync> Sync for RangeMut<'_, K, V> {}
 
 impl<K, V> Clone for Range<'_, K, V> {
     fn clone(&self) -> Self {
-        Self {
-            edges: self.edges.clone(),
-            borrow: PhantomData,
-        }
+        Self { edges: self.edges.clone(), borrow: PhantomData }
     }
 }
 
@@ -164,18 +152,14 @@ impl<'a, K, V> Iterator for Range<'a, K, V> {
 
     fn next(&mut self) -> Option<Self::Item> {
         // SAFETY: the pair is in the map (N2), which is borrowed for `'a`.
-        self.edges
-            .next()
-            .map(|(node, at)| unsafe { (&*node.key(at), &*node.value(at)) })
+        self.edges.next().map(|(node, at)| unsafe { (&*node.key(at), &*node.value(at)) })
     }
 }
 
 impl<K, V> DoubleEndedIterator for Range<'_, K, V> {
     fn next_back(&mut self) -> Option<Self::Item> {
         // SAFETY: as in `next`.
-        self.edges
-            .next_back()
-            .map(|(node, at)| unsafe { (&*node.key(at), &*node.value(at)) })
+        self.edges.next_back().map(|(node, at)| unsafe { (&*node.key(at), &*node.value(at)) })
     }
 }
 
@@ -184,18 +168,14 @@ impl<'a, K, V> Iterator for RangeMut<'a, K, V> {
 
     fn next(&mut self) -> Option<Self::Item> {
         // SAFETY: the pair is in the map (N2), which is mutably borrowed for `'a`, and named once (see `Edges`).
-        self.edges
-            .next()
-            .map(|(node, at)| unsafe { (&*node.key(at), &mut *node.value(at)) })
+        self.edges.next().map(|(node, at)| unsafe { (&*node.key(at), &mut *node.value(at)) })
     }
 }
 
 impl<K, V> DoubleEndedIterator for RangeMut<'_, K, V> {
     fn next_back(&mut self) -> Option<Self::Item> {
         // SAFETY: as in `next`.
-        self.edges
-            .next_back()
-            .map(|(node, at)| unsafe { (&*node.key(at), &mut *node.value(at)) })
+        self.edges.next_back().map(|(node, at)| unsafe { (&*node.key(at), &mut *node.value(at)) })
     }
 }
 
@@ -210,10 +190,7 @@ impl<K: fmt::Debug, V: fmt::Debug> fmt::Debug for Range<'_, K, V> {
 
 impl<K: fmt::Debug, V: fmt::Debug> fmt::Debug for RangeMut<'_, K, V> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let rest = Range::<K, V> {
-            edges: self.edges.clone(),
-            borrow: PhantomData,
-        };
+        let rest = Range::<K, V> { edges: self.edges.clone(), borrow: PhantomData };
         f.debug_list().entries(rest).finish()
     }
 }

@@ -33,10 +33,7 @@ fn map_is_as_it_was_when_no_node_can_be_had() {
     refusal::allow(None);
     map.check().unwrap();
     assert_eq!(map.len(), 3000);
-    assert!(
-        refused[0] > 100 && refused[1] > 1 && refused[2] > 0,
-        "{refused:?}"
-    );
+    assert!(refused[0] > 100 && refused[1] > 1 && refused[2] > 0, "{refused:?}");
 }
 
 #[test]

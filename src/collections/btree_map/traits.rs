@@ -8,11 +8,7 @@ use core::hash::{Hash, Hasher};
 
 impl<K, V> Drop for SalBTreeMap<K, V> {
     fn drop(&mut self) {
-        let map = Self {
-            root: self.root.take(),
-            height: self.height,
-            len: self.len,
-        };
+        let map = Self { root: self.root.take(), height: self.height, len: self.len };
         drop(map.into_iter());
     }
 }
@@ -75,9 +71,7 @@ impl<K: fmt::Debug, V: fmt::Debug> fmt::Debug for SalBTreeMap<K, V> {
 
 impl<K: Ord, V> Extend<(K, V)> for SalBTreeMap<K, V> {
     fn extend<I: IntoIterator<Item = (K, V)>>(&mut self, entries: I) {
-        entries
-            .into_iter()
-            .for_each(|(key, value)| drop(self.insert(key, value)));
+        entries.into_iter().for_each(|(key, value)| drop(self.insert(key, value)));
     }
 }
 

@@ -29,18 +29,11 @@ impl<'a, K, V> Walk<'a, K, V> {
 
     /// A walk from a leaf edge of this map on.
     pub(super) fn from(map: &'a mut SalBTreeMap<K, V>, path: Path<K, V>) -> Self {
-        Self {
-            path,
-            remaining: map.len,
-            map,
-        }
+        Self { path, remaining: map.len, map }
     }
 
     /// Takes out the next entry for which `wanted` says so.
-    pub(super) fn take_next(
-        &mut self,
-        mut wanted: impl FnMut(&K, &mut V) -> bool,
-    ) -> Option<(K, V)> {
+    pub(super) fn take_next(&mut self, mut wanted: impl FnMut(&K, &mut V) -> bool) -> Option<(K, V)> {
         // SAFETY: the path is a leaf edge of the map: steps lead from one to the next, and removal keeps it one. The
         // references end before anything changes.
         unsafe {
@@ -71,10 +64,7 @@ pub struct ExtractIf<'a, K, V, F> {
 
 impl<'a, K, V, F> ExtractIf<'a, K, V, F> {
     pub(super) fn new(map: &'a mut SalBTreeMap<K, V>, wanted: F) -> Self {
-        Self {
-            walk: Walk::new(map),
-            wanted,
-        }
+        Self { walk: Walk::new(map), wanted }
     }
 }
 

@@ -14,10 +14,7 @@ struct Merge<'a, K> {
 
 impl<K> Clone for Merge<'_, K> {
     fn clone(&self) -> Self {
-        Self {
-            left: self.left.clone(),
-            right: self.right.clone(),
-        }
+        Self { left: self.left.clone(), right: self.right.clone() }
     }
 }
 
@@ -30,16 +27,8 @@ impl<'a, K: Ord> Merge<'a, K> {
             (None, Some(_)) => Ordering::Greater,
             (Some(left), Some(right)) => left.cmp(right),
         };
-        let left = if order.is_le() {
-            self.left.next()
-        } else {
-            None
-        };
-        let right = if order.is_ge() {
-            self.right.next()
-        } else {
-            None
-        };
+        let left = if order.is_le() { self.left.next() } else { None };
+        let right = if order.is_ge() { self.right.next() } else { None };
         Some((left, right))
     }
 }

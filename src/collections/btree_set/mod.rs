@@ -42,9 +42,7 @@ impl<K> SalBTreeSet<K> {
     /// An empty set. It has no block, and belongs to no heap.
     #[inline]
     pub const fn new() -> Self {
-        Self {
-            map: SalBTreeMap::new(),
-        }
+        Self { map: SalBTreeMap::new() }
     }
 
     /// How many elements there are.
@@ -153,9 +151,7 @@ impl<K: Ord> SalBTreeSet<K> {
     where
         K: KeyFrom<Q>,
     {
-        self.map
-            .try_insert(value, ())
-            .map(|before| before.is_none())
+        self.map.try_insert(value, ()).map(|before| before.is_none())
     }
 
     /// As [`insert`](Self::insert), but makes the element only if it is missing, in the heap of the set.
@@ -216,8 +212,6 @@ impl<K: Ord> SalBTreeSet<K> {
     where
         K: Borrow<Q>,
     {
-        Self {
-            map: self.map.split_off(value),
-        }
+        Self { map: self.map.split_off(value) }
     }
 }

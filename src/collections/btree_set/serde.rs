@@ -24,10 +24,7 @@ impl<'de, K: Deserialize<'de> + Ord> Deserialize<'de> for SalBTreeSet<K> {
                 f.write_str("a sequence")
             }
 
-            fn visit_seq<A: SeqAccess<'de>>(
-                self,
-                mut elements: A,
-            ) -> Result<Self::Value, A::Error> {
+            fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<Self::Value, A::Error> {
                 let mut set = SalBTreeSet::new();
                 while let Some(element) = elements.next_element::<K>()? {
                     set.try_insert(element).map_err(A::Error::custom)?;

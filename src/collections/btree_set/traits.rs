@@ -15,9 +15,7 @@ impl<K> Default for SalBTreeSet<K> {
 
 impl<K: Clone> Clone for SalBTreeSet<K> {
     fn clone(&self) -> Self {
-        Self {
-            map: self.map.clone(),
-        }
+        Self { map: self.map.clone() }
     }
 
     fn clone_from(&mut self, source: &Self) {
@@ -59,8 +57,7 @@ impl<K: fmt::Debug> fmt::Debug for SalBTreeSet<K> {
 
 impl<K: Ord> Extend<K> for SalBTreeSet<K> {
     fn extend<I: IntoIterator<Item = K>>(&mut self, elements: I) {
-        self.map
-            .extend(elements.into_iter().map(|element| (element, ())));
+        self.map.extend(elements.into_iter().map(|element| (element, ())));
     }
 }
 
@@ -72,9 +69,7 @@ impl<'a, K: Ord + Copy> Extend<&'a K> for SalBTreeSet<K> {
 
 impl<K: Ord> FromIterator<K> for SalBTreeSet<K> {
     fn from_iter<I: IntoIterator<Item = K>>(elements: I) -> Self {
-        Self {
-            map: elements.into_iter().map(|element| (element, ())).collect(),
-        }
+        Self { map: elements.into_iter().map(|element| (element, ())).collect() }
     }
 }
 

@@ -45,84 +45,23 @@ fn compute() -> u64 {
     macro_rules! samples {
         ($($value:expr),* $(,)?) => { $( all.write_u64(builder.hash_one($value)); )* };
     }
-    samples![
-        true,
-        'x',
-        '\u{10ffff}',
-        (),
-        7u8,
-        7u16,
-        7u32,
-        7u64,
-        7u128,
-        7usize
-    ];
+    samples![true, 'x', '\u{10ffff}', (), 7u8, 7u16, 7u32, 7u64, 7u128, 7usize];
     samples![-7i8, -7i16, -7i32, -7i64, -7i128, -7isize];
-    samples![
-        "",
-        "sample",
-        "a sample of more than sixteen bytes",
-        &"by reference"
-    ];
-    samples![
-        (1u8,),
-        (1u8, 2u16),
-        (1u8, "two", 3u64),
-        ((1u32, 2u32), (3u32, 4u32))
-    ];
-    samples![
-        [1u8, 2, 3],
-        [1u64, 2],
-        [[1u16, 2], [3, 4]],
-        ["one", "two"],
-        [(); 2]
-    ];
-    samples![
-        &[1u8, 2, 3][..],
-        &[1u32, 2][..],
-        &["one"][..],
-        &[true, false][..],
-        &['a', 'b'][..]
-    ];
-    samples![
-        Some(1u8),
-        None::<u8>,
-        Some("one"),
-        Some(Some(1u32)),
-        Ok::<u8, u16>(1),
-        Err::<u8, u16>(2)
-    ];
-    samples![
-        core::num::NonZeroU32::MIN,
-        core::cmp::Ordering::Less,
-        core::cmp::Reverse(3u8),
-        core::num::Wrapping(3u8)
-    ];
-    samples![
-        core::time::Duration::from_millis(1500),
-        core::ops::Bound::Included(1u8),
-        1u8..2,
-        1u8..=2
-    ];
+    samples!["", "sample", "a sample of more than sixteen bytes", &"by reference"];
+    samples![(1u8,), (1u8, 2u16), (1u8, "two", 3u64), ((1u32, 2u32), (3u32, 4u32))];
+    samples![[1u8, 2, 3], [1u64, 2], [[1u16, 2], [3, 4]], ["one", "two"], [(); 2]];
+    samples![&[1u8, 2, 3][..], &[1u32, 2][..], &["one"][..], &[true, false][..], &['a', 'b'][..]];
+    samples![Some(1u8), None::<u8>, Some("one"), Some(Some(1u32)), Ok::<u8, u16>(1), Err::<u8, u16>(2)];
+    samples![core::num::NonZeroU32::MIN, core::cmp::Ordering::Less, core::cmp::Reverse(3u8), core::num::Wrapping(3u8)];
+    samples![core::time::Duration::from_millis(1500), core::ops::Bound::Included(1u8), 1u8..2, 1u8..=2];
     samples![String::from("owned"), vec![1u16, 2], Box::new(5u64)];
     samples![
         std::borrow::Cow::Borrowed("cow"),
         std::path::Path::new("a/b"),
         std::collections::BTreeSet::from([1u8, 2])
     ];
-    samples![
-        core::net::Ipv4Addr::LOCALHOST,
-        core::net::Ipv6Addr::LOCALHOST,
-        std::ffi::OsStr::new("os")
-    ];
-    samples![
-        Derived::Unit,
-        Derived::Tuple(1, 'b'),
-        Derived::Named {
-            name: "n",
-            flags: [true, false]
-        }
-    ];
+    samples![core::net::Ipv4Addr::LOCALHOST, core::net::Ipv6Addr::LOCALHOST, std::ffi::OsStr::new("os")];
+    samples![Derived::Unit, Derived::Tuple(1, 'b'), Derived::Named { name: "n", flags: [true, false] }];
     match all.finish() {
         UNKNOWN_FINGERPRINT => 1,
         other => other,
@@ -134,10 +73,7 @@ fn compute() -> u64 {
 enum Derived {
     Unit,
     Tuple(u8, char),
-    Named {
-        name: &'static str,
-        flags: [bool; 2],
-    },
+    Named { name: &'static str, flags: [bool; 2] },
 }
 
 #[cfg(test)]

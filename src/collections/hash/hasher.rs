@@ -25,9 +25,7 @@ fn word(bytes: &[u8], at: usize) -> u64 {
 /// The four bytes of `bytes` from `at` on.
 #[inline(always)]
 fn half(bytes: &[u8], at: usize) -> u64 {
-    u64::from(u32::from_le_bytes(
-        bytes[at..at + 4].try_into().expect("a range of four"),
-    ))
+    u64::from(u32::from_le_bytes(bytes[at..at + 4].try_into().expect("a range of four")))
 }
 
 /// A fast hasher of specified output.
@@ -55,10 +53,7 @@ impl SalHasher {
     /// A hasher that has seen nothing.
     #[inline]
     pub const fn with_seed(seed: u64) -> Self {
-        Self {
-            state: seed ^ P0,
-            key: (seed.rotate_left(32) ^ P1) | 1,
-        }
+        Self { state: seed ^ P0, key: (seed.rotate_left(32) ^ P1) | 1 }
     }
 
     #[inline(always)]
@@ -80,10 +75,7 @@ impl SalHasher {
         } else if n >= 4 {
             self.pair(half(bytes, 0), half(bytes, n - 4));
         } else if n > 0 {
-            self.pair(
-                u64::from(bytes[0]) | u64::from(bytes[n / 2]) << 8,
-                u64::from(bytes[n - 1]),
-            );
+            self.pair(u64::from(bytes[0]) | u64::from(bytes[n / 2]) << 8, u64::from(bytes[n - 1]));
         } else {
             self.pair(0, 0);
         }
@@ -108,10 +100,7 @@ impl SalHasher {
         while bytes.len() > 64 {
             let (block, rest) = bytes.split_at(64);
             for (i, lane) in lanes.iter_mut().enumerate() {
-                *lane = fold(
-                    *lane ^ word(block, 16 * i),
-                    self.key ^ word(block, 16 * i + 8),
-                );
+                *lane = fold(*lane ^ word(block, 16 * i), self.key ^ word(block, 16 * i + 8));
             }
             bytes = rest;
         }
@@ -119,20 +108,14 @@ impl SalHasher {
         for lane in &lanes[1..] {
             self.integer(*lane);
         }
-        if bytes.len() > 16 {
-            self.medium(bytes)
-        } else {
-            self.short(bytes)
-        }
+        if bytes.len() > 16 { self.medium(bytes) } else { self.short(bytes) }
     }
 }
 
 impl Hasher for SalHasher {
     #[inline]
     fn write(&mut self, bytes: &[u8]) {
-        self.state = self
-            .state
-            .wrapping_add((bytes.len() as u64).wrapping_mul(P2));
+        self.state = self.state.wrapping_add((bytes.len() as u64).wrapping_mul(P2));
         if bytes.len() <= 16 {
             self.short(bytes);
         } else if bytes.len() <= 64 {
@@ -190,9 +173,7 @@ impl SalHashBuilder {
 
     /// A builder with a seed from the randomness the standard library gives its own maps.
     pub fn random() -> Self {
-        Self {
-            seed: RandomState::new().build_hasher().finish(),
-        }
+        Self { seed: RandomState::new().build_hasher().finish() }
     }
 
     /// The seed, to build equal hashers later.
@@ -275,11 +256,7 @@ mod tests {
         ];
         let bytes: Vec<u8> = (0..300u32).map(|i| (i * 7 + 3) as u8).collect();
         for &(seed, len, expected) in GOLDEN {
-            assert_eq!(
-                hash_bytes(seed, &bytes[..len]),
-                expected,
-                "seed {seed:#x}, {len} bytes"
-            );
+            assert_eq!(hash_bytes(seed, &bytes[..len]), expected, "seed {seed:#x}, {len} bytes");
         }
         assert_eq!(hash_u64(0, 0), 0x480f_e496_6428_8f5d);
         assert_eq!(hash_u64(7, 1 << 63), 0x525f_5f61_7e45_aebb);
@@ -324,10 +301,7 @@ mod tests {
                 let high: HashSet<u64> = hashes.iter().map(|h| h >> 50).collect();
                 for (name, used) in [("low", low.len()), ("high", high.len())] {
                     let empty = 1.0 - used as f64 / N as f64;
-                    assert!(
-                        empty < 0.40,
-                        "{name} bits, seed {seed:#x}, shift {shift}: {empty:.3} empty"
-                    );
+                    assert!(empty < 0.40, "{name} bits, seed {seed:#x}, shift {shift}: {empty:.3} empty");
                 }
             }
         }

@@ -15,14 +15,9 @@ impl<K: Eq + Hash, V> SalHashMap<K, V> {
         let table = &self.table;
         if table.block.is_none() {
             let zero = table.slots == 0 && table.len == 0 && table.growth_left == 0;
-            return if zero {
-                Ok(())
-            } else {
-                Err("a map without a block has a size (T1)")
-            };
+            return if zero { Ok(()) } else { Err("a map without a block has a size (T1)") };
         }
-        let is_size =
-            matches!(table.slots, 4 | 8) || (table.slots >= 16 && table.slots.is_power_of_two());
+        let is_size = matches!(table.slots, 4 | 8) || (table.slots >= 16 && table.slots.is_power_of_two());
         if !is_size {
             return Err("the number of slots is none a table can have (T2)");
         }
@@ -57,9 +52,7 @@ impl<K: Eq + Hash, V> SalHashMap<K, V> {
             if unsafe { *table.control(slot) } != tag(hash) {
                 return Err("a tag is not that of its key's hash (T5)");
             }
-            if table.find(hash, |pair| core::ptr::eq(&raw const pair.key, key)) != Some(slot)
-                && size_of::<K>() != 0
-            {
+            if table.find(hash, |pair| core::ptr::eq(&raw const pair.key, key)) != Some(slot) && size_of::<K>() != 0 {
                 return Err("a search does not reach an entry (T5)");
             }
         }

@@ -42,11 +42,7 @@ impl Mask {
     /// The lowest position.
     #[inline]
     pub(super) fn first(self) -> Option<usize> {
-        if self.0 == 0 {
-            None
-        } else {
-            Some(self.0.trailing_zeros() as usize)
-        }
+        if self.0 == 0 { None } else { Some(self.0.trailing_zeros() as usize) }
     }
 }
 
@@ -70,9 +66,7 @@ pub(super) use swar::Group;
 #[cfg_attr(miri, allow(dead_code))]
 mod sse2 {
     use super::{EMPTY, Mask};
-    use core::arch::x86_64::{
-        __m128i, _mm_cmpeq_epi8, _mm_load_si128, _mm_movemask_epi8, _mm_set1_epi8,
-    };
+    use core::arch::x86_64::{__m128i, _mm_cmpeq_epi8, _mm_load_si128, _mm_movemask_epi8, _mm_set1_epi8};
 
     /// Sixteen control bytes in a vector register.
     #[derive(Clone, Copy)]
@@ -91,10 +85,7 @@ mod sse2 {
         pub(in super::super) fn matching(self, byte: u8) -> Mask {
             #[allow(unused_unsafe)]
             // SAFETY: the target has SSE2.
-            Mask(
-                unsafe { _mm_movemask_epi8(_mm_cmpeq_epi8(self.0, _mm_set1_epi8(byte as i8))) }
-                    as u16,
-            )
+            Mask(unsafe { _mm_movemask_epi8(_mm_cmpeq_epi8(self.0, _mm_set1_epi8(byte as i8))) } as u16)
         }
 
         #[inline]

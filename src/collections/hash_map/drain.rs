@@ -28,11 +28,7 @@ unsafe impl<K: Sync, V: Sync> Sync for Drain<'_, K, V> {}
 impl<'a, K, V> Drain<'a, K, V> {
     pub(super) fn new(home: &'a mut RawTable<Pair<K, V>>) -> Self {
         let table = core::mem::replace(home, RawTable::new());
-        Self {
-            home,
-            rest: table.iter(),
-            table,
-        }
+        Self { home, rest: table.iter(), table }
     }
 }
 
@@ -42,10 +38,7 @@ impl<K, V> Iterator for Drain<'_, K, V> {
     #[inline]
     fn next(&mut self) -> Option<(K, V)> {
         // SAFETY: the entry of a full slot is a value (T3); the walk is past it now, so it is read once.
-        self.rest
-            .next()
-            .map(|pair| unsafe { pair.read() })
-            .map(|Pair { key, value }| (key, value))
+        self.rest.next().map(|pair| unsafe { pair.read() }).map(|Pair { key, value }| (key, value))
     }
 
     #[inline]
@@ -74,9 +67,7 @@ impl<K, V> FusedIterator for Drain<'_, K, V> {}
 
 impl<K: fmt::Debug, V: fmt::Debug> fmt::Debug for Drain<'_, K, V> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Drain")
-            .field("len", &self.rest.remaining)
-            .finish_non_exhaustive()
+        f.debug_struct("Drain").field("len", &self.rest.remaining).finish_non_exhaustive()
     }
 }
 
@@ -94,17 +85,11 @@ unsafe impl<K: Sync, V: Sync> Sync for Walk<'_, K, V> {}
 
 impl<'a, K, V> Walk<'a, K, V> {
     pub(super) fn new(table: &'a mut RawTable<Pair<K, V>>) -> Self {
-        Self {
-            rest: table.iter(),
-            table,
-        }
+        Self { rest: table.iter(), table }
     }
 
     /// Takes out the next entry for which `wanted` says so.
-    pub(in super::super) fn take_next(
-        &mut self,
-        mut wanted: impl FnMut(&K, &mut V) -> bool,
-    ) -> Option<(K, V)> {
+    pub(in super::super) fn take_next(&mut self, mut wanted: impl FnMut(&K, &mut V) -> bool) -> Option<(K, V)> {
         while let Some(slot) = self.rest.next_slot() {
             // SAFETY: the slot is full, and only slots behind the walk are emptied.
             unsafe {

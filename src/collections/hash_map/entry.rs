@@ -49,12 +49,7 @@ impl<K: Eq + Hash, V> SalHashMap<K, V> {
     pub fn entry(&mut self, key: K) -> Entry<'_, K, V> {
         match self.find_or_free(&key) {
             (_, Ok(slot)) => Entry::Occupied(OccupiedEntry::new(self, slot)),
-            (hash, Err(slot)) => Entry::Vacant(VacantEntry {
-                map: self,
-                hash,
-                slot,
-                key,
-            }),
+            (hash, Err(slot)) => Entry::Vacant(VacantEntry { map: self, hash, slot, key }),
         }
     }
 
@@ -267,10 +262,7 @@ impl<K: fmt::Debug + Eq + Hash, V: fmt::Debug> fmt::Debug for Entry<'_, K, V> {
 
 impl<K: fmt::Debug + Eq + Hash, V: fmt::Debug> fmt::Debug for OccupiedEntry<'_, K, V> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("OccupiedEntry")
-            .field("key", self.key())
-            .field("value", self.get())
-            .finish()
+        f.debug_struct("OccupiedEntry").field("key", self.key()).field("value", self.get()).finish()
     }
 }
 

@@ -46,12 +46,7 @@ impl<K: Eq + Hash, V> SalHashMap<K, V> {
     {
         match self.find_or_free(key) {
             (_, Ok(slot)) => EntryRef::Occupied(OccupiedEntry::new(self, slot)),
-            (hash, Err(slot)) => EntryRef::Vacant(VacantEntryRef {
-                map: self,
-                hash,
-                slot,
-                key,
-            }),
+            (hash, Err(slot)) => EntryRef::Vacant(VacantEntryRef { map: self, hash, slot, key }),
         }
     }
 }
@@ -199,9 +194,7 @@ impl<'a, 'q, K: Eq + Hash, Q: ?Sized, V> VacantEntryRef<'a, 'q, K, Q, V> {
     }
 }
 
-impl<K: fmt::Debug + Eq + Hash, Q: fmt::Debug + ?Sized, V: fmt::Debug> fmt::Debug
-    for EntryRef<'_, '_, K, Q, V>
-{
+impl<K: fmt::Debug + Eq + Hash, Q: fmt::Debug + ?Sized, V: fmt::Debug> fmt::Debug for EntryRef<'_, '_, K, Q, V> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Occupied(entry) => f.debug_tuple("EntryRef").field(entry).finish(),

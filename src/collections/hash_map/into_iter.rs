@@ -29,10 +29,7 @@ impl<K, V> IntoIterator for SalHashMap<K, V> {
     fn into_iter(self) -> IntoIter<K, V> {
         let mut map = ManuallyDrop::new(self);
         let table = core::mem::replace(&mut map.table, RawTable::new());
-        IntoIter {
-            rest: table.iter(),
-            table,
-        }
+        IntoIter { rest: table.iter(), table }
     }
 }
 
@@ -42,10 +39,7 @@ impl<K, V> Iterator for IntoIter<K, V> {
     #[inline]
     fn next(&mut self) -> Option<(K, V)> {
         // SAFETY: the entry of a full slot is a value (T3); the walk is past it now, so it is read once.
-        self.rest
-            .next()
-            .map(|pair| unsafe { pair.read() })
-            .map(|Pair { key, value }| (key, value))
+        self.rest.next().map(|pair| unsafe { pair.read() }).map(|Pair { key, value }| (key, value))
     }
 
     #[inline]
@@ -83,8 +77,7 @@ impl<K: fmt::Debug, V: fmt::Debug> fmt::Debug for IntoIter<K, V> {
         let mut rest = self.rest.clone();
         let entries = core::iter::from_fn(|| {
             // SAFETY: the entries ahead are values and stay so while `self` is borrowed.
-            rest.next()
-                .map(|pair| unsafe { (&(*pair).key, &(*pair).value) })
+            rest.next().map(|pair| unsafe { (&(*pair).key, &(*pair).value) })
         });
         f.debug_list().entries(entries).finish()
     }

@@ -34,39 +34,27 @@ unsafe impl<K: Sync, V: Sync> Sync for IterMut<'_, K, V> {}
 impl<'a, K, V> Iter<'a, K, V> {
     #[inline]
     pub(super) fn new(table: &'a RawTable<Pair<K, V>>) -> Self {
-        Self {
-            raw: table.iter(),
-            borrow: PhantomData,
-        }
+        Self { raw: table.iter(), borrow: PhantomData }
     }
 }
 
 impl<'a, K, V> IterMut<'a, K, V> {
     #[inline]
     pub(super) fn new(table: &'a mut RawTable<Pair<K, V>>) -> Self {
-        Self {
-            raw: table.iter(),
-            borrow: PhantomData,
-        }
+        Self { raw: table.iter(), borrow: PhantomData }
     }
 
     /// What is left, shared.
     #[inline]
     pub(super) fn rest(&self) -> Iter<'_, K, V> {
-        Iter {
-            raw: self.raw.clone(),
-            borrow: PhantomData,
-        }
+        Iter { raw: self.raw.clone(), borrow: PhantomData }
     }
 }
 
 impl<K, V> Clone for Iter<'_, K, V> {
     #[inline]
     fn clone(&self) -> Self {
-        Self {
-            raw: self.raw.clone(),
-            borrow: PhantomData,
-        }
+        Self { raw: self.raw.clone(), borrow: PhantomData }
     }
 }
 
@@ -76,9 +64,7 @@ impl<'a, K, V> Iterator for Iter<'a, K, V> {
     #[inline]
     fn next(&mut self) -> Option<Self::Item> {
         // SAFETY: the entry of a full slot is a value (T3), and the table is borrowed for `'a`.
-        self.raw
-            .next()
-            .map(|pair| unsafe { (&(*pair).key, &(*pair).value) })
+        self.raw.next().map(|pair| unsafe { (&(*pair).key, &(*pair).value) })
     }
 
     #[inline]
@@ -94,9 +80,7 @@ impl<'a, K, V> Iterator for IterMut<'a, K, V> {
     fn next(&mut self) -> Option<Self::Item> {
         // SAFETY: the entry of a full slot is a value (T3), the table is mutably borrowed for `'a`, and no slot is
         // named twice.
-        self.raw
-            .next()
-            .map(|pair| unsafe { (&(*pair).key, &mut (*pair).value) })
+        self.raw.next().map(|pair| unsafe { (&(*pair).key, &mut (*pair).value) })
     }
 
     #[inline]
@@ -161,10 +145,7 @@ impl<K, V> FusedIterator for IterMut<'_, K, V> {}
 
 impl<K, V> Default for Iter<'_, K, V> {
     fn default() -> Self {
-        Self {
-            raw: RawIter::empty(),
-            borrow: PhantomData,
-        }
+        Self { raw: RawIter::empty(), borrow: PhantomData }
     }
 }
 
@@ -194,8 +175,6 @@ impl<K, V: fmt::Debug> fmt::Debug for Values<'_, K, V> {
 
 impl<K, V: fmt::Debug> fmt::Debug for ValuesMut<'_, K, V> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list()
-            .entries(self.0.rest().map(|(_, value)| value))
-            .finish()
+        f.debug_list().entries(self.0.rest().map(|(_, value)| value)).finish()
     }
 }

@@ -22,8 +22,7 @@ impl<K: Eq + Hash, V> SalHashMap<K, V> {
         if self.table.len == 0 {
             None
         } else if self.filled_under == fingerprint() {
-            self.table
-                .find(hash_of(self.seed, key), |pair| pair.key.borrow() == key)
+            self.table.find(hash_of(self.seed, key), |pair| pair.key.borrow() == key)
         } else {
             self.table.find_by_scan(|pair| pair.key.borrow() == key)
         }
@@ -39,26 +38,18 @@ impl<K: Eq + Hash, V> SalHashMap<K, V> {
             return None;
         }
         self.settle();
-        self.table
-            .find(hash_of(self.seed, key), |pair| pair.key.borrow() == key)
+        self.table.find(hash_of(self.seed, key), |pair| pair.key.borrow() == key)
     }
 
     /// The hash of `key`, and its slot or the one to insert it in, of a table that is settled.
     #[inline]
-    pub(super) fn find_or_free<Q: Hash + Eq + ?Sized>(
-        &mut self,
-        key: &Q,
-    ) -> (u64, Result<usize, usize>)
+    pub(super) fn find_or_free<Q: Hash + Eq + ?Sized>(&mut self, key: &Q) -> (u64, Result<usize, usize>)
     where
         K: Borrow<Q>,
     {
         self.settle();
         let hash = hash_of(self.seed, key);
-        (
-            hash,
-            self.table
-                .find_or_free(hash, |pair| pair.key.borrow() == key),
-        )
+        (hash, self.table.find_or_free(hash, |pair| pair.key.borrow() == key))
     }
 
     /// Puts an entry in a slot that [`find_or_free`](Self::find_or_free) gave, or another.
@@ -73,11 +64,7 @@ impl<K: Eq + Hash, V> SalHashMap<K, V> {
         key: K,
         value: V,
     ) -> Result<usize, TryReserveError> {
-        let slot = if self.table.is_out_of_room(slot) {
-            self.make_room_slow(hash)?
-        } else {
-            slot
-        };
+        let slot = if self.table.is_out_of_room(slot) { self.make_room_slow(hash)? } else { slot };
         // SAFETY: the slot is a free one of a block; if it is empty, there is room, or some was made.
         unsafe { self.table.fill(slot, tag(hash), Pair { key, value }) };
         Ok(slot)
@@ -141,8 +128,7 @@ impl<K: Eq + Hash, V> SalHashMap<K, V> {
         K: Borrow<Q>,
     {
         // SAFETY: the slot was found to be full.
-        self.find_mut(key)
-            .map(|slot| unsafe { &mut self.pair_mut(slot).value })
+        self.find_mut(key).map(|slot| unsafe { &mut self.pair_mut(slot).value })
     }
 
     /// Whether `key` is in the map.
@@ -183,11 +169,7 @@ impl<K: Eq + Hash, V> SalHashMap<K, V> {
     /// Each of [`TryReserveError`]; the map is as it was, key and value are dropped. (Memory that a key takes when it
     /// is made from something else is not covered: make the key yourself.)
     #[inline]
-    pub fn try_insert<Q: IntoKey<K>>(
-        &mut self,
-        key: Q,
-        value: V,
-    ) -> Result<Option<V>, TryReserveError>
+    pub fn try_insert<Q: IntoKey<K>>(&mut self, key: Q, value: V) -> Result<Option<V>, TryReserveError>
     where
         K: KeyFrom<Q>,
     {
@@ -197,10 +179,7 @@ impl<K: Eq + Hash, V> SalHashMap<K, V> {
         };
         match self.find_or_free(&key) {
             // SAFETY: the slot was found to be full.
-            (_, Ok(slot)) => Ok(Some(replace(
-                unsafe { &mut self.pair_mut(slot).value },
-                value,
-            ))),
+            (_, Ok(slot)) => Ok(Some(replace(unsafe { &mut self.pair_mut(slot).value }, value))),
             // SAFETY: nothing changed the map in between.
             (hash, Err(slot)) => unsafe { self.insert_new(hash, slot, key, value) }.map(|_| None),
         }

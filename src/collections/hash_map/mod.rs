@@ -125,11 +125,7 @@ impl<K, V> SalHashMap<K, V> {
     /// An empty map. It has no block, and belongs to no heap.
     #[inline]
     pub const fn new() -> Self {
-        Self {
-            table: RawTable::new(),
-            seed: 0,
-            filled_under: UNKNOWN_FINGERPRINT,
-        }
+        Self { table: RawTable::new(), seed: 0, filled_under: UNKNOWN_FINGERPRINT }
     }
 
     /// How many entries there are.
@@ -205,8 +201,7 @@ impl<K, V> SalHashMap<K, V> {
 
     /// Keeps the entries for which `keep` says so. If it panics, the entries not yet asked about stay.
     pub fn retain(&mut self, mut keep: impl FnMut(&K, &mut V) -> bool) {
-        self.extract_if(|key, value| !keep(key, value))
-            .for_each(drop);
+        self.extract_if(|key, value| !keep(key, value)).for_each(drop);
     }
 
     /// Takes out the entries for which `wanted` says so, one at each step of the iterator. If the iterator is dropped
@@ -219,14 +214,8 @@ impl<K, V> SalHashMap<K, V> {
     /// assert_eq!(map.extract_if(|key, _| key % 2 == 0).count(), 5);
     /// assert_eq!(map.len(), 5);
     /// ```
-    pub fn extract_if<F: FnMut(&K, &mut V) -> bool>(
-        &mut self,
-        wanted: F,
-    ) -> ExtractIf<'_, K, V, F> {
-        ExtractIf {
-            walk: self.walk(),
-            wanted,
-        }
+    pub fn extract_if<F: FnMut(&K, &mut V) -> bool>(&mut self, wanted: F) -> ExtractIf<'_, K, V, F> {
+        ExtractIf { walk: self.walk(), wanted }
     }
 
     /// A walk that may take out what it meets.
@@ -269,20 +258,14 @@ impl<K: Eq + Hash, V> SalHashMap<K, V> {
     /// Each of [`TryReserveError`]; the map is as it was.
     pub fn try_reserve(&mut self, additional: usize) -> Result<(), TryReserveError> {
         self.settle();
-        if additional <= self.table.growth_left {
-            Ok(())
-        } else {
-            self.reserve_slow(additional)
-        }
+        if additional <= self.table.growth_left { Ok(()) } else { self.reserve_slow(additional) }
     }
 
     /// The part of reserving that does something.
     fn reserve_slow(&mut self, additional: usize) -> Result<(), TryReserveError> {
         let (seed, settled_under) = (self.seed, self.filled_under);
         self.filled_under = UNKNOWN_FINGERPRINT; // should hashing panic
-        let result = self
-            .table
-            .reserve_slow(additional, |pair| hash_of(seed, &pair.key));
+        let result = self.table.reserve_slow(additional, |pair| hash_of(seed, &pair.key));
         self.filled_under = settled_under;
         result
     }

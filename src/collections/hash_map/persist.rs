@@ -24,10 +24,7 @@ unsafe impl<K: Persist, V: Persist> Persist for SalHashMap<K, V> {
     }
 
     fn visit_blocks(&self, visitor: &mut BlockVisitor<'_>) {
-        if let (Some(block), Ok(layout)) = (
-            self.table.block,
-            layout::<super::Pair<K, V>>(self.table.slots),
-        ) {
+        if let (Some(block), Ok(layout)) = (self.table.block, layout::<super::Pair<K, V>>(self.table.slots)) {
             visitor.block(block, layout);
         }
         if K::OWNS_BLOCKS || V::OWNS_BLOCKS {
@@ -52,9 +49,8 @@ mod tests {
 
     #[test]
     fn every_block_is_named_once() {
-        let map: SalHashMap<SalString, SalVec<u64>> = (0..100_u64)
-            .map(|n| (SalString::from(n.to_string().as_str()), SalVec::from([n])))
-            .collect();
+        let map: SalHashMap<SalString, SalVec<u64>> =
+            (0..100_u64).map(|n| (SalString::from(n.to_string().as_str()), SalVec::from([n]))).collect();
         let mut expected: Vec<usize> = vec![map.table.block.unwrap().addr().get()];
         expected.extend(map.keys().map(|key| key.as_ptr().addr()));
         expected.extend(map.values().map(|value| value.as_ptr().addr()));
@@ -76,9 +72,7 @@ mod tests {
         let mut visitor = BlockVisitor::new(start..start + block.size(), SalAlloc::new());
         map.visit_blocks(&mut visitor);
         let value = map[&1].as_ptr().addr();
-        assert!(
-            matches!(visitor.finish().unwrap_err().found(), Foreign::Block { address, .. } if address == value)
-        );
+        assert!(matches!(visitor.finish().unwrap_err().found(), Foreign::Block { address, .. } if address == value));
     }
 
     #[test]
@@ -93,22 +87,10 @@ mod tests {
     #[test]
     fn maps_of_other_keys_or_values_and_sets_differ() {
         let map = TypeDescription::of::<SalHashMap<u64, u32>>();
-        assert!(
-            map.difference(&TypeDescription::of::<SalHashMap<u64, u32>>())
-                .is_none()
-        );
-        assert!(
-            map.difference(&TypeDescription::of::<SalHashMap<u64, i32>>())
-                .is_some()
-        );
-        assert!(
-            map.difference(&TypeDescription::of::<SalHashMap<i64, u32>>())
-                .is_some()
-        );
+        assert!(map.difference(&TypeDescription::of::<SalHashMap<u64, u32>>()).is_none());
+        assert!(map.difference(&TypeDescription::of::<SalHashMap<u64, i32>>()).is_some());
+        assert!(map.difference(&TypeDescription::of::<SalHashMap<i64, u32>>()).is_some());
         let unit = TypeDescription::of::<SalHashMap<u64, ()>>();
-        assert!(
-            unit.difference(&TypeDescription::of::<SalHashSet<u64>>())
-                .is_some()
-        );
+        assert!(unit.difference(&TypeDescription::of::<SalHashSet<u64>>()).is_some());
     }
 }

@@ -31,13 +31,7 @@ impl<T> RawIter<T> {
     /// A walk over nothing.
     pub(super) const fn empty() -> Self {
         let entries = NonNull::dangling().as_ptr();
-        Self {
-            next_group: core::ptr::null(),
-            entries,
-            base: 0,
-            ahead: Mask(0),
-            remaining: 0,
-        }
+        Self { next_group: core::ptr::null(), entries, base: 0, ahead: Mask(0), remaining: 0 }
     }
 
     #[inline]
@@ -82,8 +76,7 @@ impl<T> RawIter<T> {
     #[inline]
     pub(super) fn next(&mut self) -> Option<*mut T> {
         // SAFETY: a full slot is one of the table's.
-        self.next_slot()
-            .map(|slot| unsafe { self.entries.add(slot) })
+        self.next_slot().map(|slot| unsafe { self.entries.add(slot) })
     }
 
     /// Drops the entries of the slots that remain. If one panics the others are dropped and then it goes on.

@@ -14,11 +14,7 @@ impl<T> RawTable<T> {
             Some(block) => raw_block::allocate_beside(self.place(), block, layout)?,
             None => raw_block::allocate_for(self.place(), layout)?,
         };
-        let mut table = Self {
-            block: Some(block.cast()),
-            slots,
-            ..Self::new()
-        };
+        let mut table = Self { block: Some(block.cast()), slots, ..Self::new() };
         table.forget_entries(); // T2 to T4 hold from here on
         Ok(table)
     }
@@ -32,10 +28,7 @@ impl<T> RawTable<T> {
         additional: usize,
         hasher: impl Fn(&T) -> u64,
     ) -> Result<(), TryReserveError> {
-        let wanted = self
-            .len
-            .checked_add(additional)
-            .ok_or(TryReserveError::CapacityOverflow)?;
+        let wanted = self.len.checked_add(additional).ok_or(TryReserveError::CapacityOverflow)?;
         let capacity = capacity(self.slots);
         if wanted <= capacity / 2 {
             // Deleted slots take up more than half.
@@ -49,11 +42,7 @@ impl<T> RawTable<T> {
     /// Moves all entries to a new block of so many slots. If `hasher` panics nothing has changed.
     ///
     /// The caller must see to it that they find room.
-    pub(super) fn resize(
-        &mut self,
-        slots: usize,
-        hasher: impl Fn(&T) -> u64,
-    ) -> Result<(), TryReserveError> {
+    pub(super) fn resize(&mut self, slots: usize, hasher: impl Fn(&T) -> u64) -> Result<(), TryReserveError> {
         struct Free<T>(RawTable<T>);
         impl<T> Drop for Free<T> {
             fn drop(&mut self) {
@@ -139,11 +128,7 @@ impl<T> RawTable<T> {
     }
 
     /// Gives back what room `min` entries do not need; frees the block if there is nothing in it.
-    pub(super) fn shrink_to(
-        &mut self,
-        min: usize,
-        hasher: impl Fn(&T) -> u64,
-    ) -> Result<(), TryReserveError> {
+    pub(super) fn shrink_to(&mut self, min: usize, hasher: impl Fn(&T) -> u64) -> Result<(), TryReserveError> {
         let wanted = self.len.max(min);
         if wanted == 0 {
             // SAFETY: the table is overwritten, and it has no entries.
@@ -152,20 +137,12 @@ impl<T> RawTable<T> {
             return Ok(());
         }
         let slots = slots_for(wanted)?;
-        if slots < self.slots {
-            self.resize(slots, hasher)
-        } else {
-            Ok(())
-        }
+        if slots < self.slots { self.resize(slots, hasher) } else { Ok(()) }
     }
 
     /// Fills `self`, which must be new, with copies that `clone` makes: each in the same slot of a block of the same
     /// size. If `clone` panics, `self` holds the copies made before.
-    pub(super) fn copy_from(
-        &mut self,
-        other: &Self,
-        mut clone: impl FnMut(&T) -> T,
-    ) -> Result<(), TryReserveError> {
+    pub(super) fn copy_from(&mut self, other: &Self, mut clone: impl FnMut(&T) -> T) -> Result<(), TryReserveError> {
         assert!(self.block.is_none(), "the table must be new");
         if other.len == 0 {
             return Ok(());

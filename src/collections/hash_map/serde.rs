@@ -13,9 +13,7 @@ impl<K: Serialize, V: Serialize> Serialize for SalHashMap<K, V> {
     }
 }
 
-impl<'de, K: Deserialize<'de> + Eq + Hash, V: Deserialize<'de>> Deserialize<'de>
-    for SalHashMap<K, V>
-{
+impl<'de, K: Deserialize<'de> + Eq + Hash, V: Deserialize<'de>> Deserialize<'de> for SalHashMap<K, V> {
     /// A full disk is an error, and so is any other that [`try_insert`](SalHashMap::try_insert) reports.
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Entries<K, V>(PhantomData<(K, V)>);
@@ -30,8 +28,7 @@ impl<'de, K: Deserialize<'de> + Eq + Hash, V: Deserialize<'de>> Deserialize<'de>
             fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Self::Value, A::Error> {
                 let mut map = SalHashMap::new();
                 // A hint may lie, so it is not believed beyond a page or so.
-                map.try_reserve(entries.size_hint().unwrap_or(0).min(256))
-                    .map_err(A::Error::custom)?;
+                map.try_reserve(entries.size_hint().unwrap_or(0).min(256)).map_err(A::Error::custom)?;
                 while let Some((key, value)) = entries.next_entry()? {
                     map.try_insert(key, value).map_err(A::Error::custom)?;
                 }

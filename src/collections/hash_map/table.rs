@@ -52,11 +52,7 @@ const _: () = {
 /// How many entries a table of so many slots may hold.
 #[inline]
 pub(super) const fn capacity(slots: usize) -> usize {
-    if slots < 16 {
-        slots.saturating_sub(1)
-    } else {
-        slots / 8 * 7
-    }
+    if slots < 16 { slots.saturating_sub(1) } else { slots / 8 * 7 }
 }
 
 /// The smallest number of slots with at least this capacity, which is not 0.
@@ -84,27 +80,16 @@ pub(super) const fn entries_offset<T>(slots: usize) -> usize {
 
 /// The layout of the block of a table of so many slots.
 pub(super) fn layout<T>(slots: usize) -> Result<Layout, TryReserveError> {
-    let align = if align_of::<T>() > GROUP {
-        align_of::<T>()
-    } else {
-        GROUP
-    };
+    let align = if align_of::<T>() > GROUP { align_of::<T>() } else { GROUP };
     let size = (slots.checked_add(GROUP + align))
         .and_then(|_| slots.checked_mul(size_of::<T>()))
         .and_then(|entries| entries.checked_add(entries_offset::<T>(slots)));
-    size.and_then(|size| Layout::from_size_align(size, align).ok())
-        .ok_or(TryReserveError::CapacityOverflow)
+    size.and_then(|size| Layout::from_size_align(size, align).ok()).ok_or(TryReserveError::CapacityOverflow)
 }
 
 impl<T> RawTable<T> {
     pub(super) const fn new() -> Self {
-        Self {
-            block: None,
-            slots: 0,
-            len: 0,
-            growth_left: 0,
-            entries: PhantomData,
-        }
+        Self { block: None, slots: 0, len: 0, growth_left: 0, entries: PhantomData }
     }
 
     /// The address by which the heap of a first block is chosen.
@@ -141,14 +126,7 @@ impl<T> RawTable<T> {
         debug_assert!(self.block.is_some() && slot < self.slots);
         // SAFETY: the caller says there is a block; by T2 it has `layout(slots)`, which has `slots` entries from
         // `entries_offset` on.
-        unsafe {
-            self.block
-                .unwrap_unchecked()
-                .as_ptr()
-                .add(entries_offset::<T>(self.slots))
-                .cast::<T>()
-                .add(slot)
-        }
+        unsafe { self.block.unwrap_unchecked().as_ptr().add(entries_offset::<T>(self.slots)).cast::<T>().add(slot) }
     }
 
     /// The first group of a search, as the slot it begins with.
@@ -182,11 +160,7 @@ impl<T> RawTable<T> {
 
     /// As [`find`](Self::find), else the slot where such an entry is to be [filled in](Self::fill).
     #[inline]
-    pub(super) fn find_or_free(
-        &self,
-        hash: u64,
-        mut is_it: impl FnMut(&T) -> bool,
-    ) -> Result<usize, usize> {
+    pub(super) fn find_or_free(&self, hash: u64, mut is_it: impl FnMut(&T) -> bool) -> Result<usize, usize> {
         if self.block.is_none() {
             return Err(0);
         }
@@ -235,10 +209,7 @@ impl<T> RawTable<T> {
         let (mut position, mut stride) = (self.first_group(hash), 0);
         loop {
             // SAFETY: as in `find`; there is a block by the caller's promise.
-            if let Some(i) = unsafe { Group::load(self.control(position)) }
-                .free()
-                .first()
-            {
+            if let Some(i) = unsafe { Group::load(self.control(position)) }.free().first() {
                 return position + i; // one of `slots`: as in `find_or_free`
             }
             stride += GROUP;

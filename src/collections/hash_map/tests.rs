@@ -176,14 +176,8 @@ fn map_without_entries_after_giving_them_up_has_no_pointer_or_its_own_block() {
     fn full() -> SalHashMap<String, u32> {
         (0..20).map(|i| (i.to_string(), i)).collect()
     }
-    let words = |map: &SalHashMap<String, u32>| {
-        (
-            map.table.block,
-            map.table.slots,
-            map.table.len,
-            map.table.growth_left,
-        )
-    };
+    let words =
+        |map: &SalHashMap<String, u32>| (map.table.block, map.table.slots, map.table.len, map.table.growth_left);
     let nothing = (None, 0, 0, 0);
 
     assert_eq!(words(&SalHashMap::new()), nothing);
@@ -231,12 +225,7 @@ fn places_of_entries_are_those_of_the_format() {
     (map.seed, map.filled_under) = (42, fingerprint());
     map.extend((0..24).map(|i| (i, ())));
     let order: Vec<u64> = map.keys().copied().collect();
-    assert_eq!(
-        order,
-        [
-            0, 2, 4, 5, 7, 9, 12, 17, 18, 19, 20, 21, 23, 1, 3, 6, 8, 10, 11, 13, 14, 15, 16, 22
-        ]
-    );
+    assert_eq!(order, [0, 2, 4, 5, 7, 9, 12, 17, 18, 19, 20, 21, 23, 1, 3, 6, 8, 10, 11, 13, 14, 15, 16, 22]);
 }
 
 #[test]
@@ -265,11 +254,7 @@ fn map_is_what_the_model_is_under_changing_builds() {
         map.check().unwrap();
     }
     assert_eq!(map.len(), model.len());
-    assert!(
-        model
-            .iter()
-            .all(|(key, value)| map.get(&Salted(*key)) == Some(value))
-    );
+    assert!(model.iter().all(|(key, value)| map.get(&Salted(*key)) == Some(value)));
 }
 
 #[test]
@@ -325,10 +310,7 @@ impl Hash for Made {
 
 impl From<&u64> for Made {
     fn from(number: &u64) -> Self {
-        Self {
-            number: *number,
-            in_scope: scoped_heap().is_some(),
-        }
+        Self { number: *number, in_scope: scoped_heap().is_some() }
     }
 }
 
@@ -359,16 +341,9 @@ fn keys_and_values_made_on_the_way_are_made_for_the_heap_of_the_map() {
     assert!(map.entry(1).or_default().in_scope);
     assert!(map.entry(2).or_insert_with(|| Made::from(&2)).in_scope);
     let mut keys: SalHashMap<Made, Made> = SalHashMap::new();
-    assert!(
-        keys.entry_ref(&2)
-            .or_insert_with(|| Made::from(&2))
-            .in_scope
-    );
+    assert!(keys.entry_ref(&2).or_insert_with(|| Made::from(&2)).in_scope);
     keys.insert(5, Made::default());
-    assert!(
-        !keys[&5].in_scope,
-        "a value given by the caller is the caller's matter"
-    );
+    assert!(!keys[&5].in_scope, "a value given by the caller is the caller's matter");
     assert!(keys.keys().all(|key| key.in_scope));
     assert_eq!(scoped_heap(), None);
 }

@@ -18,10 +18,7 @@ impl<K: Clone, V: Clone> Clone for SalHashMap<K, V> {
         let mut copy = Self::new();
         (copy.seed, copy.filled_under) = (self.seed, self.filled_under); // M1: slots and tags are the same
         let _scope = HeapScope::enter(copy.table.heap());
-        or_raise(copy.table.copy_from(&self.table, |pair| Pair {
-            key: pair.key.clone(),
-            value: pair.value.clone(),
-        }));
+        or_raise(copy.table.copy_from(&self.table, |pair| Pair { key: pair.key.clone(), value: pair.value.clone() }));
         copy
     }
 
@@ -34,10 +31,7 @@ impl<K: Clone, V: Clone> Clone for SalHashMap<K, V> {
 
 impl<K: Eq + Hash, V: PartialEq> PartialEq for SalHashMap<K, V> {
     fn eq(&self, other: &Self) -> bool {
-        self.len() == other.len()
-            && self
-                .iter()
-                .all(|(key, value)| other.get(key) == Some(value))
+        self.len() == other.len() && self.iter().all(|(key, value)| other.get(key) == Some(value))
     }
 }
 
@@ -48,11 +42,7 @@ impl<K: Eq + Hash, V> Extend<(K, V)> for SalHashMap<K, V> {
         let entries = entries.into_iter();
         // Keys may repeat, so in a map that has some already, half as many places are a better guess.
         let expected = entries.size_hint().0;
-        self.reserve(if self.is_empty() {
-            expected
-        } else {
-            expected.div_ceil(2)
-        });
+        self.reserve(if self.is_empty() { expected } else { expected.div_ceil(2) });
         entries.for_each(|(key, value)| drop(self.insert(key, value)));
     }
 }

@@ -9,23 +9,13 @@ use core::ops::{BitAnd, BitOr, BitXor, Sub};
 impl<K: Eq + Hash> SalHashSet<K> {
     /// What is in `self` and not in `other`.
     pub fn difference<'a>(&'a self, other: &'a Self) -> Difference<'a, K> {
-        Difference {
-            elements: self.iter(),
-            other,
-        }
+        Difference { elements: self.iter(), other }
     }
 
     /// What is in both, the elements being those of the smaller set.
     pub fn intersection<'a>(&'a self, other: &'a Self) -> Intersection<'a, K> {
-        let (small, large) = if self.len() <= other.len() {
-            (self, other)
-        } else {
-            (other, self)
-        };
-        Intersection {
-            elements: small.iter(),
-            other: large,
-        }
+        let (small, large) = if self.len() <= other.len() { (self, other) } else { (other, self) };
+        Intersection { elements: small.iter(), other: large }
     }
 
     /// What is in one of them, but not in both.
@@ -35,11 +25,7 @@ impl<K: Eq + Hash> SalHashSet<K> {
 
     /// What is in either, the elements in both being those of the larger set.
     pub fn union<'a>(&'a self, other: &'a Self) -> Union<'a, K> {
-        let (small, large) = if self.len() <= other.len() {
-            (self, other)
-        } else {
-            (other, self)
-        };
+        let (small, large) = if self.len() <= other.len() { (self, other) } else { (other, self) };
         Union(large.iter().chain(small.difference(large)))
     }
 

@@ -22,10 +22,7 @@ pub struct ExtractIf<'a, K, F> {
 
 impl<'a, K, F> ExtractIf<'a, K, F> {
     pub(super) fn new(map: &'a mut hash_map::SalHashMap<K, ()>, wanted: F) -> Self {
-        Self {
-            walk: map.walk(),
-            wanted,
-        }
+        Self { walk: map.walk(), wanted }
     }
 }
 
@@ -33,9 +30,7 @@ impl<K, F: FnMut(&K) -> bool> Iterator for ExtractIf<'_, K, F> {
     type Item = K;
 
     fn next(&mut self) -> Option<K> {
-        self.walk
-            .take_next(|key, ()| (self.wanted)(key))
-            .map(|(key, ())| key)
+        self.walk.take_next(|key, ()| (self.wanted)(key)).map(|(key, ())| key)
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {

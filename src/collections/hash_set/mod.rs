@@ -40,9 +40,7 @@ impl<K> SalHashSet<K> {
     /// An empty set. It has no block, and belongs to no heap.
     #[inline]
     pub const fn new() -> Self {
-        Self {
-            map: SalHashMap::new(),
-        }
+        Self { map: SalHashMap::new() }
     }
 
     /// How many elements there are.
@@ -96,9 +94,7 @@ impl<K: Eq + Hash> SalHashSet<K> {
     /// # Panics
     /// As [`SalHashMap::with_capacity`].
     pub fn with_capacity(capacity: usize) -> Self {
-        Self {
-            map: SalHashMap::with_capacity(capacity),
-        }
+        Self { map: SalHashMap::with_capacity(capacity) }
     }
 
     /// Makes room for `additional` more elements.
@@ -176,9 +172,7 @@ impl<K: Eq + Hash> SalHashSet<K> {
     where
         K: KeyFrom<Q>,
     {
-        self.map
-            .try_insert(value, ())
-            .map(|before| before.is_none())
+        self.map.try_insert(value, ()).map(|before| before.is_none())
     }
 
     /// As [`insert`](Self::insert), but makes the element only if it is missing, in the heap of the set.

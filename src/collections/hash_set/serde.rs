@@ -25,14 +25,10 @@ impl<'de, K: Deserialize<'de> + Eq + Hash> Deserialize<'de> for SalHashSet<K> {
                 f.write_str("a sequence")
             }
 
-            fn visit_seq<A: SeqAccess<'de>>(
-                self,
-                mut elements: A,
-            ) -> Result<Self::Value, A::Error> {
+            fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<Self::Value, A::Error> {
                 let mut set = SalHashSet::new();
                 // A hint may lie, so it is not believed beyond a page or so.
-                set.try_reserve(elements.size_hint().unwrap_or(0).min(256))
-                    .map_err(A::Error::custom)?;
+                set.try_reserve(elements.size_hint().unwrap_or(0).min(256)).map_err(A::Error::custom)?;
                 while let Some(element) = elements.next_element::<K>()? {
                     set.try_insert(element).map_err(A::Error::custom)?;
                 }

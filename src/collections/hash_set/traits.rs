@@ -14,9 +14,7 @@ impl<K> Default for SalHashSet<K> {
 
 impl<K: Clone> Clone for SalHashSet<K> {
     fn clone(&self) -> Self {
-        Self {
-            map: self.map.clone(),
-        }
+        Self { map: self.map.clone() }
     }
 
     fn clone_from(&mut self, source: &Self) {
@@ -40,8 +38,7 @@ impl<K: fmt::Debug> fmt::Debug for SalHashSet<K> {
 
 impl<K: Eq + Hash> Extend<K> for SalHashSet<K> {
     fn extend<I: IntoIterator<Item = K>>(&mut self, elements: I) {
-        self.map
-            .extend(elements.into_iter().map(|element| (element, ())));
+        self.map.extend(elements.into_iter().map(|element| (element, ())));
     }
 }
 

@@ -134,9 +134,7 @@ impl SalString {
     where
         I: IntoIterator<Item: AsRef<str>>,
     {
-        items
-            .into_iter()
-            .try_for_each(|text| self.try_push_str(text.as_ref()))
+        items.into_iter().try_for_each(|text| self.try_push_str(text.as_ref()))
     }
 
     /// Collects `items` into a new string, as `collect` does, but reports failure.

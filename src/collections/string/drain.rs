@@ -17,11 +17,7 @@ pub struct Drain<'s> {
 impl<'s> Drain<'s> {
     /// The drain of `range`, which lies within the text and ends at character boundaries.
     pub(super) fn new(string: &'s mut SalString, range: Range<usize>) -> Self {
-        Self {
-            string,
-            removed: range.clone(),
-            left: range,
-        }
+        Self { string, removed: range.clone(), left: range }
     }
 
     /// The text that is still to come.

@@ -114,10 +114,7 @@ impl SalString {
     #[track_caller]
     pub fn truncate(&mut self, len: usize) {
         if len < self.len() {
-            assert!(
-                self.is_char_boundary(len),
-                "byte {len} is inside a character"
-            );
+            assert!(self.is_char_boundary(len), "byte {len} is inside a character");
             self.bytes.truncate(len);
         }
     }
@@ -147,13 +144,8 @@ impl SalString {
     /// If `at` is not at a character boundary.
     #[track_caller]
     pub fn try_split_off(&mut self, at: usize) -> Result<Self, TryReserveError> {
-        assert!(
-            self.is_char_boundary(at),
-            "byte {at} is not at a character boundary"
-        );
-        Ok(Self {
-            bytes: self.bytes.try_split_off(at)?,
-        })
+        assert!(self.is_char_boundary(at), "byte {at} is not at a character boundary");
+        Ok(Self { bytes: self.bytes.try_split_off(at)? })
     }
 
     /// Replaces the text in `range`, in bytes, by `with`.
@@ -183,11 +175,7 @@ impl SalString {
     /// # Panics
     /// If the range does not lie within the text or an end of it is not at a character boundary.
     #[track_caller]
-    pub fn try_replace_range(
-        &mut self,
-        range: impl RangeBounds<usize>,
-        with: &str,
-    ) -> Result<(), TryReserveError> {
+    pub fn try_replace_range(&mut self, range: impl RangeBounds<usize>, with: &str) -> Result<(), TryReserveError> {
         let Range { start, end } = self.resolve_at_boundaries(range);
         let old_len = self.len();
         let new_end = start + with.len();
@@ -227,10 +215,7 @@ impl SalString {
     fn resolve_at_boundaries(&self, range: impl RangeBounds<usize>) -> Range<usize> {
         let range = resolve(range, self.len());
         for end in [range.start, range.end] {
-            assert!(
-                self.is_char_boundary(end),
-                "byte {end} is inside a character"
-            );
+            assert!(self.is_char_boundary(end), "byte {end} is inside a character");
         }
         range
     }

@@ -62,9 +62,7 @@ impl SalString {
     /// An empty string. It owns no block and belongs to no heap.
     #[inline]
     pub const fn new() -> Self {
-        Self {
-            bytes: SalVec::new(),
-        }
+        Self { bytes: SalVec::new() }
     }
 
     /// An empty string with room for at least `capacity` bytes, placed as
@@ -84,9 +82,7 @@ impl SalString {
     /// If the capacity overflows or the heap cannot serve the block.
     #[inline]
     pub fn try_with_capacity(capacity: usize) -> Result<Self, TryReserveError> {
-        Ok(Self {
-            bytes: SalVec::try_with_capacity(capacity)?,
-        })
+        Ok(Self { bytes: SalVec::try_with_capacity(capacity)? })
     }
 
     /// A copy of `text`. `From<&str>` is the twin that does not report failure.

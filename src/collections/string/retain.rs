@@ -35,11 +35,7 @@ impl SalString {
     /// assert_eq!(number, "1234567");
     /// ```
     pub fn retain(&mut self, mut keep: impl FnMut(char) -> bool) {
-        let mut sieve = Sieve {
-            string: self,
-            kept: 0,
-            next: 0,
-        };
+        let mut sieve = Sieve { string: self, kept: 0, next: 0 };
         loop {
             let unjudged = &sieve.string.bytes[sieve.next..];
             // SAFETY: `next` only ever moves by whole characters, and nothing behind it has been changed.
@@ -48,10 +44,7 @@ impl SalString {
             };
             let len = c.len_utf8();
             if keep(c) {
-                sieve
-                    .string
-                    .bytes
-                    .copy_within(sieve.next..sieve.next + len, sieve.kept);
+                sieve.string.bytes.copy_within(sieve.next..sieve.next + len, sieve.kept);
                 sieve.kept += len;
             }
             sieve.next += len;

@@ -25,11 +25,7 @@ impl<'v, T> Drain<'v, T> {
     pub(super) fn new(vec: &'v mut SalVec<T>, range: Range<usize>) -> Self {
         let tail = range.end..vec.len;
         vec.len = range.start;
-        Self {
-            vec,
-            left: range,
-            tail,
-        }
+        Self { vec, left: range, tail }
     }
 
     /// The elements that are still to come.

@@ -19,12 +19,7 @@ struct Filler<'v, T> {
 impl<'v, T> Filler<'v, T> {
     fn new(vec: &'v mut SalVec<T>) -> Self {
         let (base, len, capacity) = (vec.as_mut_ptr(), vec.len, vec.capacity());
-        Self {
-            vec,
-            base,
-            len,
-            capacity,
-        }
+        Self { vec, base, len, capacity }
     }
 
     fn is_full(&self) -> bool {
@@ -73,10 +68,7 @@ impl<T> SalVec<T> {
     ///
     /// # Errors
     /// As [`try_reserve`](Self::try_reserve).
-    pub fn try_extend(
-        &mut self,
-        items: impl IntoIterator<Item = T>,
-    ) -> Result<(), TryReserveError> {
+    pub fn try_extend(&mut self, items: impl IntoIterator<Item = T>) -> Result<(), TryReserveError> {
         let mut items = items.into_iter();
         while let Some(item) = items.next() {
             if self.len == self.capacity() {
@@ -109,11 +101,7 @@ impl<T> SalVec<T> {
     ///
     /// # Errors
     /// As [`try_reserve`](Self::try_reserve).
-    pub fn try_resize_with(
-        &mut self,
-        len: usize,
-        make: impl FnMut() -> T,
-    ) -> Result<(), TryReserveError> {
+    pub fn try_resize_with(&mut self, len: usize, make: impl FnMut() -> T) -> Result<(), TryReserveError> {
         let missing = len.saturating_sub(self.len);
         self.try_reserve(missing)?;
         self.truncate(len);

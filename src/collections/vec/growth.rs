@@ -67,10 +67,7 @@ impl<T> SalVec<T> {
         if additional <= self.capacity() - self.len {
             return Ok(());
         }
-        let wanted = self
-            .len
-            .checked_add(additional)
-            .ok_or(TryReserveError::CapacityOverflow)?;
+        let wanted = self.len.checked_add(additional).ok_or(TryReserveError::CapacityOverflow)?;
         self.grow_to(wanted)
     }
 
@@ -114,15 +111,8 @@ impl<T> SalVec<T> {
     /// Room for `additional` more elements where there is none, at least doubling the capacity.
     #[cold]
     pub(super) fn grow_slow(&mut self, additional: usize) -> Result<(), TryReserveError> {
-        let wanted = self
-            .len
-            .checked_add(additional)
-            .ok_or(TryReserveError::CapacityOverflow)?;
-        self.grow_to(
-            wanted
-                .max(self.capacity.saturating_mul(2))
-                .max(Self::FIRST_CAPACITY),
-        )
+        let wanted = self.len.checked_add(additional).ok_or(TryReserveError::CapacityOverflow)?;
+        self.grow_to(wanted.max(self.capacity.saturating_mul(2)).max(Self::FIRST_CAPACITY))
     }
 
     /// A block for `capacity` elements, which is more than there is room for.

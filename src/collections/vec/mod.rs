@@ -109,12 +109,7 @@ impl<T> SalVec<T> {
     /// ```
     #[inline]
     pub const fn new() -> Self {
-        Self {
-            block: None,
-            len: 0,
-            capacity: 0,
-            owned: PhantomData,
-        }
+        Self { block: None, len: 0, capacity: 0, owned: PhantomData }
     }
 
     /// An empty vector with room for at least `capacity` elements.
@@ -157,11 +152,7 @@ impl<T> SalVec<T> {
     /// How many elements fit before the vector must grow; `usize::MAX` if `T` has no bytes.
     #[inline]
     pub const fn capacity(&self) -> usize {
-        if size_of::<T>() == 0 {
-            usize::MAX
-        } else {
-            self.capacity
-        }
+        if size_of::<T>() == 0 { usize::MAX } else { self.capacity }
     }
 
     /// Where the elements are. Valid until the vector changes; dangling, but aligned, if there is no block.
@@ -254,9 +245,7 @@ impl<T> SalVec<T> {
     #[inline]
     fn layout(&self) -> Layout {
         // SAFETY: by V1 a block of this size and alignment exists, so neither overflows.
-        unsafe {
-            Layout::from_size_align_unchecked(self.capacity * size_of::<T>(), align_of::<T>())
-        }
+        unsafe { Layout::from_size_align_unchecked(self.capacity * size_of::<T>(), align_of::<T>()) }
     }
 
     /// Gives the block, if there is one, back to its heap.
@@ -275,20 +264,14 @@ impl<T> SalVec<T> {
     /// Panics if V1 or V2 does not hold.
     #[track_caller]
     pub(crate) fn check(&self) {
-        assert!(
-            self.block.is_none() == (self.capacity == 0),
-            "V1: a block without capacity"
-        );
+        assert!(self.block.is_none() == (self.capacity == 0), "V1: a block without capacity");
         assert!(self.len <= self.capacity(), "V2: more elements than fit");
         assert!(self.base().is_aligned(), "V1: a block that is not aligned");
         assert!(
             size_of::<T>() == 0 || self.capacity <= isize::MAX as usize / size_of::<T>(),
             "V1: a block larger than memory"
         );
-        assert!(
-            size_of::<T>() != 0 || self.block.is_none(),
-            "V1: a block for nothing"
-        );
+        assert!(size_of::<T>() != 0 || self.block.is_none(), "V1: a block for nothing");
     }
 }
 

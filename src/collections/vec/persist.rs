@@ -50,14 +50,8 @@ mod tests {
         let mut vec = SalVec::from([SalVec::from([1_u32, 2]), SalVec::new()]);
         vec.reserve(10);
         let expected = [
-            (
-                vec.as_ptr().addr(),
-                Layout::array::<SalVec<u32>>(vec.capacity()).unwrap(),
-            ),
-            (
-                vec[0].as_ptr().addr(),
-                Layout::array::<u32>(vec[0].capacity()).unwrap(),
-            ),
+            (vec.as_ptr().addr(), Layout::array::<SalVec<u32>>(vec.capacity()).unwrap()),
+            (vec[0].as_ptr().addr(), Layout::array::<u32>(vec[0].capacity()).unwrap()),
         ];
         let mut seen = Vec::new();
         let mut observer = |start: NonNull<u8>, layout| seen.push((start.addr().get(), layout));
@@ -91,20 +85,8 @@ mod tests {
     #[test]
     fn a_string_is_no_vector_of_bytes() {
         let bytes = TypeDescription::of::<SalVec<u8>>();
-        assert!(
-            bytes
-                .difference(&TypeDescription::of::<SalVec<u8>>())
-                .is_none()
-        );
-        assert!(
-            bytes
-                .difference(&TypeDescription::of::<SalVec<i8>>())
-                .is_some()
-        );
-        assert!(
-            bytes
-                .difference(&TypeDescription::of::<SalString>())
-                .is_some()
-        );
+        assert!(bytes.difference(&TypeDescription::of::<SalVec<u8>>()).is_none());
+        assert!(bytes.difference(&TypeDescription::of::<SalVec<i8>>()).is_some());
+        assert!(bytes.difference(&TypeDescription::of::<SalString>()).is_some());
     }
 }

@@ -20,11 +20,7 @@ pub(crate) fn resolve(range: impl RangeBounds<usize>, len: usize) -> Range<usize
     };
     match (start, end) {
         (Some(start), Some(end)) if start <= end && end <= len => start..end,
-        _ => panic!(
-            "range {:?} to {:?} is not within a length of {len}",
-            range.start_bound(),
-            range.end_bound()
-        ),
+        _ => panic!("range {:?} to {:?} is not within a length of {len}", range.start_bound(), range.end_bound()),
     }
 }
 
@@ -49,8 +45,6 @@ mod tests {
         assert!(catch_unwind(|| resolve(reversed, 3)).is_err());
         assert!(catch_unwind(|| resolve(..4, 3)).is_err());
         assert!(catch_unwind(|| resolve(..=usize::MAX, 3)).is_err());
-        assert!(
-            catch_unwind(|| resolve((Bound::Excluded(usize::MAX), Bound::Unbounded), 3)).is_err()
-        );
+        assert!(catch_unwind(|| resolve((Bound::Excluded(usize::MAX), Bound::Unbounded), 3)).is_err());
     }
 }

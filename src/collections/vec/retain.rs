@@ -18,12 +18,7 @@ struct Sieve<'v, T> {
 impl<'v, T> Sieve<'v, T> {
     fn new(vec: &'v mut SalVec<T>) -> Self {
         let len = core::mem::take(&mut vec.len);
-        Self {
-            vec,
-            kept: 0,
-            next: 0,
-            len,
-        }
+        Self { vec, kept: 0, next: 0, len }
     }
 
     /// Judges all elements. `drops` gets the last one kept, if any, and the one to judge.
