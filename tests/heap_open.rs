@@ -474,7 +474,7 @@ fn memory_in_the_way_of_a_heap_is_an_error_and_stays() {
     let _alone = alone();
     let (_directory, path) = fresh_path();
     filled(&path);
-    let start = bytes::half_word(&bytes::newest(&path), header::WINDOW) as usize * (1 << 38) + (7 << 20);
+    let start = bytes::half_word(&bytes::newest(&path), header::WINDOW) as usize * (1 << 36) + (7 << 20);
     let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED_NOREPLACE;
     let (address, access) = (std::ptr::with_exposed_provenance_mut(start), libc::PROT_READ | libc::PROT_WRITE);
     // SAFETY: takes only free addresses.

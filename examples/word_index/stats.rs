@@ -36,5 +36,5 @@ fn print_heap_statistics(heap: &Heap, out: &mut impl Write) -> io::Result<()> {
     }
     writeln!(out, "capacity   {:>12} bytes", heap.capacity())?;
     writeln!(out, "addresses  {:#x?}", heap.address_range())?;
-    Ok(())
+    write!(out, "{}", heap.stats())
 }

@@ -82,11 +82,12 @@ const CLASS: [Class; CLASSES] = {
     let mut class = 0;
     while class < CLASSES {
         let size = size_of_class(class);
-        // 64 KiB to 2 MiB; as small as gives 16 blocks and leaves less than a thirty-second over.
+        // 64 KiB to 2 MiB; as small as gives 16 blocks, or 4 of the large ones, and leaves little over.
+        let (least, over) = if size <= 16 << 10 { (16, 32) } else { (4, 16) };
         let mut slab_units = 2;
         while slab_units < 64 {
             let bytes = slab_units * UNIT;
-            if bytes / size >= 16 && bytes % size <= bytes / 32 {
+            if bytes / size >= least && bytes % size <= bytes / over {
                 break;
             }
             slab_units *= 2;
@@ -210,7 +211,7 @@ mod tests {
         for class in 0..CLASSES {
             let bytes = slab_units(class) * UNIT;
             let used = slab_blocks(class) as usize * class_size(class);
-            assert!(used <= bytes && slab_blocks(class) >= 8 && bytes - used <= bytes / 10, "{class}");
+            assert!(used <= bytes && slab_blocks(class) >= 4 && bytes - used <= bytes / 10, "{class}");
             assert!(slab_units(class).is_power_of_two() && slab_units(class) <= 64);
         }
     }

@@ -41,6 +41,9 @@ pub(crate) fn reserve(wanted: Option<u32>, windows: u32) -> Result<u32, CallErro
         Some(window) => window..=window,
         None => FIRST_WINDOW..=last,
     };
+    if windows == 0 || wanted.is_some_and(|first| first < FIRST_WINDOW || first.saturating_add(windows) > END_WINDOW) {
+        return Err(CallError { call: "mmap", errno: errno::NO_MEMORY });
+    }
     let mut refused = CallError { call: "mmap", errno: errno::EXISTS };
     let _guard = REGISTRY.lock();
     for first in candidates {

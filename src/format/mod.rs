@@ -40,11 +40,11 @@ pub(crate) const SEGMENT_UNITS: usize = 64;
 pub(crate) const PAGE: usize = 4096;
 /// Bytes of a window, the grain in which address space is handed to heaps.
 pub(crate) const WINDOW: usize = 1 << WINDOW_SHIFT;
-pub(crate) const WINDOW_SHIFT: u32 = 38;
+pub(crate) const WINDOW_SHIFT: u32 = 36;
 /// The first window's number: a window's address is its number times [`WINDOW`].
-pub(crate) const FIRST_WINDOW: u32 = 65;
+pub(crate) const FIRST_WINDOW: u32 = 260;
 /// The number behind the last window's.
-pub(crate) const END_WINDOW: u32 = 320;
+pub(crate) const END_WINDOW: u32 = 1280;
 
 const _: () = assert!((FIRST_WINDOW as usize) << WINDOW_SHIFT == 0x1040_0000_0000);
 const _: () = assert!((END_WINDOW as usize) << WINDOW_SHIFT == 0x5000_0000_0000);

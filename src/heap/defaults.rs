@@ -51,7 +51,7 @@ fn make(which: Default) -> Option<&'static Core> {
         return Some(core);
     }
     // Address space is free, but a limit on it may be set: try less until it fits.
-    let generous = (4 * mapping::physical_memory()).div_ceil(crate::format::WINDOW).clamp(1, 16) as u32;
+    let generous = (4 * mapping::physical_memory()).div_ceil(crate::format::WINDOW).clamp(4, 64) as u32;
     let mut layout = Layout::filling_windows(generous);
     let window = loop {
         match windows::reserve(None, layout.windows()) {

@@ -54,7 +54,8 @@ const RANDOM_TRIES: usize = 16;
 
 /// Windows below this one are for heaps without a file, which can lie anywhere: so that they seldom lie where a file
 /// wants to be.
-const FIRST_FILE_WINDOW: u32 = 128;
+const FIRST_FILE_WINDOW: u32 = FIRST_WINDOW + 128;
+const _: () = assert!(FIRST_FILE_WINDOW < END_WINDOW);
 
 /// Free runs of at least this many units are punched out of the file when it is closed.
 const PUNCH_AT_CLOSE: usize = SEGMENT_UNITS;
@@ -237,11 +238,13 @@ fn layout_for(capacity: u64) -> Result<Layout, OpenError> {
 /// Reserves windows for a new file: random ones, so that two heaps seldom want the same, or the lowest that are free.
 fn choose_window(layout: &Layout) -> Result<u32, OpenError> {
     let windows = layout.windows();
-    let span = u64::from((END_WINDOW - FIRST_FILE_WINDOW).saturating_sub(windows) + 1);
+    // None for a heap that takes nearly all windows there are.
+    let candidates = u64::from((END_WINDOW + 1 - FIRST_FILE_WINDOW).saturating_sub(windows));
     for _ in 0..RANDOM_TRIES {
         let mut random = [0; 8];
         random_bytes(&mut random);
-        let window = FIRST_FILE_WINDOW + (u64::from_le_bytes(random) % span) as u32;
+        let Some(chosen) = u64::from_le_bytes(random).checked_rem(candidates) else { break };
+        let window = FIRST_FILE_WINDOW + chosen as u32;
         if let Ok(window) = windows::reserve(Some(window), windows) {
             return Ok(window);
         }
@@ -466,4 +469,19 @@ fn make_private(core: &Core, file: &File, units: usize) -> Result<(), CallError>
         at = start + len;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_heap_that_needs_nearly_all_windows_is_no_panic() {
+        let layout = Layout::filling_windows(END_WINDOW - FIRST_WINDOW - 1);
+        // Another test of this process may hold a window.
+        if let Ok(window) = choose_window(&layout) {
+            // SAFETY: reserved just now, and nothing is in it.
+            unsafe { windows::release(window, layout.windows()) };
+        }
+    }
 }

@@ -16,8 +16,8 @@ pub enum Mode {
     Shared,
 }
 
-/// Default for [`HeapOptions::capacity`]: 64 GiB.
-const CAPACITY: u64 = 64 << 30;
+/// Default for [`HeapOptions::capacity`]: 60 GiB, which fits in one window.
+const CAPACITY: u64 = 60 << 30;
 
 /// How a heap is to be opened or created.
 ///
@@ -48,7 +48,7 @@ impl Default for HeapOptions {
 }
 
 impl HeapOptions {
-    /// A [`Mode::Shared`] heap of up to 64 GiB, readable and writable by its owner only.
+    /// A [`Mode::Shared`] heap of up to 60 GiB, readable and writable by its owner only.
     pub const fn new() -> Self {
         Self {
             capacity: None,
@@ -63,9 +63,10 @@ impl HeapOptions {
 
     /// Most bytes that blocks may take, in units of 32 KiB; past it allocations fail.
     ///
-    /// When a heap is created, its file is laid out for this capacity or for 64 GiB, whichever is more, as a sparse
-    /// file: capacity that is not used takes no disk space. When one is opened, the option replaces the old limit,
-    /// and must lie between what is in use and what the file was laid out for.
+    /// When a heap is created, its file is laid out for this capacity or for 60 GiB, whichever is more, as a sparse
+    /// file: capacity that is not used takes no disk space. The file remembers the limit. When it is opened with this
+    /// option, the new limit replaces the old one, and must lie between what is in use and what the file was laid out
+    /// for; without it the old one stays.
     pub const fn capacity(mut self, bytes: u64) -> Self {
         self.capacity = Some(bytes);
         self

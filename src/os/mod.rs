@@ -24,6 +24,7 @@ pub(crate) struct Errno(pub(crate) i32);
 pub(crate) mod errno {
     use super::Errno;
 
+    pub(crate) const NO_MEMORY: Errno = Errno(libc::ENOMEM);
     pub(crate) const EXISTS: Errno = Errno(libc::EEXIST);
     pub(crate) const NOT_FOUND: Errno = Errno(libc::ENOENT);
     pub(crate) const IS_DIRECTORY: Errno = Errno(libc::EISDIR);
