@@ -120,9 +120,9 @@ pub(crate) fn pages(path: &Path) -> Vec<(u64, Vec<u8>)> {
 /// A number that any change of the file's contents or length changes.
 pub(crate) fn hash(path: &Path) -> (u64, u32) {
     let len = std::fs::metadata(path).unwrap().len();
-    let hash = pages(path).iter().fold(0, |hash, (at, page)| {
-        crc32c::crc32c_append(crc32c::crc32c_append(hash, &at.to_le_bytes()), page)
-    });
+    let hash = pages(path)
+        .iter()
+        .fold(0, |hash, (at, page)| crc32c::crc32c_append(crc32c::crc32c_append(hash, &at.to_le_bytes()), page));
     (len, hash)
 }
 
