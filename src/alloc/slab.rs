@@ -199,6 +199,12 @@ impl<'a> Slab<'a> {
         Self::returned(state)
     }
 
+    /// Whether all its blocks are back.
+    pub(crate) fn is_empty(self) -> bool {
+        // SAFETY: the holder's rights (K2).
+        Self::returned(unsafe { &*self.state() }) == Returned::Empty
+    }
+
     pub(crate) fn has_blocks(self) -> bool {
         // SAFETY: the holder's rights (K2).
         let state = unsafe { &*self.local() };

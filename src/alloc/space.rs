@@ -227,6 +227,20 @@ impl Space {
         end.min(committed)
     }
 
+    /// Gives the disk space back that is reserved behind the last segment in use.
+    fn purge_tail(&mut self, backing: &Backing) {
+        let committed = self.committed_units();
+        let end = self.map.used_end(committed.next_multiple_of(SEGMENT_UNITS)).next_multiple_of(SEGMENT_UNITS);
+        if !backing.can_lose_space() || end >= committed {
+            return;
+        }
+        let offset = self.layout.segments.offset as usize + end * UNIT;
+        // SAFETY: these units are free, and under the lock nobody takes them.
+        if unsafe { backing.purge(self.base, offset, (committed - end) * UNIT) } {
+            self.trim();
+        }
+    }
+
     /// Gives the memory of free units back to the system, but only of runs of at least `least` units; returns how many
     /// bytes.
     pub(crate) fn purge(&mut self, backing: &Backing, least: usize) -> usize {
@@ -252,6 +266,9 @@ impl Space {
                 }
                 from = to + 1;
             }
+        }
+        if least <= 1 {
+            self.purge_tail(backing);
         }
         bytes
     }

@@ -365,6 +365,46 @@ impl ThreadHeap {
         }
     }
 
+    /// Gives everything back that the thread only keeps at hand: blocks, slabs without a block in use, the rest of the
+    /// lease. For when the heap seems full.
+    ///
+    /// # Safety
+    /// As above, and not [`EMPTY`].
+    #[cold]
+    pub(crate) unsafe fn flush(heap: *mut Self) {
+        // SAFETY: the thread's own.
+        unsafe {
+            let core = Self::core(heap);
+            Self::empty_magazines(heap);
+            Self::collect_pending(heap);
+            for class in 0..CLASSES {
+                let mut at = (&(*heap).lists)[class];
+                while at != 0 {
+                    let slab = Slab::new(core, at as usize - 1, class);
+                    at = (*slab.state()).next;
+                    if slab.is_empty() {
+                        Self::give_up(heap, slab);
+                    }
+                }
+            }
+            let _guard = core.lock.lock();
+            (*core.space.get()).give_lease(core::mem::take(&mut (*heap).lease));
+            core.collect_orphans(u32::MAX);
+        }
+    }
+
+    unsafe fn empty_magazines(heap: *mut Self) {
+        // SAFETY: the thread's own.
+        unsafe {
+            for class in 0..CLASSES {
+                let magazine = &(&(*heap).magazines)[class];
+                let base = (&raw const (*heap).slots).cast::<*mut u8>().add(magazine.floor as usize);
+                Self::release(heap, class, base, magazine.top.load(Ordering::Relaxed) - magazine.floor);
+                magazine.top.store(magazine.floor, Ordering::Relaxed);
+            }
+        }
+    }
+
     /// Gives everything back, so that another thread can take the number over: magazines to their slabs, slabs to the
     /// heap, the rest of the lease.
     ///
@@ -375,12 +415,7 @@ impl ThreadHeap {
         // SAFETY: the thread's own until it is given back under the lock.
         unsafe {
             let core = Self::core(heap);
-            for class in 0..CLASSES {
-                let magazine = &(&(*heap).magazines)[class];
-                let base = (&raw const (*heap).slots).cast::<*mut u8>().add(magazine.floor as usize);
-                Self::release(heap, class, base, magazine.top.load(Ordering::Relaxed) - magazine.floor);
-                magazine.top.store(magazine.floor, Ordering::Relaxed);
-            }
+            Self::empty_magazines(heap);
             Self::collect_pending(heap);
             let _guard = core.lock.lock();
             let soft = core.soft();

@@ -95,13 +95,26 @@ fn allocate_default_slow(which: Default, class: usize) -> *mut u8 {
 #[inline(never)]
 fn allocate_slow(heap: *mut ThreadHeap, class: usize) -> *mut u8 {
     // SAFETY: the calling thread's own, whose magazine is empty.
-    unsafe {
+    let take = || unsafe {
         let block = ThreadHeap::allocate(heap, class).unwrap_or_else(|| ThreadHeap::allocate_slow(heap, class));
         if block.is_null() && is_medium(class) {
             return (*(*heap).core).allocate_large(class_size(class), 1, false);
         }
         block
+    };
+    or_after_flush(heap, take)
+}
+
+/// What `take` gets from a heap; if it gets nothing, once more after the thread has given back what it keeps at hand.
+#[inline]
+fn or_after_flush(heap: *mut ThreadHeap, take: impl Fn() -> *mut u8) -> *mut u8 {
+    let block = take();
+    if !block.is_null() {
+        return block;
     }
+    // SAFETY: the calling thread's own, of an open heap.
+    unsafe { ThreadHeap::flush(heap) };
+    take()
 }
 
 /// Runs `work` with the heap, if it is open.
@@ -117,7 +130,14 @@ pub(super) fn with_core<R>(place: Place, work: impl FnOnce(&Core) -> R) -> Optio
 #[cold]
 #[inline(never)]
 fn allocate_large(place: Place, layout: Layout, zeroed: bool) -> *mut u8 {
-    with_core(place, |core| core.allocate_large(layout.size(), layout.align(), zeroed)).unwrap_or(ptr::null_mut())
+    let from = |heap: *mut ThreadHeap| {
+        // SAFETY: a heap outlives its thread heaps.
+        or_after_flush(heap, || unsafe { (*(*heap).core).allocate_large(layout.size(), layout.align(), zeroed) })
+    };
+    match place {
+        Place::Default(which) => default_heap(which).map_or(ptr::null_mut(), from),
+        Place::Window(window) => current::with_window(window, from).unwrap_or(ptr::null_mut()),
+    }
 }
 
 /// Allocates zeros; memory that reads as zeros already is not written.
@@ -137,13 +157,13 @@ pub(super) fn allocate_zeroed(place: Place, layout: Layout) -> *mut u8 {
 fn allocate_small_zeroed(place: Place, class: usize) -> *mut u8 {
     let from = |heap: *mut ThreadHeap| {
         // SAFETY: the calling thread's own, of an open heap.
-        unsafe {
+        or_after_flush(heap, || unsafe {
             let block = ThreadHeap::allocate_zeroed(heap, class);
             if block.is_null() && is_medium(class) {
                 return (*(*heap).core).allocate_large(class_size(class), 1, true);
             }
             block
-        }
+        })
     };
     match place {
         Place::Default(which) => default_heap(which).map_or(ptr::null_mut(), from),
