@@ -150,14 +150,14 @@ fn the_capacity_can_be_raised_and_lowered_at_every_opening() {
     let error = open(&path, Some(4 << 20)).unwrap_err();
     assert!(matches!(error, OpenError::CapacityBelowUse { asked, used } if asked == 4 << 20 && used >= 16_000_000));
     assert!(matches!(open(&path, Some(0)), Err(OpenError::ZeroCapacity)));
-    let error = open(&path, Some(65 << 30)).unwrap_err();
+    let error = open(&path, Some(61 << 30)).unwrap_err();
     assert!(
-        matches!(error, OpenError::CapacityTooLarge { asked, largest } if asked == 65 << 30 && largest == 64 << 30)
+        matches!(error, OpenError::CapacityTooLarge { asked, largest } if asked == 61 << 30 && largest == 60 << 30)
     );
     assert!(matches!(open(&path, Some(u64::MAX)), Err(OpenError::CapacityTooLarge { .. })));
     assert_eq!(support::bytes::hash(&path), before);
 
-    let heap = open(&path, Some(64 << 30)).unwrap();
+    let heap = open(&path, Some(60 << 30)).unwrap();
     heap.write().unwrap().root_mut(NUMBERS).unwrap().truncate(1000);
     heap.write().unwrap().root_mut(NUMBERS).unwrap().shrink_to_fit();
     unmap(heap);

@@ -53,7 +53,7 @@ impl ThreadHeap {
     }
 
     #[cold]
-    unsafe fn give_up(heap: *mut Self, slab: Slab<'_>) {
+    pub(super) unsafe fn give_up(heap: *mut Self, slab: Slab<'_>) {
         // SAFETY: the slab is ours, empty, and listed (B3).
         unsafe {
             slab.unlink(&raw mut (*heap).lists[slab.class]);

@@ -202,7 +202,7 @@ impl<'a> Slab<'a> {
     /// Whether all its blocks are back.
     pub(crate) fn is_empty(self) -> bool {
         // SAFETY: the holder's rights (K2).
-        Self::returned(unsafe { &*self.state() }) == Returned::Empty
+        Self::returned(unsafe { &*self.local() }) == Returned::Empty
     }
 
     pub(crate) fn has_blocks(self) -> bool {

@@ -381,7 +381,7 @@ impl ThreadHeap {
                 let mut at = (&(*heap).lists)[class];
                 while at != 0 {
                     let slab = Slab::new(core, at as usize - 1, class);
-                    at = (*slab.state()).next;
+                    at = (*slab.local()).next;
                     if slab.is_empty() {
                         Self::give_up(heap, slab);
                     }
