@@ -538,7 +538,7 @@ fn aligned_start(free: u64, order: u32) -> Option<u32> {
     }
     while runs != 0 {
         let start = runs.trailing_zeros();
-        if start.is_multiple_of(1 << order) {
+        if start % (1 << order) == 0 {
             return Some(start);
         }
         runs &= runs - 1;
