@@ -340,7 +340,7 @@ impl Core {
         unsafe {
             let locked = &(*self.soft()).locked;
             for class in 0..CLASSES {
-                let (mut slabs, mut out) = (i64::from(locked.slabs[class] as i32), locked.live[class]);
+                let (mut slabs, mut out) = (i64::from(locked.slabs[class].cast_signed()), locked.live[class]);
                 self.for_each_thread(|heap| {
                     let (live, _, made) = ThreadHeap::counters(heap, class);
                     slabs += i64::from(made);
