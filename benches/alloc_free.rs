@@ -61,9 +61,7 @@ fn on_threads<A: Handle, const SIZE: usize>(allocator: A, threads: usize, pairs:
     };
     thread::scope(|scope| {
         let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
-        let times = workers
-            .into_iter()
-            .map(|worker| worker.join().expect("allocating does not panic"));
+        let times = workers.into_iter().map(|worker| worker.join().expect("allocating does not panic"));
         times.max().unwrap_or_default()
     })
 }

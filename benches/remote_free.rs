@@ -60,9 +60,7 @@ fn hand_over<A: Handle, const SIZE: usize>(allocator: A, threads: usize, blocks:
             break;
         }
         let batch = (0..count).map(|_| Block::new(allocator)).collect();
-        channel
-            .send(batch)
-            .expect("consumers live until the channels close");
+        channel.send(batch).expect("consumers live until the channels close");
         left -= count;
     }
     drop(channels);

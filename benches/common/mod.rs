@@ -27,16 +27,12 @@ unsafe impl<G: GlobalAlloc> Allocator for Peer<G> {
     #[inline(always)]
     fn allocate(&self, layout: Layout) -> Result<NonNull<[u8]>, AllocError> {
         if layout.size() == 0 {
-            let dangling = NonNull::new(core::ptr::without_provenance_mut(layout.align()))
-                .ok_or(AllocError)?;
+            let dangling = NonNull::new(core::ptr::without_provenance_mut(layout.align())).ok_or(AllocError)?;
             return Ok(NonNull::slice_from_raw_parts(dangling, 0));
         }
         // SAFETY: the size is not zero.
         let block = unsafe { self.0.alloc(layout) };
-        Ok(NonNull::slice_from_raw_parts(
-            NonNull::new(block).ok_or(AllocError)?,
-            layout.size(),
-        ))
+        Ok(NonNull::slice_from_raw_parts(NonNull::new(block).ok_or(AllocError)?, layout.size()))
     }
 
     #[inline(always)]
@@ -72,10 +68,7 @@ impl<A: Handle, const SIZE: usize> Block<A, SIZE> {
     /// A block whose first byte was written.
     #[inline(always)]
     pub(crate) fn new(allocator: A) -> Self {
-        let start = allocator
-            .allocate(Self::LAYOUT)
-            .expect("there is memory for a bench")
-            .cast::<u8>();
+        let start = allocator.allocate(Self::LAYOUT).expect("there is memory for a bench").cast::<u8>();
         // SAFETY: the block is live and LAYOUT has at least one byte.
         unsafe { start.as_ptr().write_volatile(1) };
         // The result is dropped: the address escapes, but need not come back through memory.

@@ -28,11 +28,7 @@ impl Meter {
     /// A meter without times. With `quick`, workloads do less of the same.
     pub fn new(quick: bool) -> Self {
         // The room is taken now, so that the meter itself allocates nothing between two repetitions.
-        Self {
-            quick,
-            operations: 0,
-            repetitions: Vec::with_capacity(64),
-        }
+        Self { quick, operations: 0, repetitions: Vec::with_capacity(64) }
     }
 
     /// `full`, or a quarter of it in a quick run: for numbers of operations.
@@ -61,10 +57,8 @@ impl Meter {
         body();
         let (cpu, wall) = (process::cpu_ns() - cpu, process::wall_ns() - wall);
         self.operations += operations as u64;
-        self.repetitions.push(Repetition {
-            cpu_ns: cpu as f64 / operations as f64,
-            wall_ns: wall as f64 / operations as f64,
-        });
+        self.repetitions
+            .push(Repetition { cpu_ns: cpu as f64 / operations as f64, wall_ns: wall as f64 / operations as f64 });
     }
 
     /// The number of operations measured.
@@ -96,11 +90,7 @@ impl Spread {
         sorted.sort_by(f64::total_cmp);
         let (&min, &max) = (sorted.first()?, sorted.last()?);
         let middle = sorted.len() / 2;
-        let median = if sorted.len() % 2 == 1 {
-            sorted[middle]
-        } else {
-            (sorted[middle - 1] + sorted[middle]) / 2.0
-        };
+        let median = if sorted.len() % 2 == 1 { sorted[middle] } else { (sorted[middle - 1] + sorted[middle]) / 2.0 };
         Some(Self { min, median, max })
     }
 }
@@ -112,14 +102,7 @@ mod tests {
     #[test]
     fn the_median_ignores_an_outlier() {
         let spread = Spread::of([3.0, 1.0, 900.0]).unwrap();
-        assert_eq!(
-            spread,
-            Spread {
-                min: 1.0,
-                median: 3.0,
-                max: 900.0
-            }
-        );
+        assert_eq!(spread, Spread { min: 1.0, median: 3.0, max: 900.0 });
         assert_eq!(Spread::of([1.0, 2.0]).unwrap().median, 1.5);
         assert_eq!(Spread::of([]), None);
     }
@@ -128,9 +111,6 @@ mod tests {
     fn the_warm_up_is_run_but_not_measured() {
         let (mut meter, mut calls) = (Meter::new(false), 0);
         meter.repeat(5, 10, || calls += 1);
-        assert_eq!(
-            (calls, meter.repetitions().len(), meter.operations()),
-            (6, 5, 50)
-        );
+        assert_eq!((calls, meter.repetitions().len(), meter.operations()), (6, 5, 50));
     }
 }

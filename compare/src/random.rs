@@ -9,9 +9,7 @@ pub struct Random {
 impl Random {
     /// A generator that yields the sequence numbered `seed`.
     pub const fn new(seed: u64) -> Self {
-        Self {
-            state: seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1,
-        }
+        Self { state: seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1 }
     }
 
     /// The next 64 bits.

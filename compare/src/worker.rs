@@ -51,17 +51,14 @@ fn run(peer: &Peer, start: process::Resident) -> Result<String, String> {
         }
     }
     if (debug != "false" || opt_level != "3") && !allow_debug {
-        return Err(format!(
-            "built with debug = {debug}, opt-level = {opt_level}: its numbers would be false"
-        ));
+        return Err(format!("built with debug = {debug}, opt-level = {opt_level}: its numbers would be false"));
     }
     let version = (peer.version)()?;
     if describe {
         return Ok(json!({ "allocator": peer.name, "version": version }).to_string());
     }
     let name = workload.ok_or("one of --workload NAME and --describe is needed")?;
-    let workload =
-        workloads::named(&name).ok_or_else(|| format!("no workload is called {name}"))?;
+    let workload = workloads::named(&name).ok_or_else(|| format!("no workload is called {name}"))?;
 
     process::end_after_seconds(LIMIT_SECONDS);
     let mut meter = Meter::new(quick);
@@ -74,8 +71,7 @@ fn run(peer: &Peer, start: process::Resident) -> Result<String, String> {
         Unit::ResidentAtStart => Spread::of([start.now_kib as f64]),
     }
     .ok_or("the workload measured nothing")?;
-    let wall = Spread::of(meter.repetitions().iter().map(|one| one.wall_ns))
-        .map_or(0.0, |wall| wall.median);
+    let wall = Spread::of(meter.repetitions().iter().map(|one| one.wall_ns)).map_or(0.0, |wall| wall.median);
     Ok(json!({
         "workload": workload.name,
         "allocator": peer.name,

@@ -65,7 +65,9 @@ fn make(which: Default) -> Option<&'static Core> {
             let huge_pages = secure_variable(c"SAL_HUGE_PAGES").is_none_or(|value| value.to_bytes() != b"0");
             make_core(window, layout, Backing::Anonymous { huge_pages })
         }
-        Default::File => temporary_file(window, &layout).and_then(|file| make_core(window, layout, Backing::File(file))),
+        Default::File => {
+            temporary_file(window, &layout).and_then(|file| make_core(window, layout, Backing::File(file)))
+        }
     };
     let Some(core) = core else {
         // SAFETY: reserved above, and nobody knows of it.

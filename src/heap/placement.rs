@@ -15,9 +15,7 @@ pub(crate) fn heap_of_address(address: usize) -> Option<SalAlloc> {
 /// session, else the process's default heap.
 #[inline]
 pub(crate) fn heap_for_value_at(place: usize) -> SalAlloc {
-    heap_of_address(place)
-        .or_else(scoped_heap)
-        .unwrap_or(SalAlloc::new())
+    heap_of_address(place).or_else(scoped_heap).unwrap_or(SalAlloc::new())
 }
 
 std::thread_local! {
@@ -46,10 +44,7 @@ impl HeapScope {
     /// Begins a scope inside the current one.
     #[inline]
     pub(crate) fn enter(heap: SalAlloc) -> Self {
-        Self {
-            outer: SCOPED.replace(Some(heap)),
-            not_send: PhantomData,
-        }
+        Self { outer: SCOPED.replace(Some(heap)), not_send: PhantomData }
     }
 }
 

@@ -32,9 +32,7 @@ impl Handshake {
         // SAFETY: both descriptors are ours. Once our own write end is closed, the read ends with the child's.
         unsafe {
             libc::close(self.write_end);
-            while libc::read(self.read_end, (&raw mut byte).cast(), 1) == -1
-                && super::Errno::last().0 == libc::EINTR
-            {}
+            while libc::read(self.read_end, (&raw mut byte).cast(), 1) == -1 && super::Errno::last().0 == libc::EINTR {}
             libc::close(self.read_end);
         }
     }

@@ -48,9 +48,5 @@ impl fmt::Display for CallError {
 
 /// Turns the return value of a call that says -1 on failure into a result.
 fn check(call: &'static str, returned: i64) -> Result<i64, CallError> {
-    if returned == -1 {
-        Err(CallError { call, errno: Errno::last() })
-    } else {
-        Ok(returned)
-    }
+    if returned == -1 { Err(CallError { call, errno: Errno::last() }) } else { Ok(returned) }
 }

@@ -19,20 +19,8 @@ unsafe fn read<T: Copy>(name: &CStr, mut value: T) -> Result<T, String> {
     let mut size = size_of::<T>();
     // SAFETY: the name ends in a zero byte, `value` and `size` are live and by the caller's promise of the right type, and
     // nothing is written to jemalloc.
-    let result = unsafe {
-        mallctl(
-            name.as_ptr(),
-            (&raw mut value).cast(),
-            &mut size,
-            ptr::null_mut(),
-            0,
-        )
-    };
-    if result == 0 {
-        Ok(value)
-    } else {
-        Err(format!("mallctl {name:?} failed with {result}"))
-    }
+    let result = unsafe { mallctl(name.as_ptr(), (&raw mut value).cast(), &mut size, ptr::null_mut(), 0) };
+    if result == 0 { Ok(value) } else { Err(format!("mallctl {name:?} failed with {result}")) }
 }
 
 fn version() -> Result<String, String> {
@@ -47,15 +35,9 @@ fn version() -> Result<String, String> {
     }
     // SAFETY: it is jemalloc's constant version string.
     let text = unsafe { CStr::from_ptr(text) }.to_string_lossy();
-    Ok(format!(
-        "jemalloc {}",
-        text.split('-').next().unwrap_or_default()
-    ))
+    Ok(format!("jemalloc {}", text.split('-').next().unwrap_or_default()))
 }
 
 fn main() -> ExitCode {
-    worker::main(Peer {
-        name: "jemalloc",
-        version,
-    })
+    worker::main(Peer { name: "jemalloc", version })
 }

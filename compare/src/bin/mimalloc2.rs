@@ -18,16 +18,9 @@ fn version() -> Result<String, String> {
     let version = mi_version();
     let (major, minor, patch) = (version / 10_000, version / 100 % 100, version % 100);
     let text = format!("mimalloc {major}.{minor}.{patch}");
-    if major == 2 {
-        Ok(text)
-    } else {
-        Err(format!("linked with {text}, not with mimalloc 2"))
-    }
+    if major == 2 { Ok(text) } else { Err(format!("linked with {text}, not with mimalloc 2")) }
 }
 
 fn main() -> ExitCode {
-    worker::main(Peer {
-        name: "mimalloc2",
-        version,
-    })
+    worker::main(Peer { name: "mimalloc2", version })
 }

@@ -12,8 +12,5 @@ fn version() -> Result<String, String> {
 }
 
 fn main() -> ExitCode {
-    worker::main(Peer {
-        name: "sal",
-        version,
-    })
+    worker::main(Peer { name: "sal", version })
 }

@@ -13,8 +13,5 @@ fn version() -> Result<String, String> {
 }
 
 fn main() -> ExitCode {
-    worker::main(Peer {
-        name: "snmalloc",
-        version,
-    })
+    worker::main(Peer { name: "snmalloc", version })
 }

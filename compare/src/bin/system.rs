@@ -20,8 +20,5 @@ fn version() -> Result<String, String> {
 }
 
 fn main() -> ExitCode {
-    worker::main(Peer {
-        name: "system",
-        version,
-    })
+    worker::main(Peer { name: "system", version })
 }

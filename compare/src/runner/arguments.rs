@@ -51,10 +51,7 @@ impl Arguments {
                 "--quick" => arguments.quick = true,
                 "--only" => arguments.only = value()?.split(',').map(str::to_owned).collect(),
                 "--allocators" => {
-                    arguments.allocators = value()?
-                        .split(',')
-                        .map(allocator)
-                        .collect::<Result<_, _>>()?
+                    arguments.allocators = value()?.split(',').map(allocator).collect::<Result<_, _>>()?
                 }
                 "--runs" => {
                     let number = value()?.parse().ok().filter(|&number| number > 0);
@@ -75,16 +72,13 @@ impl Arguments {
 
     /// Whether `workload` is to be run.
     pub(crate) fn wants(&self, workload: &Workload) -> bool {
-        let named =
-            self.only.is_empty() || self.only.iter().any(|part| workload.name.contains(part));
+        let named = self.only.is_empty() || self.only.iter().any(|part| workload.name.contains(part));
         named && (workload.quick || !self.quick)
     }
 }
 
 fn allocator(name: &str) -> Result<&'static Source, String> {
-    ALL.iter()
-        .find(|source| source.name == name)
-        .ok_or_else(|| format!("no allocator is called {name}"))
+    ALL.iter().find(|source| source.name == name).ok_or_else(|| format!("no allocator is called {name}"))
 }
 
 #[cfg(test)]
@@ -104,13 +98,7 @@ mod tests {
 
     #[test]
     fn what_is_not_known_is_refused() {
-        for line in [
-            "--allocators mimalloc9",
-            "--runs none",
-            "--runs 0",
-            "--only",
-            "-x",
-        ] {
+        for line in ["--allocators mimalloc9", "--runs none", "--runs 0", "--only", "-x"] {
             assert!(parse(line).is_err(), "{line}");
         }
     }

@@ -22,8 +22,7 @@ impl Machine {
         let huge_pages = first_line("/sys/kernel/mm/transparent_hugepage/enabled");
         let chosen = huge_pages.split(['[', ']']).nth(1).map(str::to_owned);
         let memory_kib = field("/proc/meminfo", "MemTotal");
-        let memory_kib =
-            memory_kib.and_then(|text| text.split_whitespace().next()?.parse::<f64>().ok());
+        let memory_kib = memory_kib.and_then(|text| text.split_whitespace().next()?.parse::<f64>().ok());
         Self {
             cpu: field("/proc/cpuinfo", "model name").unwrap_or_else(unknown),
             cores: thread::available_parallelism().map_or(0, usize::from),
@@ -55,48 +54,25 @@ impl Machine {
 
 /// The load averages of the last 1, 5 and 15 minutes.
 pub(crate) fn load() -> String {
-    first_line("/proc/loadavg")
-        .split_whitespace()
-        .take(3)
-        .collect::<Vec<_>>()
-        .join(" ")
+    first_line("/proc/loadavg").split_whitespace().take(3).collect::<Vec<_>>().join(" ")
 }
 
 /// The commit this was built from, the compiler and the options given: what another needs to repeat the run.
 pub(crate) fn build() -> String {
-    let commit = output(
-        "git",
-        &[
-            "-C",
-            env!("CARGO_MANIFEST_DIR"),
-            "describe",
-            "--always",
-            "--dirty",
-        ],
-    );
+    let commit = output("git", &["-C", env!("CARGO_MANIFEST_DIR"), "describe", "--always", "--dirty"]);
     let rustc = output("rustc", &["--version"]);
     let options: Vec<String> = env::args().skip(1).collect();
     format!(
         "commit {commit}, {rustc}, options: {}",
-        if options.is_empty() {
-            "none".to_owned()
-        } else {
-            options.join(" ")
-        }
+        if options.is_empty() { "none".to_owned() } else { options.join(" ") }
     )
 }
 
 /// The first line that a program prints.
 fn output(program: &str, arguments: &[&str]) -> String {
-    let printed = Command::new(program)
-        .args(arguments)
-        .output()
-        .ok()
-        .filter(|output| output.status.success());
+    let printed = Command::new(program).args(arguments).output().ok().filter(|output| output.status.success());
     let text = printed.map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
-    text.as_deref()
-        .and_then(|text| text.lines().next())
-        .map_or_else(unknown, str::to_owned)
+    text.as_deref().and_then(|text| text.lines().next()).map_or_else(unknown, str::to_owned)
 }
 
 fn unknown() -> String {
@@ -105,9 +81,7 @@ fn unknown() -> String {
 
 fn first_line(path: &str) -> String {
     let text = fs::read_to_string(path).unwrap_or_default();
-    text.lines()
-        .next()
-        .map_or_else(unknown, |line| line.trim().to_owned())
+    text.lines().next().map_or_else(unknown, |line| line.trim().to_owned())
 }
 
 /// The value of the first `key : value` line.

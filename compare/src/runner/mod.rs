@@ -24,13 +24,9 @@ pub(crate) fn run() -> Result<(), String> {
         print!("{HELP}");
         return Ok(());
     }
-    let chosen: Vec<&'static Workload> = workloads::all()
-        .filter(|workload| arguments.wants(workload))
-        .collect();
+    let chosen: Vec<&'static Workload> = workloads::all().filter(|workload| arguments.wants(workload)).collect();
     if arguments.list {
-        chosen
-            .iter()
-            .for_each(|workload| println!("{} [{}]", workload.name, workload.unit.label()));
+        chosen.iter().for_each(|workload| println!("{} [{}]", workload.name, workload.unit.label()));
         return Ok(());
     }
     if chosen.is_empty() {
@@ -51,26 +47,19 @@ pub(crate) fn run() -> Result<(), String> {
         let path = directory.join(name);
         fs::write(&path, text).map_err(|error| format!("cannot write {}: {error}", path.display()))
     };
-    fs::create_dir_all(&directory)
-        .map_err(|error| format!("cannot create {}: {error}", directory.display()))?;
+    fs::create_dir_all(&directory).map_err(|error| format!("cannot create {}: {error}", directory.display()))?;
     print!("{}", tables::text(&results));
     let plot = plot::svg(&results);
     write("results.json", results.json())?;
     write("index.html", page::html(&results, &plot))?;
     write("ratios.svg", plot)?;
-    println!(
-        "\nwritten: {}/{{results.json, ratios.svg, index.html}}",
-        directory.display()
-    );
+    println!("\nwritten: {}/{{results.json, ratios.svg, index.html}}", directory.display());
     Ok(())
 }
 
 /// The target directory this binary was built in.
 fn target_directory() -> Result<PathBuf, String> {
-    let executable =
-        env::current_exe().map_err(|error| format!("cannot find this program's file: {error}"))?;
+    let executable = env::current_exe().map_err(|error| format!("cannot find this program's file: {error}"))?;
     let target = executable.parent().and_then(Path::parent);
-    target
-        .map(Path::to_owned)
-        .ok_or_else(|| "this program is not in a cargo target directory".to_owned())
+    target.map(Path::to_owned).ok_or_else(|| "this program is not in a cargo target directory".to_owned())
 }

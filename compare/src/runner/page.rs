@@ -49,17 +49,10 @@ fn table(page: &mut String, results: &Results) {
         page.push_str("</tr>\n");
     };
     means("geometric mean, time", &|which| results.mean_ratio(which));
-    means("geometric mean, peak memory", &|which| {
-        results.mean_memory_ratio(which)
-    });
+    means("geometric mean, peak memory", &|which| results.mean_memory_ratio(which));
     for row in &results.rows {
         let unit = row.workload.unit.label();
-        let _ = write!(
-            page,
-            "<tr><th>{} <small>{}</small></th>",
-            escape(row.workload.name),
-            escape(&unit)
-        );
+        let _ = write!(page, "<tr><th>{} <small>{}</small></th>", escape(row.workload.name), escape(&unit));
         let best = row.best();
         for (which, cell) in row.cells.iter().enumerate() {
             let Some(spread) = cell.value() else {
@@ -69,14 +62,9 @@ fn table(page: &mut String, results: &Results) {
             let _ = write!(
                 page,
                 "<td{}>{} <small>{}x</small><br><small>{} to {}, {} MiB</small></td>",
-                if best == Some(which) {
-                    " class=\"best\""
-                } else {
-                    ""
-                },
+                if best == Some(which) { " class=\"best\"" } else { "" },
                 number(spread.median),
-                row.ratio(which, results.base)
-                    .map_or("-".to_owned(), number),
+                row.ratio(which, results.base).map_or("-".to_owned(), number),
                 number(spread.min),
                 number(spread.max),
                 cell.peak_mib().map_or("-".to_owned(), number),

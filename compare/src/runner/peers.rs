@@ -29,42 +29,17 @@ const fn source(
     package: Option<&'static str>,
     colour: &'static str,
 ) -> Source {
-    Source {
-        name,
-        feature,
-        package,
-        colour,
-    }
+    Source { name, feature, package, colour }
 }
 
 /// All of them in the order of the tables. The colours can be told apart without red and green.
 pub(crate) const ALL: [Source; 7] = [
     source("sal", Some("sal"), Some("sal"), "#d55e00"),
     source("sal_shared", Some("sal"), Some("sal"), "#e69f00"),
-    source(
-        "mimalloc3",
-        Some("mimalloc3"),
-        Some("libmimalloc-sys"),
-        "#222222",
-    ),
-    source(
-        "mimalloc2",
-        Some("mimalloc2"),
-        Some("libmimalloc-sys"),
-        "#999999",
-    ),
-    source(
-        "jemalloc",
-        Some("jemalloc"),
-        Some("tikv-jemalloc-sys"),
-        "#0072b2",
-    ),
-    source(
-        "snmalloc",
-        Some("snmalloc"),
-        Some("snmalloc-sys"),
-        "#009e73",
-    ),
+    source("mimalloc3", Some("mimalloc3"), Some("libmimalloc-sys"), "#222222"),
+    source("mimalloc2", Some("mimalloc2"), Some("libmimalloc-sys"), "#999999"),
+    source("jemalloc", Some("jemalloc"), Some("tikv-jemalloc-sys"), "#0072b2"),
+    source("snmalloc", Some("snmalloc"), Some("snmalloc-sys"), "#009e73"),
     source("system", None, None, "#cc79a7"),
 ];
 
@@ -82,11 +57,7 @@ pub(crate) struct Peer {
 
 /// Builds the chosen allocators; one that cannot be built is named on standard error and left out.
 pub(crate) fn build(arguments: &Arguments, target: &Path) -> Result<Vec<Peer>, String> {
-    let target = if arguments.lto {
-        target.join("lto")
-    } else {
-        target.to_owned()
-    };
+    let target = if arguments.lto { target.join("lto") } else { target.to_owned() };
     let mut peers = Vec::new();
     for source in &arguments.allocators {
         eprintln!("building {}", source.name);
@@ -95,11 +66,7 @@ pub(crate) fn build(arguments: &Arguments, target: &Path) -> Result<Vec<Peer>, S
             Err(message) => eprintln!("LEFT OUT: {}: {message}", source.name),
         }
     }
-    if peers.is_empty() {
-        Err("no allocator could be built".to_owned())
-    } else {
-        Ok(peers)
-    }
+    if peers.is_empty() { Err("no allocator could be built".to_owned()) } else { Ok(peers) }
 }
 
 fn build_one(source: &'static Source, lto: bool, target: &Path) -> Result<Peer, String> {
@@ -111,75 +78,49 @@ fn build_one(source: &'static Source, lto: bool, target: &Path) -> Result<Peer, 
         "--manifest-path",
         concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"),
     ]);
-    cargo
-        .args(["--no-default-features", "--bin", source.name])
-        .arg("--target-dir")
-        .arg(target);
-    cargo.args(
-        source
-            .feature
-            .map(|feature| format!("--features={feature}")),
-    );
+    cargo.args(["--no-default-features", "--bin", source.name]).arg("--target-dir").arg(target);
+    cargo.args(source.feature.map(|feature| format!("--features={feature}")));
     cargo.env("CARGO_PROFILE_RELEASE_DEBUG", "false");
     if lto {
-        cargo
-            .env("CARGO_PROFILE_RELEASE_LTO", "fat")
-            .env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "1");
+        cargo.env("CARGO_PROFILE_RELEASE_LTO", "fat").env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "1");
     }
     if source.name == "snmalloc" {
         let given = env::var("CXXFLAGS").unwrap_or_default();
         cargo.env("CXXFLAGS", format!("{given} -DNDEBUG").trim_start());
     }
-    let status = cargo
-        .status()
-        .map_err(|error| format!("cargo does not start: {error}"))?;
+    let status = cargo.status().map_err(|error| format!("cargo does not start: {error}"))?;
     if !status.success() {
         return Err("cargo build failed".to_owned());
     }
     let executable = target.join("release").join(source.name);
     if source.name == "snmalloc" && holds_assertions(&executable)? {
-        return Err(
-            "it was compiled with its assertions; numbers of a debug build would be false"
-                .to_owned(),
-        );
+        return Err("it was compiled with its assertions; numbers of a debug build would be false".to_owned());
     }
     let version = describe(source, &executable)?;
-    Ok(Peer {
-        source,
-        executable,
-        version,
-    })
+    Ok(Peer { source, executable, version })
 }
 
 /// Whether the file contains the text that every assertion of snmalloc begins with.
 fn holds_assertions(executable: &Path) -> Result<bool, String> {
-    let bytes = fs::read(executable)
-        .map_err(|error| format!("cannot read {}: {error}", executable.display()))?;
+    let bytes = fs::read(executable).map_err(|error| format!("cannot read {}: {error}", executable.display()))?;
     let text = b"assert fail: ";
     Ok(bytes.windows(text.len()).any(|window| window == text))
 }
 
 fn describe(source: &Source, executable: &Path) -> Result<String, String> {
     let output = Command::new(executable).arg("--describe").output();
-    let output =
-        output.map_err(|error| format!("cannot start {}: {error}", executable.display()))?;
+    let output = output.map_err(|error| format!("cannot start {}: {error}", executable.display()))?;
     if !output.status.success() {
         return Err(String::from_utf8_lossy(&output.stderr).trim().to_owned());
     }
-    let line: Value =
-        serde_json::from_slice(&output.stdout).map_err(|error| format!("says no JSON: {error}"))?;
+    let line: Value = serde_json::from_slice(&output.stdout).map_err(|error| format!("says no JSON: {error}"))?;
     let says = line["version"].as_str().unwrap_or("unknown").to_owned();
     let Some(package) = source.package else {
         return Ok(says);
     };
-    let lock = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.lock"))
-        .unwrap_or_default();
+    let lock = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.lock")).unwrap_or_default();
     let version = locked_version(&lock, package).unwrap_or("unknown");
-    Ok(if package == "sal" {
-        format!("{says} {version}")
-    } else {
-        format!("{says} ({package} {version})")
-    })
+    Ok(if package == "sal" { format!("{says} {version}") } else { format!("{says} ({package} {version})") })
 }
 
 /// The version of `package` in the text of a lock file, without build metadata.

@@ -25,10 +25,7 @@ impl Scale {
         let least = ratios.clone().fold(0.5, f64::min).max(1.0 / WIDEST);
         let greatest = ratios.fold(2.0, f64::max).min(WIDEST);
         // A little more than the least and the greatest, for the numbers at the ends of the bars.
-        Self {
-            low: (least / 1.5).log2().floor().exp2(),
-            high: (greatest * 1.5).log2().ceil().exp2(),
-        }
+        Self { low: (least / 1.5).log2().floor().exp2(), high: (greatest * 1.5).log2().ceil().exp2() }
     }
 
     fn x(&self, ratio: f64) -> f64 {
@@ -44,31 +41,16 @@ impl Scale {
 /// Draws the geometric means and every workload.
 pub(crate) fn svg(results: &Results) -> String {
     let peers = 0..results.peers.len();
-    let means: Vec<Option<f64>> = peers
-        .clone()
-        .map(|which| results.mean_ratio(which).map(|mean| mean.0))
-        .collect();
-    let ratios_of = |row: &Row| -> Vec<Option<f64>> {
-        peers
-            .clone()
-            .map(|which| row.ratio(which, results.base))
-            .collect()
-    };
+    let means: Vec<Option<f64>> = peers.clone().map(|which| results.mean_ratio(which).map(|mean| mean.0)).collect();
+    let ratios_of =
+        |row: &Row| -> Vec<Option<f64>> { peers.clone().map(|which| row.ratio(which, results.base)).collect() };
     let mut groups = vec![("geometric mean".to_owned(), String::new(), means)];
     groups.extend(results.rows.iter().map(|row| {
-        let unit = format!(
-            "{}{}",
-            row.workload.unit.label(),
-            if row.workload.cold { ", cold" } else { "" }
-        );
+        let unit = format!("{}{}", row.workload.unit.label(), if row.workload.cold { ", cold" } else { "" });
         (row.workload.name.to_owned(), unit, ratios_of(row))
     }));
 
-    let scale = Scale::of(
-        groups
-            .iter()
-            .flat_map(|group| group.2.iter().flatten().copied()),
-    );
+    let scale = Scale::of(groups.iter().flat_map(|group| group.2.iter().flatten().copied()));
     let group_height = BAR * results.peers.len() as f64 + GAP;
     let top = 92.0;
     let bottom = top + group_height * groups.len() as f64;
@@ -98,10 +80,7 @@ fn legend(svg: &mut String, results: &Results) {
     let mut x = 12.0;
     for peer in &results.peers {
         let (name, colour) = (escape(peer.source.name), peer.source.colour);
-        let _ = writeln!(
-            svg,
-            "<rect x=\"{x}\" y=\"52\" width=\"12\" height=\"12\" fill=\"{colour}\"/>"
-        );
+        let _ = writeln!(svg, "<rect x=\"{x}\" y=\"52\" width=\"12\" height=\"12\" fill=\"{colour}\"/>");
         let _ = writeln!(svg, "<text x=\"{}\" y=\"62\">{name}</text>", x + 17.0);
         x += 40.0 + 7.0 * name.len() as f64;
     }
@@ -110,25 +89,15 @@ fn legend(svg: &mut String, results: &Results) {
 fn grid(svg: &mut String, scale: &Scale, top: f64, bottom: f64) {
     for tick in scale.ticks() {
         let x = scale.x(tick);
-        let (colour, width) = if tick == 1.0 {
-            ("#000000", 1.2)
-        } else {
-            ("#dddddd", 1.0)
-        };
-        let label = if tick < 1.0 {
-            format!("1/{}", 1.0 / tick)
-        } else {
-            tick.to_string()
-        };
+        let (colour, width) = if tick == 1.0 { ("#000000", 1.2) } else { ("#dddddd", 1.0) };
+        let label = if tick < 1.0 { format!("1/{}", 1.0 / tick) } else { tick.to_string() };
         let _ = writeln!(
             svg,
             "<line x1=\"{x:.1}\" y1=\"{top}\" x2=\"{x:.1}\" y2=\"{bottom}\" stroke=\"{colour}\" stroke-width=\"{width}\"/>"
         );
         for y in [top - 5.0, bottom + 14.0] {
-            let _ = writeln!(
-                svg,
-                "<text x=\"{x:.1}\" y=\"{y}\" text-anchor=\"middle\" fill=\"#555555\">{label}</text>"
-            );
+            let _ =
+                writeln!(svg, "<text x=\"{x:.1}\" y=\"{y}\" text-anchor=\"middle\" fill=\"#555555\">{label}</text>");
         }
     }
 }
@@ -143,40 +112,18 @@ fn group(
     row: Option<&Row>,
 ) {
     let middle = y + GAP / 2.0 + BAR * ratios.len() as f64 / 2.0;
-    let _ = writeln!(
-        svg,
-        "<line x1=\"12\" y1=\"{y}\" x2=\"{}\" y2=\"{y}\" stroke=\"#eeeeee\"/>",
-        WIDTH - 12.0
-    );
-    let _ = writeln!(
-        svg,
-        "<text x=\"12\" y=\"{middle:.1}\" font-weight=\"bold\">{}</text>",
-        escape(name)
-    );
-    let _ = writeln!(
-        svg,
-        "<text x=\"12\" y=\"{:.1}\" fill=\"#555555\">{}</text>",
-        middle + 13.0,
-        escape(unit)
-    );
+    let _ = writeln!(svg, "<line x1=\"12\" y1=\"{y}\" x2=\"{}\" y2=\"{y}\" stroke=\"#eeeeee\"/>", WIDTH - 12.0);
+    let _ = writeln!(svg, "<text x=\"12\" y=\"{middle:.1}\" font-weight=\"bold\">{}</text>", escape(name));
+    let _ = writeln!(svg, "<text x=\"12\" y=\"{:.1}\" fill=\"#555555\">{}</text>", middle + 13.0, escape(unit));
     for (which, (peer, ratio)) in results.peers.iter().zip(ratios).enumerate() {
         let y = y + GAP / 2.0 + BAR * which as f64;
         let (one, colour) = (scale.x(1.0), peer.source.colour);
         let (x, label) = match ratio {
             Some(ratio) => {
-                let median = row
-                    .and_then(|row| row.cells[which].value())
-                    .map(|spread| number(spread.median));
-                let beyond = if *ratio > scale.high || *ratio < scale.low {
-                    " (beyond the scale)"
-                } else {
-                    ""
-                };
+                let median = row.and_then(|row| row.cells[which].value()).map(|spread| number(spread.median));
+                let beyond = if *ratio > scale.high || *ratio < scale.low { " (beyond the scale)" } else { "" };
                 let median = median.map_or(String::new(), |median| format!(" = {median}"));
-                (
-                    scale.x(*ratio),
-                    format!("{}x{median}{beyond}", number(*ratio)),
-                )
+                (scale.x(*ratio), format!("{}x{median}{beyond}", number(*ratio)))
             }
             None => (one, "failed".to_owned()),
         };
@@ -203,10 +150,7 @@ fn group(
 
 /// `text` where markup is read.
 pub(crate) fn escape(text: &str) -> String {
-    text.replace('&', "&amp;")
-        .replace('<', "&lt;")
-        .replace('>', "&gt;")
-        .replace('"', "&quot;")
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 
 #[cfg(test)]

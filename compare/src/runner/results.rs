@@ -19,24 +19,10 @@ pub(crate) struct Sample {
 impl Sample {
     /// Reads the line a worker printed.
     pub(crate) fn parse(line: &[u8]) -> Result<Self, String> {
-        let line: Value =
-            serde_json::from_slice(line).map_err(|error| format!("it printed no JSON: {error}"))?;
-        let number = |key: &str| {
-            line[key]
-                .as_f64()
-                .ok_or_else(|| format!("its line lacks {key}"))
-        };
-        let (value, wall_ns, peak_kib) = (
-            number("value")?,
-            number("wall_ns")?,
-            number("peak_rss_kib")?,
-        );
-        Ok(Self {
-            value,
-            wall_ns,
-            peak_kib,
-            line,
-        })
+        let line: Value = serde_json::from_slice(line).map_err(|error| format!("it printed no JSON: {error}"))?;
+        let number = |key: &str| line[key].as_f64().ok_or_else(|| format!("its line lacks {key}"));
+        let (value, wall_ns, peak_kib) = (number("value")?, number("wall_ns")?, number("peak_rss_kib")?);
+        Ok(Self { value, wall_ns, peak_kib, line })
     }
 }
 
@@ -50,11 +36,7 @@ pub(crate) struct Cell {
 impl Cell {
     /// Of the processes' values; none if there is no value or any process failed.
     pub(crate) fn value(&self) -> Option<Spread> {
-        if self.failures.is_empty() {
-            Spread::of(self.samples.iter().map(|sample| sample.value))
-        } else {
-            None
-        }
+        if self.failures.is_empty() { Spread::of(self.samples.iter().map(|sample| sample.value)) } else { None }
     }
 
     /// Median of the processes' peak resident memory in MiB.
@@ -78,27 +60,19 @@ pub(crate) struct Row {
 impl Row {
     /// One without samples.
     pub(crate) fn new(workload: &'static Workload, peers: usize) -> Self {
-        Self {
-            workload,
-            cells: (0..peers).map(|_| Cell::default()).collect(),
-        }
+        Self { workload, cells: (0..peers).map(|_| Cell::default()).collect() }
     }
 
     /// Median of the peer `which` divided by that of the peer `base`.
     pub(crate) fn ratio(&self, which: usize, base: usize) -> Option<f64> {
-        let (mine, other) = (
-            self.cells[which].value()?.median,
-            self.cells[base].value()?.median,
-        );
+        let (mine, other) = (self.cells[which].value()?.median, self.cells[base].value()?.median);
         (mine > 0.0 && other > 0.0).then(|| mine / other)
     }
 
     /// The peer with the least median.
     pub(crate) fn best(&self) -> Option<usize> {
         let median = |which: usize| Some((self.cells[which].value()?.median, which));
-        let best = (0..self.cells.len())
-            .filter_map(median)
-            .min_by(|a, b| a.0.total_cmp(&b.0));
+        let best = (0..self.cells.len()).filter_map(median).min_by(|a, b| a.0.total_cmp(&b.0));
         best.map(|(_, which)| which)
     }
 }
@@ -127,19 +101,12 @@ impl Results {
         load_at_start: String,
         load_at_end: String,
     ) -> Self {
-        let base = peers
-            .iter()
-            .position(|peer| peer.source.name == BASE)
-            .unwrap_or(0);
+        let base = peers.iter().position(|peer| peer.source.name == BASE).unwrap_or(0);
         let method = format!(
             "{} rounds, interleaved{}{}{}; CPU time, median of processes, each the median of its repetitions",
             arguments.rounds,
             if arguments.quick { ", quick" } else { "" },
-            if arguments.small_pages {
-                ", huge pages forbidden"
-            } else {
-                ""
-            },
+            if arguments.small_pages { ", huge pages forbidden" } else { "" },
             if arguments.lto { ", fat LTO" } else { "" },
         );
         Self {
@@ -161,17 +128,13 @@ impl Results {
 
     /// Geometric mean of the peer's ratios over the rows that are timed, and the number of rows.
     pub(crate) fn mean_ratio(&self, which: usize) -> Option<(f64, usize)> {
-        let timed = self
-            .rows
-            .iter()
-            .filter(|row| row.workload.unit != Unit::ResidentAtStart);
+        let timed = self.rows.iter().filter(|row| row.workload.unit != Unit::ResidentAtStart);
         geometric_mean(timed.filter_map(|row| row.ratio(which, self.base)))
     }
 
     /// The same of peak resident memory, over all rows.
     pub(crate) fn mean_memory_ratio(&self, which: usize) -> Option<(f64, usize)> {
-        let ratio =
-            |row: &Row| Some(row.cells[which].peak_mib()? / row.cells[self.base].peak_mib()?);
+        let ratio = |row: &Row| Some(row.cells[which].peak_mib()? / row.cells[self.base].peak_mib()?);
         geometric_mean(self.rows.iter().filter_map(ratio))
     }
 
@@ -180,12 +143,7 @@ impl Results {
         let mut failures = Vec::new();
         for row in &self.rows {
             for (peer, cell) in self.peers.iter().zip(&row.cells) {
-                let line = |message| {
-                    format!(
-                        "{} under {}: {message}",
-                        row.workload.name, peer.source.name
-                    )
-                };
+                let line = |message| format!("{} under {}: {message}", row.workload.name, peer.source.name);
                 failures.extend(cell.failures.iter().map(line));
             }
         }
@@ -241,9 +199,7 @@ impl Results {
 
 /// The mean of ratios, in which 2 and 1/2 cancel; and how many there were.
 fn geometric_mean(ratios: impl Iterator<Item = f64>) -> Option<(f64, usize)> {
-    let (sum, count) = ratios.fold((0.0, 0), |(sum, count), ratio| {
-        (sum + ratio.ln(), count + 1)
-    });
+    let (sum, count) = ratios.fold((0.0, 0), |(sum, count), ratio| (sum + ratio.ln(), count + 1));
     (count > 0).then(|| ((sum / count as f64).exp(), count))
 }
 
@@ -252,8 +208,7 @@ mod tests {
     use super::{Cell, Sample, geometric_mean};
 
     fn sample(value: f64) -> Sample {
-        Sample::parse(format!(r#"{{"value":{value},"wall_ns":1,"peak_rss_kib":2048}}"#).as_bytes())
-            .unwrap()
+        Sample::parse(format!(r#"{{"value":{value},"wall_ns":1,"peak_rss_kib":2048}}"#).as_bytes()).unwrap()
     }
 
     #[test]
@@ -265,10 +220,7 @@ mod tests {
 
     #[test]
     fn a_cell_with_a_failure_has_no_value() {
-        let mut cell = Cell {
-            samples: vec![sample(3.0), sample(5.0), sample(4.0)],
-            failures: Vec::new(),
-        };
+        let mut cell = Cell { samples: vec![sample(3.0), sample(5.0), sample(4.0)], failures: Vec::new() };
         assert_eq!(cell.value().unwrap().median, 4.0);
         assert_eq!(cell.peak_mib(), Some(2.0));
         cell.failures.push("killed".to_owned());

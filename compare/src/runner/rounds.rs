@@ -15,10 +15,7 @@ const COLD_PROCESSES: usize = 3;
 
 /// Measures `chosen` under all `peers`.
 pub(crate) fn run(arguments: &Arguments, peers: &[Peer], chosen: &[&'static Workload]) -> Vec<Row> {
-    let mut rows: Vec<Row> = chosen
-        .iter()
-        .map(|&workload| Row::new(workload, peers.len()))
-        .collect();
+    let mut rows: Vec<Row> = chosen.iter().map(|&workload| Row::new(workload, peers.len())).collect();
     let start = Instant::now();
     let total = rows.len() * arguments.rounds;
     for round in 0..arguments.rounds {
@@ -35,12 +32,7 @@ pub(crate) fn run(arguments: &Arguments, peers: &[Peer], chosen: &[&'static Work
                 let which = (turn + round + index) % peers.len();
                 let processes = if row.workload.cold { COLD_PROCESSES } else { 1 };
                 for _ in 0..processes {
-                    measure(
-                        &peers[which],
-                        row.workload,
-                        arguments.quick,
-                        &mut row.cells[which],
-                    );
+                    measure(&peers[which], row.workload, arguments.quick, &mut row.cells[which]);
                 }
             }
         }
@@ -51,24 +43,15 @@ pub(crate) fn run(arguments: &Arguments, peers: &[Peer], chosen: &[&'static Work
 /// Runs one process and keeps what it measured, or why it did not.
 fn measure(peer: &Peer, workload: &Workload, quick: bool, cell: &mut Cell) {
     let mut command = Command::new(&peer.executable);
-    command
-        .args(["--workload", workload.name])
-        .args(quick.then_some("--quick"));
-    let result = command
-        .output()
-        .map_err(|error| error.to_string())
-        .and_then(|output| {
-            if output.status.success() {
-                Sample::parse(&output.stdout)
-            } else {
-                let said = String::from_utf8_lossy(&output.stderr);
-                Err(format!(
-                    "{}: {}",
-                    output.status,
-                    said.lines().last().unwrap_or("it said nothing")
-                ))
-            }
-        });
+    command.args(["--workload", workload.name]).args(quick.then_some("--quick"));
+    let result = command.output().map_err(|error| error.to_string()).and_then(|output| {
+        if output.status.success() {
+            Sample::parse(&output.stdout)
+        } else {
+            let said = String::from_utf8_lossy(&output.stderr);
+            Err(format!("{}: {}", output.status, said.lines().last().unwrap_or("it said nothing")))
+        }
+    });
     match result {
         Ok(sample) => cell.samples.push(sample),
         Err(message) => {

@@ -14,29 +14,10 @@ const TIMES: usize = 5;
 const OPERATIONS: usize = 200_000;
 
 pub(super) const WORKLOADS: &[Workload] = &[
-    Workload::new(
-        "churn/64B/100k_live",
-        "replacement",
-        same_size::<64, 100_000>,
-    )
-    .quick(),
-    Workload::new(
-        "churn/64B/1M_live",
-        "replacement",
-        same_size::<64, 1_000_000>,
-    )
-    .quick(),
-    Workload::new(
-        "churn/1KiB/100k_live",
-        "replacement",
-        same_size::<1024, 100_000>,
-    )
-    .quick(),
-    Workload::new(
-        "churn/1KiB/1M_live",
-        "replacement",
-        same_size::<1024, 1_000_000>,
-    ),
+    Workload::new("churn/64B/100k_live", "replacement", same_size::<64, 100_000>).quick(),
+    Workload::new("churn/64B/1M_live", "replacement", same_size::<64, 1_000_000>).quick(),
+    Workload::new("churn/1KiB/100k_live", "replacement", same_size::<1024, 100_000>).quick(),
+    Workload::new("churn/1KiB/1M_live", "replacement", same_size::<1024, 1_000_000>),
     Workload::new("churn/16..1024B/100k_live", "replacement", mixed::<100_000>).quick(),
     Workload::new("churn/16..1024B/1M_live", "replacement", mixed::<1_000_000>),
 ];

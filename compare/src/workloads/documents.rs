@@ -7,8 +7,7 @@ use serde_json::Value;
 use std::fmt::Write;
 use std::hint::black_box;
 
-pub(super) const WORKLOADS: &[Workload] =
-    &[Workload::new("json/parse_drop/50MB", "KB", parse_and_drop).quick()];
+pub(super) const WORKLOADS: &[Workload] = &[Workload::new("json/parse_drop/50MB", "KB", parse_and_drop).quick()];
 
 fn parse_and_drop(meter: &mut Meter) {
     let document = document(meter.scaled(50_000_000));
@@ -20,9 +19,7 @@ fn parse_and_drop(meter: &mut Meter) {
 
 /// An array of records, at least `length` bytes long and the same in every run.
 fn document(length: usize) -> String {
-    const WORDS: [&str; 8] = [
-        "ash", "birch", "cedar", "dogwood", "elm", "fir", "ginkgo", "hornbeam",
-    ];
+    const WORDS: [&str; 8] = ["ash", "birch", "cedar", "dogwood", "elm", "fir", "ginkgo", "hornbeam"];
     let mut random = Random::new(6);
     let mut text = String::with_capacity(length + 1_024);
     text.push('[');
@@ -32,11 +29,8 @@ fn document(length: usize) -> String {
         }
         let word = WORDS[random.below(WORDS.len())];
         let (id, score) = (random.below(1_000_000), random.below(10_000));
-        let written = write!(
-            text,
-            r#"{{"id":{id},"name":"{word} {id}","score":{score}.5,"live":{},"tags":["#,
-            id % 2 == 0
-        );
+        let written =
+            write!(text, r#"{{"id":{id},"name":"{word} {id}","score":{score}.5,"live":{},"tags":["#, id % 2 == 0);
         written.expect("a string takes all text");
         for tag in 0..random.between(1, 6) {
             text.push_str(if tag == 0 { "\"" } else { ",\"" });
@@ -58,13 +52,6 @@ mod tests {
     fn the_generated_document_is_json_of_about_the_length_asked_for() {
         let text = document(100_000);
         assert!((100_000..101_000).contains(&text.len()));
-        assert!(
-            serde_json::from_str::<Value>(&text)
-                .unwrap()
-                .as_array()
-                .unwrap()
-                .len()
-                > 100
-        );
+        assert!(serde_json::from_str::<Value>(&text).unwrap().as_array().unwrap().len() > 100);
     }
 }

@@ -46,9 +46,7 @@ fn mixed(meter: &mut Meter) {
     let mut random = Random::new(8);
     let count = meter.scaled(24);
     // Powers of two are as likely as each other, and what is between them too.
-    let sizes: Vec<usize> = (0..count)
-        .map(|_| random.between(MIB, 2 * MIB) << random.below(6))
-        .collect();
+    let sizes: Vec<usize> = (0..count).map(|_| random.between(MIB, 2 * MIB) << random.below(6)).collect();
     let pages = sizes.iter().map(|size| size / PAGE).sum();
     let mut live = [(ptr::null_mut::<u8>(), 0); 4];
     meter.repeat(3, pages, || {

@@ -17,17 +17,9 @@ const CHURN: usize = 100_000;
 
 pub(super) const WORKLOADS: &[Workload] = &[
     Workload::new("hash_map/churn", "entry", churn::<FixedHashMap>).quick(),
-    Workload::new(
-        "hash_map/build_drop",
-        "entry",
-        build_and_drop::<FixedHashMap>,
-    ),
+    Workload::new("hash_map/build_drop", "entry", build_and_drop::<FixedHashMap>),
     Workload::new("btree_map/churn", "entry", churn::<BTreeMap<u64, String>>).quick(),
-    Workload::new(
-        "btree_map/build_drop",
-        "entry",
-        build_and_drop::<BTreeMap<u64, String>>,
-    ),
+    Workload::new("btree_map/build_drop", "entry", build_and_drop::<BTreeMap<u64, String>>),
 ];
 
 /// What the two maps have in common here.

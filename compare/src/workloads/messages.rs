@@ -17,11 +17,7 @@ const BATCH: usize = 128;
 
 pub(super) const WORKLOADS: &[Workload] = &[
     Workload::new("producer_consumer/64B/2t", "pair", producer_consumer::<64>).quick(),
-    Workload::new(
-        "producer_consumer/1KiB/2t",
-        "pair",
-        producer_consumer::<1024>,
-    ),
+    Workload::new("producer_consumer/1KiB/2t", "pair", producer_consumer::<1024>),
     Workload::new("xmalloc/16..512B/2t", "pair", xmalloc).quick(),
     Workload::new("larson/16..512B/2t", "pair", larson).quick(),
 ];
@@ -38,10 +34,7 @@ unsafe impl Send for Owned {}
 impl Owned {
     fn new(random: &mut Random) -> Self {
         let size = random.between(16, 512);
-        Self {
-            block: raw(size),
-            size,
-        }
+        Self { block: raw(size), size }
     }
 }
 
@@ -60,9 +53,7 @@ fn producer_consumer<const SIZE: usize>(meter: &mut Meter) {
             scope.spawn(move || {
                 for _ in 0..batches {
                     let batch = (0..BATCH).map(|_| new_block::<SIZE>()).collect();
-                    sender
-                        .send(batch)
-                        .expect("the consumer lives until the channel is empty");
+                    sender.send(batch).expect("the consumer lives until the channel is empty");
                 }
             });
             receiver.into_iter().for_each(drop);
@@ -82,14 +73,8 @@ fn xmalloc(meter: &mut Meter) {
                     for _ in 0..batches {
                         let batch = (0..BATCH).map(|_| Owned::new(&mut random)).collect();
                         // Each side sends before it receives, so neither channel ever holds more than two batches.
-                        sender
-                            .send(batch)
-                            .expect("the other side receives as many batches as it sends");
-                        drop(
-                            receiver
-                                .recv()
-                                .expect("the other side sends as many batches as it receives"),
-                        );
+                        sender.send(batch).expect("the other side receives as many batches as it sends");
+                        drop(receiver.recv().expect("the other side sends as many batches as it receives"));
                     }
                 });
             }

@@ -57,21 +57,12 @@ impl Unit {
 impl Workload {
     /// One that is repeated within its process and that only full comparisons include.
     const fn new(name: &'static str, per: &'static str, run: fn(&mut Meter)) -> Self {
-        Self {
-            name,
-            unit: Unit::Nanoseconds { per },
-            cold: false,
-            quick: false,
-            run,
-        }
+        Self { name, unit: Unit::Nanoseconds { per }, cold: false, quick: false, run }
     }
 
     /// The same, in quick comparisons too.
     const fn quick(self) -> Self {
-        Self {
-            quick: true,
-            ..self
-        }
+        Self { quick: true, ..self }
     }
 
     /// The same, but happening once in a process.

@@ -88,12 +88,7 @@ fn pair_mixed(meter: &mut Meter) {
 /// One block beside them stays. Without it the batch is all there is at the end of the heap, and glibc, which returns an
 /// empty end to the kernel, would be measured doing that: a matter of luck in a program that has other blocks.
 #[inline(always)]
-fn batches(
-    meter: &mut Meter,
-    newest_first: bool,
-    take: impl Fn() -> *mut u8,
-    give: impl Fn(*mut u8),
-) {
+fn batches(meter: &mut Meter, newest_first: bool, take: impl Fn() -> *mut u8, give: impl Fn(*mut u8)) {
     let operations = meter.scaled(OPERATIONS);
     let mut slots = [(); BATCH].map(|()| take());
     let neighbour = take();
@@ -115,34 +110,20 @@ fn batches(
 
 fn lifo_const<const SIZE: usize>(meter: &mut Meter) {
     // SAFETY: `batches` gives back each block of `boxed::<SIZE>` once.
-    batches(meter, true, boxed::<SIZE>, |block| unsafe {
-        drop_boxed::<SIZE>(block)
-    });
+    batches(meter, true, boxed::<SIZE>, |block| unsafe { drop_boxed::<SIZE>(block) });
 }
 
 fn fifo_const<const SIZE: usize>(meter: &mut Meter) {
     // SAFETY: `batches` gives back each block of `boxed::<SIZE>` once.
-    batches(meter, false, boxed::<SIZE>, |block| unsafe {
-        drop_boxed::<SIZE>(block)
-    });
+    batches(meter, false, boxed::<SIZE>, |block| unsafe { drop_boxed::<SIZE>(block) });
 }
 
 fn lifo_runtime<const SIZE: usize>(meter: &mut Meter) {
     // SAFETY: `batches` gives back each block of `raw` once; the black box returns the same size every time.
-    batches(
-        meter,
-        true,
-        || raw(black_box(SIZE)),
-        |block| unsafe { free_raw(block, black_box(SIZE)) },
-    );
+    batches(meter, true, || raw(black_box(SIZE)), |block| unsafe { free_raw(block, black_box(SIZE)) });
 }
 
 fn fifo_runtime<const SIZE: usize>(meter: &mut Meter) {
     // SAFETY: `batches` gives back each block of `raw` once; the black box returns the same size every time.
-    batches(
-        meter,
-        false,
-        || raw(black_box(SIZE)),
-        |block| unsafe { free_raw(block, black_box(SIZE)) },
-    );
+    batches(meter, false, || raw(black_box(SIZE)), |block| unsafe { free_raw(block, black_box(SIZE)) });
 }

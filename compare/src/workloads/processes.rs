@@ -9,16 +9,9 @@ use std::thread;
 
 pub(super) const WORKLOADS: &[Workload] = &[
     Workload::new("thread_churn/64_allocations", "thread", thread_churn).quick(),
-    Workload::new("cold_objects/64B", "block", cold_objects::<64>)
-        .quick()
-        .cold(),
+    Workload::new("cold_objects/64B", "block", cold_objects::<64>).quick().cold(),
     Workload::new("cold_objects/256B", "block", cold_objects::<256>).cold(),
-    Workload {
-        unit: Unit::ResidentAtStart,
-        ..Workload::new("resident_at_start", "", |_| {})
-            .quick()
-            .cold()
-    },
+    Workload { unit: Unit::ResidentAtStart, ..Workload::new("resident_at_start", "", |_| {}).quick().cold() },
 ];
 
 fn thread_churn(meter: &mut Meter) {
@@ -47,9 +40,7 @@ fn cold_objects<const SIZE: usize>(meter: &mut Meter) {
     let count = meter.scaled(1_000_000);
     let mut blocks = Vec::with_capacity(count);
     blocks.resize(count, std::ptr::null_mut());
-    meter.once(count, || {
-        blocks.iter_mut().for_each(|slot| *slot = boxed::<SIZE>())
-    });
+    meter.once(count, || blocks.iter_mut().for_each(|slot| *slot = boxed::<SIZE>()));
     for block in blocks {
         // SAFETY: every slot holds a block of `boxed::<SIZE>`; the slots end here.
         unsafe { drop_boxed::<SIZE>(block) };
