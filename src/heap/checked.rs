@@ -150,3 +150,37 @@ fn describe(line: &mut Line, place: Place, act: Act, given: Layout, misuse: &Mis
     }
     writeln!(line, "; given size {}, align {}, through {heap:?}", given.size(), given.align())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::allocate;
+    use super::*;
+    use crate::alloc::heap_core::{state, testing::TestHeap};
+    use crate::alloc::windows;
+    use core::sync::atomic::Ordering;
+
+    #[test]
+    fn a_free_in_a_closed_heap_is_no_misuse_and_does_nothing() {
+        let heap = TestHeap::new(64 << 20);
+        windows::publish(heap.0, heap.window);
+        let (place, layout) = (Place::Window(heap.window), Layout::new::<[u64; 9]>());
+        let [first, second] = [0; 2].map(|_| allocate::allocate(place, layout));
+        assert!(!first.is_null() && freed(place, first, layout));
+        heap.state.store(state::RETIRED, Ordering::SeqCst);
+        windows::withdraw(heap.window);
+        heap.wait_until_idle();
+        for block in [first, second, second] {
+            assert!(!freed(place, block, layout) && !may_resize(place, block, layout));
+        }
+        assert!(allocate::allocate(place, layout).is_null());
+    }
+
+    #[test]
+    fn a_line_that_is_too_long_is_cut() {
+        let mut line = Line { bytes: [0; 512], len: 0 };
+        for _ in 0..40 {
+            line.write_str("twenty-seven characters ...").unwrap();
+        }
+        assert_eq!(line.len, 512);
+    }
+}

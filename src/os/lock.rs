@@ -14,9 +14,6 @@ const FREE: u32 = 0;
 const HELD: u32 = 1;
 const CONTENDED: u32 = 2;
 
-/// Looks at the state before the first sleep.
-const SPINS: u32 = if cfg!(loom) { 0 } else { 100 };
-
 /// The lock; it guards nothing by type, its owner says what.
 #[derive(Debug)]
 pub(crate) struct Lock {
@@ -61,16 +58,25 @@ impl Lock {
         }
     }
 
-    #[cold]
-    fn acquire_slow(&self) {
-        for _ in 0..SPINS {
-            // Relaxed: only a hint; the exchange below decides.
+    /// Looks for a while whether the lock comes free; true if it was taken.
+    fn spin(&self) -> bool {
+        for _ in 0..100 {
+            // Relaxed: only a hint; the exchange below decides. Acquire as in `acquire`.
             if self.state.load(Ordering::Relaxed) == FREE
                 && self.state.compare_exchange(FREE, HELD, Ordering::Acquire, Ordering::Relaxed).is_ok()
             {
-                return;
+                return true;
             }
             core::hint::spin_loop();
+        }
+        false
+    }
+
+    #[cold]
+    fn acquire_slow(&self) {
+        // To the models, looking again is being first a moment later.
+        if cfg!(not(loom)) && self.spin() {
+            return;
         }
         // Acquire as in `acquire`. From here on the state says that somebody may sleep (L2).
         while self.state.swap(CONTENDED, Ordering::Acquire) != FREE {

@@ -4,6 +4,9 @@
 //! holders, or a holder that does not see the last one's writes, are reported as a race. What a real slab keeps in its
 //! owner's part is a loom cell too, so that nobody touches it without the owner's rights. Everything that belongs to the
 //! test and not to the protocol sits in plain atomics, which add no interleavings.
+//!
+//! Each ordering of the protocol, weakened to `Relaxed` or by half, makes one of these fail, but for the `Release` half
+//! of [`RemoteSlab::take_count`]: loom never lets a read take place after a later write, which is what that half forbids.
 
 use super::*;
 use loom::cell::UnsafeCell;
@@ -123,7 +126,7 @@ fn model(preemptions: Option<usize>, run: impl Fn() + Sync + Send + 'static) {
     builder.check(run);
 }
 
-/// Two threads free a block each, in one run or with the first twice, while the owner collects and reuses.
+/// Two threads free a block each while the owner collects and reuses.
 fn two_remote_threads(blocks: [(usize, u64); 2]) {
     model(None, move || {
         let shared = Arc::new((ModelSlab::new(blocks, 1), AtomicU32::new(0)));
@@ -248,7 +251,6 @@ fn a_slab_is_given_up(keeps_the_rule: bool) {
             let early = slab.local(|local| local.early);
             if slab.life.load(SeqCst) == 0 && slab.is_all_free() && (early == 0 || !keeps_the_rule) {
                 slab.life.store(1, SeqCst);
-                // Loom would take a plain look for another interleaving, which does no harm.
                 assert_eq!(slab.count.load(Ordering::Relaxed), 0, "the next life begins with a count");
             }
             if round == 0 {
@@ -387,6 +389,47 @@ fn a_free_between_two_owners_reaches_the_second_in_the_end() {
         // Now the second thread looks once more: where slabs are adopted, and at its own stack.
         let adopted = shared.adopt(2) || adopted;
         assert!(adopted, "the slab was lost");
+        shared.collect_pending(2);
+        assert!(shared.slab.is_all_free(), "the block was lost");
+        shared.slab.touch(0);
+    });
+}
+
+/// The number of the thread that ended has its next thread at once, which finds the slab on its stack though another
+/// thread has adopted it.
+#[test]
+fn a_slab_on_the_stack_of_a_reused_number_is_passed_on_untouched() {
+    model(Some(4), || {
+        let shared = Arc::new(HandOver {
+            slab: ModelSlab::new(SAME_WORD, 1),
+            pending: [AtomicU32::new(0), AtomicU32::new(0), AtomicU32::new(0)],
+            locked: Mutex::new(Locked { is_live: [false, true, true], orphans: Vec::new() }),
+        });
+        shared.slab.local(|local| local.free[0] = 2);
+        let freeing = {
+            let shared = Arc::clone(&shared);
+            thread::spawn(move || shared.free_remotely(0))
+        };
+        let ending_and_next = {
+            let shared = Arc::clone(&shared);
+            thread::spawn(move || {
+                shared.retire(1);
+                shared.locked.lock().unwrap().is_live[1] = true;
+                shared.collect_pending(1);
+            })
+        };
+        let mut adopted = shared.adopt(2);
+        if adopted {
+            let block = shared.slab.take().expect("one was free all the time");
+            shared.slab.touch(block);
+            shared.slab.local(|local| local.free[0] |= SAME_WORD[block].1);
+        }
+        freeing.join().unwrap();
+        ending_and_next.join().unwrap();
+        adopted |= shared.adopt(2);
+        assert!(adopted, "the slab was lost");
+        // What still lies on the first stack is passed on by whoever has the number.
+        shared.collect_pending(1);
         shared.collect_pending(2);
         assert!(shared.slab.is_all_free(), "the block was lost");
         shared.slab.touch(0);
