@@ -99,10 +99,10 @@ impl Core {
         // SAFETY: the caller's, as in `check`.
         unsafe {
             let space = &mut *self.space.get();
-            if !space.map.check() {
+            let committed = space.committed_units();
+            if !space.map.check(committed) {
                 return Err(Broken::UnitMap);
             }
-            let committed = space.committed_units();
             if space.map.used_units() != space.used_units()
                 || !space.map.is_free(committed, space.map.limit() - committed)
             {

@@ -84,6 +84,11 @@ impl UnitMap {
         for index in self.hints[order as usize] as usize..self.group_count() {
             let group = *self.group(index);
             // The bound (U2) may be stale but is never too small.
+            if group.used == 0 {
+                self.hints[order as usize] = index as u32;
+                let start = index * GROUP_UNITS;
+                return (start + (1 << order) <= self.limit).then_some(start);
+            }
             if GROUP_UNITS as u32 - group.used >= wanted && GROUP_UNITS as u32 - group.shortfall >= wanted {
                 for word in index * GROUP_WORDS..(index + 1) * GROUP_WORDS {
                     let mut free = !self.word(word);
@@ -152,6 +157,10 @@ impl UnitMap {
     /// The first used unit at or behind `at`, or `end`.
     fn first_used(&self, mut at: usize, end: usize) -> usize {
         while at < end {
+            if at % GROUP_UNITS == 0 && self.is_untouched(at / GROUP_UNITS) {
+                at += GROUP_UNITS;
+                continue;
+            }
             let rest = self.word(at / 64) >> (at % 64);
             if rest != 0 {
                 return (at + rest.trailing_zeros() as usize).min(end);
@@ -159,6 +168,14 @@ impl UnitMap {
             at = (at / 64 + 1) * 64;
         }
         end
+    }
+
+    /// Whether no bit of a group is set (U1), so that its words need not be read: they may lie in a hole of the file,
+    /// and on some file systems even reading a hole takes space.
+    fn is_untouched(&self, group: usize) -> bool {
+        debug_assert!(group < self.group_count());
+        // SAFETY: as in `group`.
+        unsafe { (*self.groups.add(group)).used == 0 }
     }
 
     /// The first free unit at or behind `at`, or `end`.
@@ -258,13 +275,16 @@ impl UnitMap {
         (0..self.group_count()).map(|index| self.group(index).used as usize).sum()
     }
 
-    /// Whether the counters agree with the bits.
-    pub(crate) fn check(&mut self) -> bool {
-        (0..self.group_count()).all(|index| {
-            let words = index * GROUP_WORDS..(index + 1) * GROUP_WORDS;
-            let used: u32 = words.map(|word| self.word(word).count_ones()).sum();
-            self.group(index).used == used
-        })
+    /// Whether the counters agree with the bits of the units below `end`, and no others are set.
+    pub(crate) fn check(&mut self, end: usize) -> bool {
+        let groups = self.group_count();
+        let reached = end.div_ceil(GROUP_UNITS);
+        (reached..groups).all(|index| self.is_untouched(index))
+            && (0..reached).all(|index| {
+                let words = index * GROUP_WORDS..(index + 1) * GROUP_WORDS;
+                let used: u32 = words.map(|word| self.word(word).count_ones()).sum();
+                self.group(index).used == used
+            })
     }
 }
 
@@ -303,7 +323,8 @@ mod tests {
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             (state >> 33) as usize % below
         };
-        let mut model = Model::new(2 * GROUP_UNITS + 1000);
+        let limit = 2 * GROUP_UNITS + 1000;
+        let mut model = Model::new(limit);
         let mut map = model.map();
         let mut runs: Vec<(usize, usize)> = Vec::new();
         for round in 0..4_000 {
@@ -332,7 +353,7 @@ mod tests {
                 map.give(start, units);
                 model.used[start..start + units].fill(false);
             }
-            assert!(map.check());
+            assert!(map.check(limit));
         }
     }
 
