@@ -3,6 +3,7 @@
 //! The allocators are called through the `Allocator` trait with a layout known at compile time, as a collection would. With
 //! several threads each does as many pairs, and the time is that of the slowest.
 
+#![cfg_attr(feature = "nightly", feature(allocator_api))]
 mod common;
 mod peers;
 

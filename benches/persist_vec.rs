@@ -3,6 +3,7 @@
 //! `persist_vec/push_1M_u64/1t/KIND` fills a vector that starts empty; `persist_vec/sum_1M_u64/1t/KIND` reads it;
 //! `persist_vec/sync_4KiB_dirty/1t/shared` changes one page and makes it durable. KIND is `std` (`Vec`), `volatile` and
 //! `shared` (`SalVec` in a heap of that mode), `shared_api2` (`Vec<u64, SalAlloc>`).
+#![cfg_attr(feature = "nightly", feature(allocator_api))]
 #![allow(unsafe_code)]
 
 mod common;

@@ -3,6 +3,7 @@
 //! The blocks travel in batches over a bounded channel, so what the channel costs is spread over many and the same for all.
 //! The time runs from the first allocation until the last block has been freed; with more threads than cores it holds waiting too.
 
+#![cfg_attr(feature = "nightly", feature(allocator_api))]
 mod common;
 mod peers;
 

@@ -1,4 +1,5 @@
 //! Closing: what was in the heap stays readable, nothing goes in or out any more, and the file is whole.
+#![cfg_attr(feature = "nightly", feature(allocator_api))]
 #![allow(unsafe_code)]
 
 mod support;

@@ -1,4 +1,5 @@
 //! A full disk is an error of the allocation that needs it, and never a signal.
+#![cfg_attr(feature = "nightly", feature(allocator_api))]
 #![allow(unsafe_code)]
 
 mod support;

@@ -1,4 +1,5 @@
 //! Heaps at their limit: the capacity, raised and lowered, and what works on afterwards.
+#![cfg_attr(feature = "nightly", feature(allocator_api))]
 #![allow(unsafe_code)]
 
 mod support;

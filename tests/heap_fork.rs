@@ -1,4 +1,5 @@
 //! Heaps over `fork`: a file heap stays the parent's, the default heap works in both.
+#![cfg_attr(feature = "nightly", feature(allocator_api))]
 #![allow(unsafe_code)]
 
 mod support;

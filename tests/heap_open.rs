@@ -1,4 +1,5 @@
 //! Creating and opening heap files: what is accepted, what is refused and with which words.
+#![cfg_attr(feature = "nightly", feature(allocator_api))]
 #![allow(unsafe_code)]
 
 mod support;

@@ -2,6 +2,7 @@
 //!
 //! Each row of the matrix runs in a process of its own: this program again, told by its environment which row to play.
 
+#![cfg_attr(feature = "nightly", feature(allocator_api))]
 #![allow(unsafe_code)]
 
 use allocator_api2::alloc::Allocator;
