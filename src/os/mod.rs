@@ -22,7 +22,7 @@ pub(crate) struct Errno(pub(crate) i32);
 
 /// The error numbers that callers tell apart.
 pub(crate) mod errno {
-    use super::Errno;
+    use crate::os::Errno;
 
     pub(crate) const EXISTS: Errno = Errno(libc::EEXIST);
     pub(crate) const NOT_FOUND: Errno = Errno(libc::ENOENT);
