@@ -22,7 +22,7 @@ pub(crate) struct Errno(pub(crate) i32);
 
 /// The error numbers that callers tell apart.
 pub(crate) mod errno {
-    use super::Errno;
+    use crate::os::Errno;
 
     pub(crate) const NO_MEMORY: Errno = Errno(libc::ENOMEM);
     pub(crate) const EXISTS: Errno = Errno(libc::EEXIST);

@@ -156,6 +156,9 @@ impl<'h> Directory<'h> {
         slot: Option<u32>,
     ) -> Result<Found, RootError> {
         let out_of_memory = || RootError::OutOfMemory { root: tag.to_string() };
+        let Some(counts) = self.counts() else {
+            return Err(RootError::Damaged { root: tag.to_string(), part: "count of the directory" });
+        };
         let slot = match slot {
             Some(slot) => slot,
             None if self.end() < self.room() => self.end(),
@@ -168,9 +171,6 @@ impl<'h> Directory<'h> {
         {
             return Err(out_of_memory());
         }
-        let Some(counts) = self.counts() else {
-            return Err(RootError::Damaged { root: tag.to_string(), part: "count of the directory" });
-        };
         let (state, tag_word, name) = match tag {
             Tag::Class(class) => (BY_CLASS, *class, ""),
             Tag::Name(name) if name.len() > LONGEST_NAME => {
