@@ -146,7 +146,8 @@ fn a_failed_creation_leaves_no_file() {
     for (capacity, text) in [(0, "capacity of zero"), (u64::MAX, "at most")] {
         let options = HeapOptions::new().capacity(capacity);
         // SAFETY: see `open_with`.
-        for error in [unsafe { options.create(&path) }, unsafe { options.open_or_create(&path) }] {
+        let outcomes = unsafe { [options.create(&path), options.open_or_create(&path)] };
+        for error in outcomes {
             assert!(error.unwrap_err().to_string().contains(text));
         }
         assert!(!path.exists());

@@ -172,7 +172,7 @@ fn zero_sizes_are_answered_without_a_block() {
         let layout = Layout::from_size_align(0, align).unwrap();
         for block in [handle.allocate(layout), handle.allocate_zeroed(layout)] {
             let block = block.unwrap();
-            assert!(block.len() == 0 && block.cast::<u8>().addr().get() % align == 0);
+            assert!(block.is_empty() && block.cast::<u8>().addr().get() % align == 0);
             // SAFETY: given for this layout.
             unsafe { handle.deallocate(block.cast(), layout) };
         }

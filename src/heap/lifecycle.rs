@@ -277,12 +277,7 @@ fn open_locked(file: File, lock: File, path: &Path, options: &HeapOptions) -> Re
         Err(error) => return Err(error.into()),
     }
     map_file(&header, &file, read_only)
-        .and_then(|()| {
-            if read_only {
-                return Ok(Backing::ReadOnly(file));
-            }
-            Ok(Backing::of_file(file))
-        })
+        .map(|()| if read_only { Backing::ReadOnly(file) } else { Backing::of_file(file) })
         .and_then(|backing| start(header, backing, Mode::Shared, Some(path.to_path_buf()), options))
         .inspect(|heap| heap.inner().core().keep_file_lock(lock))
         .inspect_err(|_| {
