@@ -146,9 +146,11 @@ fn a_failed_creation_leaves_no_file() {
     for (capacity, text) in [(0, "capacity of zero"), (u64::MAX, "at most")] {
         let options = HeapOptions::new().capacity(capacity);
         // SAFETY: see `open_with`.
-        let outcomes = unsafe { [options.create(&path), options.open_or_create(&path)] };
-        for error in outcomes {
-            assert!(error.unwrap_err().to_string().contains(text));
+        let created = unsafe { options.create(&path) };
+        // SAFETY: see `open_with`.
+        let opened = unsafe { options.open_or_create(&path) };
+        for outcome in [created, opened] {
+            assert!(outcome.unwrap_err().to_string().contains(text));
         }
         assert!(!path.exists());
     }
