@@ -437,7 +437,7 @@ fn finish_file(heap: &HeapInner, core: &Core, keep_copy: bool) -> Result<(), Clo
     // SAFETY: mapped and ours.
     unsafe { (*core.soft()).epoch = header.epoch };
     header.file_len = core.layout.segments.offset + (units * UNIT) as u64;
-    let copied = if keep_copy { make_private(core, file, units) } else { Ok(()) };
+    let cut_off = if keep_copy { make_private(core, file) } else { Ok(()) };
     if file.try_lock_length(true) {
         file.set_len(header.file_len)?;
     } else if let Some(excess) = file.metadata()?.len.checked_sub(header.file_len).filter(|&excess| excess > 0) {
@@ -451,16 +451,23 @@ fn finish_file(heap: &HeapInner, core: &Core, keep_copy: bool) -> Result<(), Clo
     header.generation += 1;
     header.state = CLEAN;
     write_header(file, &header)?;
-    copied.map_err(CloseError::from)
+    cut_off?;
+    if keep_copy {
+        // Last, because it takes memory: whatever becomes of the process, the file is good.
+        copy_used(core, units);
+    }
+    Ok(())
 }
 
-/// Cuts the memory off from the file without changing what threads see in it: first the mapping becomes private, then
-/// every page in use a copy.
-fn make_private(core: &Core, file: &File, units: usize) -> Result<(), CallError> {
+/// Makes the mapping private, so that nothing written from now on reaches the file. Threads see no change.
+fn make_private(core: &Core, file: &File) -> Result<(), CallError> {
+    let end = core.layout.end() as usize;
     // SAFETY: all that was stored is in the file's pages, so the private mapping holds the same.
-    unsafe {
-        mapping::replace(core.base, core.layout.end() as usize, Access::ReadWrite, Source::PrivateFile(file.fd()))?;
-    }
+    unsafe { mapping::replace(core.base, end, Access::ReadWrite, Source::PrivateFile(file.fd())) }
+}
+
+/// Makes every page in use a copy of our own, so that nothing written to the file is seen any more.
+fn copy_used(core: &Core, units: usize) {
     // SAFETY: nobody else is inside the allocator; threads that write to their blocks go on.
     let map = unsafe { &(*core.space.get()).map };
     let mut at = 0;
@@ -468,7 +475,6 @@ fn make_private(core: &Core, file: &File, units: usize) -> Result<(), CallError>
         mapping::copy_private_pages(core.address_of(start), len * UNIT);
         at = start + len;
     }
-    Ok(())
 }
 
 #[cfg(test)]

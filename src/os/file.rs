@@ -271,3 +271,81 @@ pub(crate) fn unlink(path: &CStr) -> Result<(), CallError> {
     // SAFETY: `path` is a terminated string.
     check("unlink", i64::from(unsafe { libc::unlink(path.as_ptr()) })).map(drop)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::ffi::CString;
+
+    fn file_in(directory: &tempfile::TempDir) -> (CString, File) {
+        let path = CString::new(directory.path().join("file").to_str().unwrap()).unwrap();
+        let file = File::create_new(&path, 0o600).unwrap();
+        (path, file)
+    }
+
+    #[test]
+    fn reserving_by_writing_keeps_what_is_there_and_takes_real_space() {
+        let directory = tempfile::tempdir().unwrap();
+        let (_, file) = file_in(&directory);
+        file.write_at(&[7; 6000], 1000).unwrap();
+        file.reserve_by_writing(0, 100_001).unwrap();
+        let metadata = file.metadata().unwrap();
+        assert_eq!(metadata.len, 100_001);
+        assert!(metadata.allocated >= 100_001);
+        let mut bytes = vec![1; 100_001];
+        assert_eq!(file.read_at(&mut bytes, 0), Ok(100_001));
+        assert!(bytes.iter().enumerate().all(|(at, &byte)| byte == if (1000..7000).contains(&at) { 7 } else { 0 }));
+        // A hole in the middle of a longer file, from and to the middle of pages.
+        file.set_len(1 << 20).unwrap();
+        file.reserve_by_writing(500_000, 50_000).unwrap();
+        assert_eq!(file.metadata().unwrap().len, 1 << 20);
+        assert_eq!(file.reserve_by_writing(0, 0), Ok(()));
+    }
+
+    #[test]
+    fn a_full_disk_is_an_error_of_the_fallback_too() {
+        let Ok(full) = File::open(c"/dev/full", true) else { return };
+        assert!(full.reserve_by_writing(0, 4096).is_err());
+    }
+
+    #[test]
+    fn a_cleared_range_reads_as_zeros_and_its_neighbours_stay() {
+        let directory = tempfile::tempdir().unwrap();
+        let (_, file) = file_in(&directory);
+        file.write_at(&[9; 40_000], 0).unwrap();
+        file.clear(5000, 20_000).unwrap();
+        let mut bytes = [1; 40_000];
+        assert_eq!(file.read_at(&mut bytes, 0), Ok(40_000));
+        assert!(bytes.iter().enumerate().all(|(at, &byte)| byte == if (5000..25_000).contains(&at) { 0 } else { 9 }));
+    }
+
+    #[test]
+    fn only_files_without_a_byte_but_zero_are_zero() {
+        let directory = tempfile::tempdir().unwrap();
+        let (_, file) = file_in(&directory);
+        assert_eq!(file.is_zero(), Ok(true));
+        file.set_len(3 << 30).unwrap();
+        file.reserve(1 << 30, 100_000).unwrap();
+        file.write_at(&[0; 10_000], 5000).unwrap();
+        assert_eq!(file.is_zero(), Ok(true));
+        file.write_at(&[1], (3 << 30) - 1).unwrap();
+        assert_eq!(file.is_zero(), Ok(false));
+    }
+
+    #[test]
+    fn a_mapping_keeps_the_lock_on_the_length_when_its_file_is_closed() {
+        use crate::os::mapping::{self, Access, Source};
+        let directory = tempfile::tempdir().unwrap();
+        let (path, file) = file_in(&directory);
+        file.set_len(4096).unwrap();
+        assert!(file.try_lock_length(true) && file.try_lock_length(false));
+        let mapped = mapping::map_anywhere(4096, Access::ReadWrite, Source::PrivateFile(file.fd())).unwrap();
+        drop(file);
+        let other = File::open(&path, true).unwrap();
+        assert!(!other.try_lock_length(true));
+        assert!(other.try_lock_length(false));
+        // SAFETY: mapped above and not used.
+        unsafe { mapping::unmap(mapped, 4096) }.unwrap();
+        assert!(other.try_lock_length(true));
+    }
+}
