@@ -206,22 +206,23 @@ fn the_bytes_of_version_1_lie_where_they_always_lay() {
     let base = word(&slot, 272);
     let window_len = base / window;
     assert!(base >= HIGH as u64 && base % window == 0 && window_len.is_power_of_two());
-    assert_eq!(windows, (word(&slot, header::SEGMENTS) + (64 << 30)).div_ceil(window_len));
+    assert_eq!(windows, (word(&slot, header::SEGMENTS) + (60 << 30)).div_ceil(window_len));
     assert_eq!(slot[280..336], [0; 56], "no other base");
-    assert_eq!(word(&slot, header::CAPACITY), 64 << 30);
+    assert_eq!(word(&slot, header::CAPACITY), 60 << 30);
     assert_eq!(slot[344..508], [0; 164]);
 
-    assert_eq!(word(&slot, header::UNITS), 1 << 21);
-    assert_eq!(area(&slot, header::SLAB_TABLE), (65_536, 16 * MIB));
-    assert_eq!(area(&slot, header::ROOTS), (65_536 + 16 * MIB, 64 * MIB));
-    assert_eq!(area(&slot, header::TYPES), (65_536 + 80 * MIB, 64 * MIB));
+    let units = (60 << 30) / 32_768;
+    assert_eq!(word(&slot, header::UNITS), units);
+    assert_eq!(area(&slot, header::SLAB_TABLE), (65_536, 15 * MIB));
+    assert_eq!(area(&slot, header::ROOTS), (65_536 + 15 * MIB, 64 * MIB));
+    assert_eq!(area(&slot, header::TYPES), (65_536 + 79 * MIB, 64 * MIB));
     let soft = area(&slot, header::SOFT);
-    assert_eq!(soft, (65_536 + 144 * MIB, 4096 + 4096 + 2 * (MIB / 4)));
+    assert_eq!(soft, (65_536 + 143 * MIB, (4096 + units / 4096 * 8 + 2 * units / 8).next_multiple_of(4096)));
     let (states, free, remote) = (area(&slot, 208), area(&slot, 224), area(&slot, 240));
-    assert_eq!(states, (soft.0 + soft.1, 256 * MIB));
-    assert_eq!((free, remote), ((states.0 + states.1, 512 * MIB), (free.0 + free.1, 512 * MIB)));
+    assert_eq!(states, (soft.0 + soft.1, 240 * MIB));
+    assert_eq!((free, remote), ((states.0 + states.1, 480 * MIB), (free.0 + free.1, 480 * MIB)));
     let segments = area(&slot, header::SEGMENTS);
-    assert_eq!(segments, ((remote.0 + remote.1).next_multiple_of(4 * MIB), 64 << 30));
+    assert_eq!(segments, ((remote.0 + remote.1).next_multiple_of(4 * MIB), 60 << 30));
     assert_eq!(word(&slot, header::FILE_LEN), std::fs::metadata(&path).unwrap().len());
 
     let allocator = bytes::read(&path, soft.0, 4096);
