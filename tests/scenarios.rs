@@ -139,7 +139,8 @@ fn batches_freed_in_reverse_order_keep_the_file_within_bounds() {
             drop(block);
         }
     }
-    assert!(ends[14] <= ends[1] + (4 << 20), "{ends:x?}");
+    let most = |batches: &[usize]| batches.iter().copied().max().unwrap();
+    assert!(most(&ends[10..]) <= most(&ends[..5]), "{ends:x?}");
     assert_eq!(heap.stats().live_bytes, 0);
     heap.close().unwrap();
 }
