@@ -10,7 +10,6 @@
 #![allow(unsafe_code)]
 
 pub(crate) mod backing;
-#[cfg(any(debug_assertions, feature = "checked"))]
 pub(crate) mod check;
 #[cfg(feature = "checked")]
 pub(crate) mod checked;
