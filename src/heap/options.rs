@@ -115,6 +115,9 @@ impl HeapOptions {
 
     /// Makes a heap that ends with the process.
     ///
+    /// Closing it keeps the blocks that are still in use readable, and their memory with them;
+    /// [`Heap::close_and_unmap`] gives all of it back.
+    ///
     /// # Errors
     /// [`OpenError::ZeroCapacity`], [`OpenError::CapacityTooLarge`], [`OpenError::InvalidOptions`] for a read-only heap,
     /// and [`OpenError::Os`] when address space or the temporary file cannot be had.

@@ -301,8 +301,8 @@ impl Heap {
     /// Closes the heap: everything is written to the disk, then the file is marked as closed and its lock given back.
     ///
     /// References into the heap that still exist (a leaked box, a vector on the stack) stay readable: if anything was
-    /// allocated since it was opened, the pages in use become a private copy, which takes time and memory (0.3 s per
-    /// GiB or so). [`Heap::close_and_unmap`] does without.
+    /// allocated since it was opened, the pages in use become a private copy, which takes time and memory in proportion to
+    /// what the heap holds. [`Heap::close_and_unmap`] does without.
     ///
     /// # Errors
     /// [`CloseError::SessionsOpen`]; [`CloseError::Forked`]; [`CloseError::Os`], after which the file is not marked as
