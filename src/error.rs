@@ -107,6 +107,14 @@ pub enum CloseError {
         /// How many.
         count: usize,
     },
+    /// In a debug or checked build: a root holds a block or a handle of another heap. The file is closed, and the root
+    /// must not be used.
+    ForeignBlock {
+        /// The root.
+        root: String,
+        /// Where the block lies.
+        address: usize,
+    },
     /// The heap belongs to the process that this one was forked from.
     Forked,
     /// A system call failed. The file is not marked as closed well.
@@ -295,6 +303,9 @@ impl fmt::Display for CloseError {
         match self {
             Self::SessionsOpen { count } => {
                 write!(f, "{count} sessions are still open, and the heap is closed when the last of them ends")
+            }
+            Self::ForeignBlock { root, address } => {
+                write!(f, "root {root} holds a block of another heap, at {address:#x}")
             }
             Self::Forked => f.write_str("the heap belongs to the process that this one was forked from"),
             Self::Os { call, .. } => write!(f, "{call} failed while the heap was closed"),

@@ -216,3 +216,52 @@ fn a_file_follows_what_it_holds_up_and_down_again() {
     assert!(std::fs::metadata(&path).unwrap().len() <= empty.0 + (2 << 20));
     assert!(support::bytes::disk(&path) <= peak / 20 + empty.1);
 }
+
+#[test]
+fn short_runs_that_each_store_a_little_share_the_slabs_of_the_earlier_ones() {
+    let _alone = alone();
+    let (_directory, path) = fresh_path();
+    for run in 0..40_u64 {
+        let heap = open(&path, None).unwrap();
+        let tx = heap.write().unwrap();
+        let list = tx
+            .root_or_insert_with(Root::new("list"), || {
+                SalVector::<SalVector<u64, SalAlloc>, SalAlloc>::new_in(heap.alloc())
+            })
+            .unwrap();
+        let mut values = SalVector::new_in(heap.alloc());
+        values.extend([run; 5]);
+        list.push(values);
+        drop(tx);
+        let slabs: u64 = heap.stats().classes.iter().map(|class| class.slabs).sum();
+        assert!(slabs <= 20, "run {run}: {}", heap.stats());
+        unmap(heap);
+    }
+}
+
+#[test]
+fn blocks_that_stand_alone_in_a_heap_that_is_nearly_full_are_aligned() {
+    let heap = HeapOptions::new().capacity(4 << 20).volatile().unwrap();
+    // Odd units, so that no aligned run of many is left.
+    let unit = Layout::from_size_align(300 << 10, 1).unwrap();
+    let mut blocks = Vec::new();
+    while let Ok(block) = heap.alloc().allocate(unit) {
+        blocks.push(block);
+    }
+    for block in blocks.into_iter().step_by(2) {
+        // SAFETY: allocated above with this layout, freed once.
+        unsafe { heap.alloc().deallocate(block.cast(), unit) };
+    }
+    for align in [64 << 10, 128 << 10, 256 << 10] {
+        let layout = Layout::from_size_align(align, align).unwrap();
+        let mut got = Vec::new();
+        while let Ok(block) = heap.alloc().allocate(layout) {
+            assert_eq!(block.cast::<u8>().addr().get() % align, 0, "{align}");
+            got.push(block);
+        }
+        for block in got {
+            // SAFETY: as above.
+            unsafe { heap.alloc().deallocate(block.cast(), layout) };
+        }
+    }
+}

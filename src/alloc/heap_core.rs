@@ -60,7 +60,7 @@ pub(crate) struct Core {
     pub(crate) backing: Backing,
     /// Whether freed blocks are overwritten with zeros.
     pub(crate) scrub_freed: AtomicBool,
-    /// Slabs in the orphan lists plus idle thread heaps: whether looking there may be worth the lock.
+    /// Slabs in the orphan lists plus idle thread heaps, or more: whether looking there may be worth the lock.
     pub(crate) ownerless: AtomicU32,
     /// Who keeps this value: its owner and the threads that have a thread heap of it.
     pub(crate) holders: AtomicU32,
@@ -106,6 +106,10 @@ impl Core {
         }
         backing.advise_segments(segments, layout.segments.len as usize);
         let soft: *mut SoftHeader = exposed(base + layout.soft.offset as usize);
+        // Slabs that the last process left without owner are not counted; enough that the count stays above zero.
+        // SAFETY: mapped, and nobody else is there yet.
+        let has_orphans = unsafe { (*soft).locked.orphans.iter().any(|&first| first != 0) };
+        let ownerless = if has_orphans { 1 << 30 } else { 0 };
         let threads = Threads::new()?;
         #[cfg(feature = "checked")]
         let checked = {
@@ -132,7 +136,7 @@ impl Core {
             threads: UnsafeCell::new(threads),
             backing,
             scrub_freed: AtomicBool::new(false),
-            ownerless: AtomicU32::new(0),
+            ownerless: AtomicU32::new(ownerless),
             holders: AtomicU32::new(1),
             file_lock: UnsafeCell::new(None),
             leaving: AtomicU32::new(0),

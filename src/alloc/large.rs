@@ -1,17 +1,13 @@
 //! Large objects: runs of units, sized by the page.
 //!
-//! A run is found first-fit by address, so the heap stays dense; it grows where the next units are free, shrinks in
-//! place, and in anonymous memory moves by moving its pages. Two megabytes and more start at a segment, where huge
+//! A run is found first-fit by address, so the heap stays dense; it grows where the next units are free, and shrinks in
+//! place. Two megabytes and more start at a segment, where huge
 //! pages do.
 
 use super::heap_core::Core;
 use crate::format::slab_entry::{SlabEntry, large_tail_units, units_of_pages};
 use crate::format::{PAGE, SEGMENT_UNITS, UNIT};
-use crate::os::mapping;
 use core::ptr;
-
-/// Runs from this size on are moved by moving pages rather than bytes.
-const MOVE_PAGES: usize = 1 << 20;
 
 impl Core {
     /// Allocates `size` bytes at a multiple of `align`; null if the heap has no room.
@@ -122,26 +118,6 @@ impl Core {
             self.write_entries(head, new_units, new_pages);
         }
         self.count_large(new_pages as i64 - old_pages as i64, 0);
-        true
-    }
-
-    /// Moves the first `len` bytes of a large object into another by moving pages, which leaves zeros; false if the
-    /// bytes must be copied.
-    ///
-    /// # Safety
-    /// Both are live large objects of at least `len` bytes that nobody else uses during the call.
-    pub(crate) unsafe fn move_large(&self, from: usize, to: usize, len: usize) -> bool {
-        if len < MOVE_PAGES || !self.backing.is_anonymous() {
-            return false;
-        }
-        let len = len.next_multiple_of(PAGE);
-        // SAFETY: whole pages of two objects that are the caller's.
-        if unsafe { mapping::move_pages(from, to, len) }.is_err() {
-            return false;
-        }
-        let _guard = self.lock.lock();
-        // SAFETY: under the lock (K1). Whole units have moved away; a partial last one may hold more.
-        unsafe { (*self.space.get()).set_zeroed(self.unit_of(from), len / UNIT, true) };
         true
     }
 }

@@ -52,6 +52,11 @@ pub(crate) const fn class_size(class: usize) -> usize {
     CLASS[class].size as usize
 }
 
+/// The largest alignment that leads to the class (C2), which a block of it that lies in no slab must have too.
+pub(crate) const fn class_align(class: usize) -> usize {
+    1 << class_size(class).trailing_zeros()
+}
+
 /// What is known of a class.
 #[derive(Clone, Copy)]
 struct Class {

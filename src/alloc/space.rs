@@ -10,7 +10,7 @@ use super::backing::Backing;
 use super::unit_map::UnitMap;
 use crate::format::layout::{BITS_PER_UNIT_BYTES, Layout};
 use crate::format::soft::{SlabState, SoftHeader, SoftLocked};
-use crate::format::{SEGMENT_UNITS, UNIT};
+use crate::format::{PAGE, SEGMENT_UNITS, UNIT};
 use crate::os::CallError;
 use crate::sync::{AtomicU64, Ordering};
 
@@ -94,15 +94,27 @@ impl Space {
         let target = match self.commit_range(backing, committed, generous) {
             Ok(()) => generous,
             // A disk that is nearly full may have room for what is needed now.
-            Err(_) if exact < generous => {
-                self.commit_range(backing, committed, exact)?;
+            Err(error) => {
+                if exact == generous || self.commit_range(backing, committed, exact).is_err() {
+                    self.give_up(backing, committed, generous);
+                    return Err(error);
+                }
+                self.give_up(backing, exact, generous);
                 exact
             }
-            Err(error) => return Err(error),
         };
         // Relaxed: whoever has a block there got it through something that orders it behind this.
         self.committed().store(target as u64, Ordering::Relaxed);
         Ok(())
+    }
+
+    /// Gives back what a reservation that failed may have got of units `from..to`.
+    fn give_up(&self, backing: &Backing, from: usize, to: usize) {
+        if to > from {
+            let offset = self.layout.segments.offset as usize + from * UNIT;
+            // SAFETY: nothing was ever stored behind what is committed.
+            unsafe { backing.purge(self.base, offset, (to - from) * UNIT) };
+        }
     }
 
     fn commit_range(&self, backing: &Backing, from: usize, to: usize) -> Result<(), CallError> {
@@ -121,7 +133,14 @@ impl Space {
         backing.commit(self.base, map as usize, Layout::map_len(to as u64) as usize)?;
         backing.commit(self.base, dirty as usize, Layout::map_len(to as u64) as usize)?;
         for (offset, stride) in parts {
-            backing.commit(self.base, offset as usize + from * stride, (to - from) * stride)?;
+            // A page that an earlier step has reserved is left alone: other threads store to it without the lock, and on
+            // some file systems reserving means writing it.
+            let start = offset as usize + from * stride;
+            let start = if from > 0 { start.next_multiple_of(PAGE) } else { start };
+            let end = offset as usize + to * stride;
+            if end > start {
+                backing.commit(self.base, start, end - start)?;
+            }
         }
         Ok(())
     }
@@ -183,6 +202,10 @@ impl Space {
 
     /// Gives back what a thread has not cut slabs from.
     pub(crate) fn give_lease(&mut self, lease: Lease) {
+        if lease.free == 0 {
+            // Without a lease there may not even be a word for it yet.
+            return;
+        }
         // SAFETY: as in `take_lease`. These units were marked dirty for slabs that never came.
         unsafe { *self.dirty.add(lease.segment / SEGMENT_UNITS) &= !(lease.zeroed & lease.free) };
         let mut rest = lease.free;

@@ -12,7 +12,7 @@ use super::defaults;
 use super::handle::Place;
 use crate::alloc::current::{self, Default};
 use crate::alloc::heap_core::Core;
-use crate::alloc::size_class::{MAX_SMALL, class_of_last, class_size};
+use crate::alloc::size_class::{MAX_SMALL, class_align, class_of_last, class_size};
 use crate::alloc::thread_heap::{ThreadHeap, is_medium};
 use crate::format::PAGE;
 use core::alloc::Layout;
@@ -98,7 +98,7 @@ fn allocate_slow(heap: *mut ThreadHeap, class: usize) -> *mut u8 {
     let take = || unsafe {
         let block = ThreadHeap::allocate(heap, class).unwrap_or_else(|| ThreadHeap::allocate_slow(heap, class));
         if block.is_null() && is_medium(class) {
-            return (*(*heap).core).allocate_large(class_size(class), 1, false);
+            return (*(*heap).core).allocate_large(class_size(class), class_align(class), false);
         }
         block
     };
@@ -160,7 +160,7 @@ fn allocate_small_zeroed(place: Place, class: usize) -> *mut u8 {
         or_after_flush(heap, || unsafe {
             let block = ThreadHeap::allocate_zeroed(heap, class);
             if block.is_null() && is_medium(class) {
-                return (*(*heap).core).allocate_large(class_size(class), 1, true);
+                return (*(*heap).core).allocate_large(class_size(class), class_align(class), true);
             }
             block
         })
@@ -274,7 +274,7 @@ pub(super) unsafe fn resize_in_place(place: Place, block: *mut u8, old: Layout, 
     fits
 }
 
-/// Gives the contents of a block a block of another size: in place, by moving pages, or by copying. Null, and the old
+/// Gives the contents of a block a block of another size: in place, or by copying. Null, and the old
 /// block stays, if there is no room.
 ///
 /// # Safety
@@ -291,12 +291,7 @@ pub(super) unsafe fn reallocate(place: Place, block: *mut u8, old: Layout, new: 
             return moved;
         }
         let len = old.size().min(new.size());
-        let by_pages = kind_of(old) == Kind::Large
-            && kind_of(new) == Kind::Large
-            && with_core(place, |core| core.move_large(block.addr(), moved.addr(), len)) == Some(true);
-        if !by_pages {
-            ptr::copy_nonoverlapping(block, moved, len);
-        }
+        ptr::copy_nonoverlapping(block, moved, len);
         free(place, block, old);
         moved
     }

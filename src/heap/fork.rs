@@ -13,9 +13,14 @@ use crate::alloc::heap_core::{Core, state};
 use crate::alloc::windows::{self, REGISTRY};
 use crate::format::PAGE;
 use crate::os::fork::Handshake;
+use crate::os::lock::Lock;
 use crate::os::mapping::{self, Access, Source};
+use crate::os::process;
 use core::cell::UnsafeCell;
 use core::sync::atomic::{AtomicU32, Ordering};
+
+/// Held while a heap is closed: no fork may see it half done.
+pub(super) static CLOSING: Lock = Lock::new();
 
 static REGISTERED: AtomicU32 = AtomicU32::new(0);
 
@@ -43,6 +48,7 @@ fn for_each_core(mut visit: impl FnMut(&Core, bool)) {
 }
 
 unsafe extern "C" fn before() {
+    CLOSING.acquire();
     HEAPS.acquire();
     MAKING.acquire();
     REGISTRY.acquire();
@@ -59,6 +65,7 @@ fn release_locks() {
         REGISTRY.release();
         MAKING.release();
         HEAPS.release();
+        CLOSING.release();
     }
 }
 
@@ -98,7 +105,15 @@ fn make_private(core: &Core, goes_on: bool) {
     let Some(file) = core.backing.file() else { return };
     let (base, end) = (core.base, core.layout.end() as usize);
     // SAFETY: the child has one thread; it finds the same contents in the private mapping.
-    let _ = unsafe { mapping::replace(base, end, Access::ReadWrite, Source::PrivateFile(file.fd())) };
+    let replaced = unsafe { mapping::replace(base, end, Access::ReadWrite, Source::PrivateFile(file.fd())) };
+    if replaced.is_err() {
+        if goes_on {
+            // Parent and child would take the same blocks.
+            process::abort();
+        }
+        // SAFETY: as above, but that the child finds nothing: better a fault than a store to the parent's file.
+        let _ = unsafe { mapping::replace(base, end, Access::None, Source::Anonymous) };
+    }
     core.backing.detach();
     if !goes_on {
         return;
@@ -115,7 +130,9 @@ fn make_private(core: &Core, goes_on: bool) {
         let len = (area.offset + area.len) as usize - rest;
         if len > 0 {
             // SAFETY: the child has one thread, and nothing has been stored behind what is committed.
-            let _ = unsafe { mapping::replace(base + rest, len, Access::ReadWrite, Source::Anonymous) };
+            if unsafe { mapping::replace(base + rest, len, Access::ReadWrite, Source::Anonymous) }.is_err() {
+                process::abort();
+            }
         }
     }
 }

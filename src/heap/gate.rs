@@ -25,7 +25,9 @@ pub(super) struct Gate {
 
 #[derive(Debug, Default)]
 struct State {
-    open: usize,
+    /// Sessions that were begun through a handle and may outlive the heap's owner. The others borrow the owner: when it
+    /// goes, none of them can be alive, whether it ended or was forgotten.
+    by_handle: usize,
     is_closed: bool,
 }
 
@@ -36,21 +38,21 @@ impl Gate {
     }
 
     /// Begins a session; returns its number, which no other session of the process has.
-    pub(super) fn enter(&self) -> Result<u64, SessionError> {
+    pub(super) fn enter(&self, by_handle: bool) -> Result<u64, SessionError> {
         let mut state = self.state();
         if state.is_closed {
             return Err(SessionError::Closed);
         }
-        state.open += 1;
+        state.by_handle += usize::from(by_handle);
         SESSIONS_OF_THREAD.set(SESSIONS_OF_THREAD.get() + 1);
         // Relaxed: only uniqueness counts.
         Ok(NEXT_SESSION.fetch_add(1, Ordering::Relaxed))
     }
 
     /// Ends a session, on the thread that began it.
-    pub(super) fn leave(&self) {
+    pub(super) fn leave(&self, by_handle: bool) {
         SESSIONS_OF_THREAD.set(SESSIONS_OF_THREAD.get() - 1);
-        self.state().open -= 1;
+        self.state().by_handle -= usize::from(by_handle);
         self.changed.notify_all();
     }
 
@@ -59,17 +61,17 @@ impl Gate {
         SESSIONS_OF_THREAD.get() > 0
     }
 
-    /// Lets no session begin any more; returns how many are open.
+    /// Lets no session begin any more; returns how many are open that were begun through a handle.
     pub(super) fn close(&self) -> usize {
         let mut state = self.state();
         state.is_closed = true;
-        state.open
+        state.by_handle
     }
 
-    /// Waits until no session is open.
+    /// Waits until no session is open that was begun through a handle.
     pub(super) fn wait_until_empty(&self) {
         let mut state = self.state();
-        while state.open > 0 {
+        while state.by_handle > 0 {
             state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
     }

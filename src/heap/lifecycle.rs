@@ -366,6 +366,10 @@ fn start(
         let holder = Holder { process: process::id(), unused: 0 };
         let marked = file.write_at(holder.as_bytes(), HOLDER_OFFSET).and_then(|()| write_header(file, &header));
         if let Err(error) = marked {
+            // Nothing has been stored: the heap is as clean as it was, if the file can still be told.
+            header.generation += 1;
+            header.state = CLEAN;
+            let _ = write_header(file, &header);
             // SAFETY: nobody knows of it.
             unsafe { Core::destroy(core) };
             return Err(error.into());
@@ -376,11 +380,11 @@ fn start(
     Ok(Heap::from_inner(HeapInner::new(pointer, header, mode, path, read_only)))
 }
 
-/// Closes a heap in which no session is open: no thread is inside any more, everything is durable, then the file says
+/// Closes a heap in which no session is open: threads that allocate are waited for, everything is durable, then the file says
 /// that it is clean, then its lock is given back.
 pub(super) fn shut(heap: &HeapInner, unmap: bool) -> Result<(), CloseError> {
     heap.gate.close();
-    heap.gate.wait_until_empty();
+    let _closing = fork::CLOSING.lock();
     let core = heap.core();
     windows::withdraw(core.window);
     let was_used = core.has_been_used() || heap.written.load(Ordering::Relaxed);
@@ -404,8 +408,8 @@ pub(super) fn shut(heap: &HeapInner, unmap: bool) -> Result<(), CloseError> {
     }
     if let Some(lock) = core.take_file_lock() {
         match &outcome {
-            // The memory is still the file's, and must not change under those who refer to it.
-            Err(CloseError::Os { call: "mmap", .. }) => std::mem::forget(lock),
+            // Memory that others may refer to is still the file's, in part at least, and must not change under them.
+            Err(_) if was_used && !unmap => std::mem::forget(lock),
             // A mapping or a child may pin the file; the lock goes all the same.
             _ => drop(lock.unlock()),
         }

@@ -19,7 +19,7 @@ use std::ptr::NonNull;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-/// An open heap. Dropping it closes it.
+/// An open heap. Dropping it closes it, once the sessions that others began through a handle have ended.
 ///
 /// Blocks are taken through the handle that [`Heap::alloc`] gives, or by the collections of
 /// [`sal::collections`](crate::collections), which find their heap by themselves. What is to be found again after a
@@ -45,6 +45,8 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 #[must_use = "a heap is closed when it is dropped"]
 pub struct Heap {
     inner: Arc<HeapInner>,
+    /// Whether dropping it waits for sessions that were begun through a handle.
+    waits: bool,
 }
 
 /// What an open heap is, shared by its owner and its sessions.
@@ -55,6 +57,7 @@ pub(crate) struct HeapInner {
     pub(super) read_only: bool,
     /// The process that opened it.
     process: u32,
+    id: [u8; 16],
     pub(super) header: Mutex<Header>,
     pub(super) gate: Gate,
     attachment: OnceLock<Box<dyn Attachment>>,
@@ -91,6 +94,7 @@ impl HeapInner {
             path,
             read_only,
             process: process::id(),
+            id: header.heap_id,
             header: Mutex::new(header),
             gate: Gate::default(),
             attachment: OnceLock::new(),
@@ -187,7 +191,15 @@ impl HeapInner {
         if std::mem::replace(&mut *shut, true) {
             return Ok(());
         }
-        lifecycle::shut(self, unmap)
+        let checked = match self.attachment.get() {
+            Some(attachment) if !self.read_only => attachment.before_sync(self),
+            _ => Ok(()),
+        };
+        lifecycle::shut(self, unmap)?;
+        match checked {
+            Err(SyncError::ForeignBlock { root, address }) => Err(CloseError::ForeignBlock { root, address }),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -204,7 +216,7 @@ impl Drop for HeapInner {
 
 impl Heap {
     pub(super) fn from_inner(inner: Arc<HeapInner>) -> Self {
-        Self { inner }
+        Self { inner, waits: true }
     }
 
     /// Opens a heap file with the default options, or creates it.
@@ -236,7 +248,7 @@ impl Heap {
     /// # Errors
     /// [`SessionError::ReadOnly`], and [`SessionError::Forked`] in a forked child.
     pub fn write(&self) -> Result<Write<'_>, SessionError> {
-        Write::begin(&self.inner)
+        Write::begin(&self.inner, false)
     }
 
     /// Begins a session that reads roots.
@@ -244,7 +256,7 @@ impl Heap {
     /// # Errors
     /// [`SessionError::Forked`] in a forked child.
     pub fn read(&self) -> Result<Read<'_>, SessionError> {
-        Read::begin(&self.inner)
+        Read::begin(&self.inner, false)
     }
 
     /// Writes everything to the disk and waits until it is there; returns how many syncs the heap has had.
@@ -275,7 +287,7 @@ impl Heap {
 
     /// A number that no other heap has; a copy of a file shares it.
     pub fn id(&self) -> [u8; 16] {
-        self.inner.header.lock().unwrap_or_else(PoisonError::into_inner).heap_id
+        self.inner.id
     }
 
     /// Most bytes that blocks may take.
@@ -307,7 +319,8 @@ impl Heap {
     /// # Errors
     /// [`CloseError::SessionsOpen`]; [`CloseError::Forked`]; [`CloseError::Os`], after which the file is not marked as
     /// closed.
-    pub fn close(self) -> Result<(), CloseError> {
+    pub fn close(mut self) -> Result<(), CloseError> {
+        self.waits = false;
         self.inner.close(false)
     }
 
@@ -318,12 +331,25 @@ impl Heap {
     ///
     /// # Safety
     /// Nothing that lies in the heap is used afterwards: no reference, no container, no box, not even to drop it.
-    pub unsafe fn close_and_unmap(self) -> Result<(), CloseError> {
+    pub unsafe fn close_and_unmap(mut self) -> Result<(), CloseError> {
+        self.waits = false;
         self.inner.close(true)
     }
 
     pub(crate) fn inner(&self) -> &Arc<HeapInner> {
         &self.inner
+    }
+}
+
+impl Drop for Heap {
+    fn drop(&mut self) {
+        // A session of this very thread cannot be waited for; then the heap is closed when that ends.
+        if self.waits && !self.inner.is_forked() && !Gate::is_held_by_this_thread() {
+            self.inner.gate.close();
+            self.inner.gate.wait_until_empty();
+            // An error cannot be told to anybody; the file then says itself that it was not closed.
+            let _ = self.inner.shut(false);
+        }
     }
 }
 

@@ -20,7 +20,7 @@ pub(crate) fn heap_for_value_at(place: usize) -> SalAlloc {
 
 std::thread_local! {
     static SCOPED: Cell<Option<SalAlloc>> = const { Cell::new(None) };
-    /// The heaps of the thread's write sessions, in the order in which they began.
+    /// The heaps of the thread's write sessions, and of those it is attached to, in the order in which they began.
     static SESSIONS: RefCell<Vec<(u64, SalAlloc)>> = const { RefCell::new(Vec::new()) };
     static NEXT: Cell<u64> = const { Cell::new(0) };
 }
@@ -65,7 +65,8 @@ impl Drop for HeapScope {
     }
 }
 
-/// While it lives, its heap is that of one of the thread's write sessions; these may end in any order.
+/// While it lives, its heap is that of one of the thread's write sessions, or of one it is attached to; these may end in
+/// any order.
 #[must_use]
 #[derive(Debug)]
 pub(super) struct SessionScope {

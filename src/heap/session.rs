@@ -7,7 +7,7 @@
 use super::gate::Gate;
 use super::handle::SalAlloc;
 use super::owner::HeapInner;
-use super::placement::{HeapScope, SessionScope};
+use super::placement::SessionScope;
 use crate::error::{SessionError, SyncError};
 use std::fmt;
 use std::marker::PhantomData;
@@ -17,16 +17,17 @@ use std::sync::atomic::Ordering;
 struct Pass<'h> {
     heap: &'h HeapInner,
     number: u64,
+    by_handle: bool,
     /// It ends on the thread on which it began.
     not_send: PhantomData<*const ()>,
 }
 
 impl<'h> Pass<'h> {
-    fn begin(heap: &'h HeapInner) -> Result<Self, SessionError> {
+    fn begin(heap: &'h HeapInner, by_handle: bool) -> Result<Self, SessionError> {
         if heap.is_forked() {
             return Err(SessionError::Forked);
         }
-        Ok(Self { heap, number: heap.gate.enter()?, not_send: PhantomData })
+        Ok(Self { heap, number: heap.gate.enter(by_handle)?, by_handle, not_send: PhantomData })
     }
 }
 
@@ -35,7 +36,7 @@ impl Drop for Pass<'_> {
         // In a forked child another thread may have had the locks for ever.
         if !self.heap.is_forked() {
             self.heap.session_ended(self.number);
-            self.heap.gate.leave();
+            self.heap.gate.leave(self.by_handle);
         }
     }
 }
@@ -66,11 +67,12 @@ unsafe impl Sync for Write<'_> {}
 unsafe impl Sync for Read<'_> {}
 
 impl<'h> Write<'h> {
-    pub(crate) fn begin(heap: &'h HeapInner) -> Result<Self, SessionError> {
+    /// Begins a session; `by_handle` if it does not borrow the heap's owner.
+    pub(crate) fn begin(heap: &'h HeapInner, by_handle: bool) -> Result<Self, SessionError> {
         if heap.is_read_only() {
             return Err(SessionError::ReadOnly);
         }
-        let pass = Pass::begin(heap)?;
+        let pass = Pass::begin(heap, by_handle)?;
         // Relaxed: read when no session is open any more, behind the gate's mutex.
         heap.written.store(true, Ordering::Relaxed);
         Ok(Self { pass, _scope: SessionScope::enter(heap.alloc()) })
@@ -84,7 +86,7 @@ impl<'h> Write<'h> {
     /// Until the guard is dropped, values that are made on the calling thread take their blocks from the session's heap:
     /// for threads that borrow the session.
     pub fn attach(&self) -> Attached<'_> {
-        Attached { _scope: HeapScope::enter(self.alloc()), session: PhantomData }
+        Attached { _scope: SessionScope::enter(self.alloc()), session: PhantomData }
     }
 
     /// Ends the session and writes the heap to the disk; returns how many syncs the heap has had. What that is worth
@@ -113,8 +115,9 @@ impl<'h> Write<'h> {
 }
 
 impl<'h> Read<'h> {
-    pub(crate) fn begin(heap: &'h HeapInner) -> Result<Self, SessionError> {
-        Ok(Self { pass: Pass::begin(heap)? })
+    /// Begins a session; `by_handle` if it does not borrow the heap's owner.
+    pub(crate) fn begin(heap: &'h HeapInner, by_handle: bool) -> Result<Self, SessionError> {
+        Ok(Self { pass: Pass::begin(heap, by_handle)? })
     }
 
     /// The handle of the session's heap.
@@ -136,7 +139,7 @@ impl<'h> Read<'h> {
 #[must_use = "the thread is attached until this is dropped"]
 #[derive(Debug)]
 pub struct Attached<'s> {
-    _scope: HeapScope,
+    _scope: SessionScope,
     session: PhantomData<&'s ()>,
 }
 

@@ -72,9 +72,8 @@ impl ClassStats {
     }
 }
 
-fn collect(core: &Core) -> Stats {
-    // Before the lock: this very heap may serve the allocation.
-    let mut classes = Vec::with_capacity(CLASSES);
+/// `classes` has room for all: nothing is allocated here, because this very heap may serve it.
+fn collect(core: &Core, mut classes: Vec<ClassStats>) -> Stats {
     let _guard = core.lock.lock();
     // SAFETY: under the lock; the counters of threads are atomic.
     let (space, soft, threads) = unsafe { (&mut *core.space.get(), core.soft(), &*core.threads.get()) };
@@ -124,14 +123,15 @@ fn collect(core: &Core) -> Stats {
 impl Heap {
     /// What the heap has in use.
     pub fn stats(&self) -> Stats {
-        collect(self.inner().core())
+        collect(self.inner().core(), Vec::with_capacity(CLASSES))
     }
 }
 
 impl SalAlloc {
     /// What the heap has in use; none if it is closed.
     pub fn stats(self) -> Option<Stats> {
-        with_core(self.place(), collect)
+        let classes = Vec::with_capacity(CLASSES);
+        with_core(self.place(), |core| collect(core, classes))
     }
 }
 

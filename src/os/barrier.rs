@@ -5,6 +5,7 @@
 //! store and load on both sides. `membarrier` makes every thread of the process pass one on behalf of the rare
 //! side, so the frequent side needs none; where the kernel has no such call, the frequent side fences itself.
 
+use super::mapping::{self, Access, Source};
 use core::sync::atomic::{AtomicU32, Ordering, compiler_fence, fence};
 
 /// Commands of `membarrier(2)`, which the C library's headers do not name.
@@ -46,7 +47,22 @@ pub(crate) fn light() {
 pub(crate) fn heavy() {
     fence(Ordering::SeqCst);
     if KIND.load(Ordering::Relaxed) == MEMBARRIER && !membarrier(PRIVATE_EXPEDITED) {
-        // Only a child after fork can find itself unregistered; it has one thread.
-        register();
+        // A child after fork may find itself unregistered, and a process that has given up the right to the call.
+        let again = membarrier(REGISTER_PRIVATE_EXPEDITED) && membarrier(PRIVATE_EXPEDITED);
+        if !again {
+            interrupt_all_threads();
+        }
+    }
+}
+
+/// Takes rights away from a page that is in use: the kernel interrupts every processor that runs a thread of this process,
+/// which is a full barrier there.
+fn interrupt_all_threads() {
+    let Ok(page) = mapping::map_anywhere(mapping::PAGE, Access::ReadWrite, Source::Anonymous) else { return };
+    // SAFETY: the page is ours alone.
+    unsafe {
+        core::ptr::with_exposed_provenance_mut::<u8>(page).write_volatile(1);
+        let _ = mapping::protect(page, mapping::PAGE, Access::Read);
+        let _ = mapping::unmap(page, mapping::PAGE);
     }
 }

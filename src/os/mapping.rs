@@ -2,7 +2,9 @@
 
 use super::{CallError, Errno};
 use core::ffi::c_void;
+use core::hint::black_box;
 use core::ptr;
+use core::sync::atomic::{AtomicU8, Ordering};
 
 /// Bytes of one page, as the format and the allocator assume it.
 pub(crate) const PAGE: usize = 4096;
@@ -148,29 +150,6 @@ pub(crate) unsafe fn discard(address: usize, len: usize) -> Result<(), CallError
     super::check("madvise", i64::from(returned)).map(drop)
 }
 
-/// Moves the pages of an anonymous range to another place; the old range stays mapped and reads as zeros.
-///
-/// # Safety
-/// Both ranges are anonymous memory of the caller's, they do not overlap, nobody uses either during the call, and
-/// nobody relies on what the target held.
-pub(crate) unsafe fn move_pages(from: usize, to: usize, len: usize) -> Result<(), CallError> {
-    let flags = libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED | libc::MREMAP_DONTUNMAP;
-    // SAFETY: the caller's promise; MREMAP_DONTUNMAP leaves no hole for another mapping.
-    let moved = unsafe {
-        libc::mremap(
-            ptr::with_exposed_provenance_mut(from),
-            len,
-            len,
-            flags,
-            ptr::with_exposed_provenance_mut::<c_void>(to),
-        )
-    };
-    if moved == libc::MAP_FAILED {
-        return Err(CallError { call: "mremap", errno: Errno::last() });
-    }
-    Ok(())
-}
-
 /// Makes every page of a private, writable file mapping our own copy, whatever else is written meanwhile by this
 /// process's threads.
 pub(crate) fn copy_private_pages(address: usize, len: usize) {
@@ -182,14 +161,39 @@ pub(crate) fn copy_private_pages(address: usize, len: usize) {
     copy_private_pages_by_touch(start, end);
 }
 
-/// The fallback for kernels before 5.14: an atomic write that changes nothing.
+/// The fallback for kernels before 5.14: an atomic write that changes nothing, of a kind that the compiler keeps.
 fn copy_private_pages_by_touch(start: usize, end: usize) {
     for page in (start..end).step_by(PAGE) {
-        // SAFETY: the caller's mapping is readable and writable, and an atomic "or" of nothing changes no byte, not even
-        // beside writes of other threads.
+        // SAFETY: the caller's mapping is readable and writable, and an exchange of a byte for itself changes nothing,
+        // not even beside writes of other threads. If it fails, somebody has just written to the page.
         unsafe {
-            let byte: *mut core::sync::atomic::AtomicU8 = ptr::with_exposed_provenance_mut(page);
-            (*byte).fetch_or(0, core::sync::atomic::Ordering::Relaxed);
+            let byte: *mut AtomicU8 = ptr::with_exposed_provenance_mut(page);
+            let held = black_box((*byte).load(Ordering::Relaxed));
+            let _ = (*byte).compare_exchange(held, black_box(held), Ordering::Relaxed, Ordering::Relaxed);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::fd::AsRawFd;
+    use std::os::unix::fs::FileExt;
+
+    #[test]
+    fn pages_copied_either_way_no_longer_follow_the_file() {
+        for copy in [copy_private_pages as fn(usize, usize), |at, len| copy_private_pages_by_touch(at, at + len)] {
+            let file = tempfile::tempfile().unwrap();
+            file.write_all_at(&[7; 3 * PAGE], 0).unwrap();
+            let at = map_anywhere(3 * PAGE, Access::ReadWrite, Source::PrivateFile(file.as_raw_fd())).unwrap();
+            copy(at, 2 * PAGE);
+            file.write_all_at(&[8; 3 * PAGE], 0).unwrap();
+            // SAFETY: mapped above, and read before it is unmapped.
+            let bytes = unsafe { std::slice::from_raw_parts(ptr::with_exposed_provenance::<u8>(at), 3 * PAGE) };
+            assert!(bytes[..2 * PAGE].iter().all(|&byte| byte == 7));
+            assert_eq!(bytes[2 * PAGE], 8, "this page was left alone");
+            // SAFETY: as above.
+            unsafe { unmap(at, 3 * PAGE).unwrap() };
         }
     }
 }

@@ -14,7 +14,6 @@ pub(crate) fn write_stderr(bytes: &[u8]) {
 }
 
 /// Ends the process at once, by a signal that a debugger or a core dump can show.
-#[cfg(feature = "checked")]
 pub(crate) fn abort() -> ! {
     // SAFETY: always allowed.
     unsafe { libc::abort() }

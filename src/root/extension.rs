@@ -66,19 +66,19 @@ pub trait SalRoots {
 impl SalRoots for SalAlloc {
     fn with_session<R>(&self, work: impl FnOnce(&Write<'_>) -> Result<R, RootError>) -> Result<R, RootError> {
         let heap = HeapInner::find(*self)?;
-        let tx = Write::begin(&heap)?;
+        let tx = Write::begin(&heap, true)?;
         work(&tx)
     }
 
     fn with_root<T: Persist, R>(&self, key: Root<T>, work: impl FnOnce(&T) -> R) -> Result<R, RootError> {
         let heap = HeapInner::find(*self)?;
-        let session = Read::begin(&heap)?;
+        let session = Read::begin(&heap, true)?;
         Ok(work(session.root(key)?))
     }
 
     fn roots(&self) -> Result<Vec<RootInfo>, RootError> {
         let heap = HeapInner::find(*self)?;
-        Read::begin(&heap)?.roots()
+        Read::begin(&heap, true)?.roots()
     }
 }
 

@@ -4,7 +4,7 @@ use super::borrows::{Borrows, Busy};
 use super::directory::{Directory, Found};
 use super::key::{RootId, Tag};
 use super::types::TypeTable;
-use crate::error::{RootError, SyncError};
+use crate::error::{RootError, SessionError, SyncError};
 use crate::heap::{Attachment, HeapInner};
 use crate::persist::{BlockVisitor, Foreign, Persist, TypeDescription};
 use std::any::{Any, TypeId};
@@ -39,6 +39,10 @@ pub(super) struct State {
 impl Registry {
     /// The heap's registry, locked, with the directory read.
     pub(super) fn of(heap: &HeapInner) -> Result<MutexGuard<'_, State>, RootError> {
+        if heap.is_forked() {
+            // Another thread of the parent may have had the lock.
+            return Err(SessionError::Forked.into());
+        }
         let registry = heap.attachment(Self::default);
         let Some(registry) = registry else { return Err(RootError::DirectoryFull) };
         let mut state = registry.lock();

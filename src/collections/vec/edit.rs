@@ -1,6 +1,8 @@
 //! Elements put in, taken out and moved between vectors.
 
 use super::{Drain, SalVec, TryReserveError, or_raise, resolve};
+use crate::collections::raw_block::heap_of_block;
+use crate::heap::placement::HeapScope;
 use core::ops::RangeBounds;
 use core::ptr;
 
@@ -185,6 +187,8 @@ impl<T> SalVec<T> {
     pub fn try_split_off(&mut self, at: usize) -> Result<Self, TryReserveError> {
         let len = self.len;
         assert!(at <= len, "cannot split {len} elements at {at}");
+        // The elements may own blocks of this vector's heap, so the tail belongs there too.
+        let _scope = self.block.map(|block| HeapScope::enter(heap_of_block(block.cast())));
         let mut tail = Self::try_with_capacity(len - at)?;
         self.len = at;
         // SAFETY: `tail` has room for the elements from `at` on, which `len` no longer counts (V3).
