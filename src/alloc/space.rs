@@ -184,9 +184,20 @@ impl Space {
         self.locked().used_units -= units as u64;
     }
 
-    /// Takes `2^order` units for a thread to cut slabs from.
-    pub(crate) fn take_lease(&mut self, backing: &Backing, order: u32) -> Option<Lease> {
-        let start = self.map.find_aligned(order)?;
+    /// Takes units for a thread to cut slabs from: `2^generous` of them if a segment in use has them, or fewer, down to
+    /// `2^least`; so small holes are filled before large ones are broken up or the heap grows.
+    pub(crate) fn take_lease(&mut self, backing: &Backing, least: u32, generous: u32) -> Option<Lease> {
+        let hole = (least..=generous).rev().find_map(|order| Some((self.map.find_aligned_in_used(order)?, order)));
+        if let Some((start, order)) = hole {
+            return self.take_lease_at(backing, start, order);
+        }
+        [generous, least].into_iter().find_map(|order| {
+            let start = self.map.find_aligned(order)?;
+            self.take_lease_at(backing, start, order)
+        })
+    }
+
+    fn take_lease_at(&mut self, backing: &Backing, start: usize, order: u32) -> Option<Lease> {
         let units = 1 << order;
         if !self.take_at(backing, start, units) {
             return None;

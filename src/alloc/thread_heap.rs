@@ -307,11 +307,7 @@ impl ThreadHeap {
             let _guard = core.lock.lock();
             let space = &mut *core.space.get();
             let generous = (*heap).lease_order.max(order);
-            let Some(lease) =
-                space.take_lease(&core.backing, generous).or_else(|| space.take_lease(&core.backing, order))
-            else {
-                return false;
-            };
+            let Some(lease) = space.take_lease(&core.backing, order, generous) else { return false };
             space.give_lease(core::mem::replace(&mut (*heap).lease, lease));
             (*heap).lease_order = (generous + 1).min(LEASE_ORDERS.1);
             true

@@ -27,6 +27,25 @@ pub(crate) struct Group {
 
 const _: () = assert!(size_of::<Group>() == 8);
 
+/// The first aligned run of `2^order` set bits of a segment.
+fn first_aligned(free: u64, order: u32) -> Option<u32> {
+    const STARTS: [u64; ORDERS] = [
+        u64::MAX,
+        0x5555_5555_5555_5555,
+        0x1111_1111_1111_1111,
+        0x0101_0101_0101_0101,
+        0x0001_0001_0001_0001,
+        0x0000_0001_0000_0001,
+        1,
+    ];
+    let mut runs = free;
+    for step in 0..order {
+        runs &= runs >> (1 << step);
+    }
+    runs &= STARTS[order as usize];
+    (runs != 0).then(|| runs.trailing_zeros())
+}
+
 /// The map; its words lie in the heap's allocator state, the hints in the process.
 #[derive(Debug)]
 pub(crate) struct UnitMap {
@@ -71,15 +90,6 @@ impl UnitMap {
 
     /// Finds `2^order` free units at a multiple of their number, within one segment.
     pub(crate) fn find_aligned(&mut self, order: u32) -> Option<usize> {
-        const STARTS: [u64; ORDERS] = [
-            u64::MAX,
-            0x5555_5555_5555_5555,
-            0x1111_1111_1111_1111,
-            0x0101_0101_0101_0101,
-            0x0001_0001_0001_0001,
-            0x0000_0001_0000_0001,
-            1,
-        ];
         let wanted = 1_u32 << order;
         for index in self.hints[order as usize] as usize..self.group_count() {
             let group = *self.group(index);
@@ -91,13 +101,8 @@ impl UnitMap {
             }
             if GROUP_UNITS as u32 - group.used >= wanted && GROUP_UNITS as u32 - group.shortfall >= wanted {
                 for word in index * GROUP_WORDS..(index + 1) * GROUP_WORDS {
-                    let mut free = !self.word(word);
-                    for step in 0..order {
-                        free &= free >> (1 << step);
-                    }
-                    free &= STARTS[order as usize];
-                    if free != 0 {
-                        let start = word * 64 + free.trailing_zeros() as usize;
+                    if let Some(start) = first_aligned(!self.word(word), order) {
+                        let start = word * 64 + start as usize;
                         self.hints[order as usize] = index as u32;
                         return (start + (1 << order) <= self.limit).then_some(start);
                     }
@@ -105,6 +110,29 @@ impl UnitMap {
             }
         }
         self.hints[order as usize] = self.group_count() as u32;
+        None
+    }
+
+    /// As [`UnitMap::find_aligned`], but only in segments that are in use already, so that larger holes stay whole.
+    pub(crate) fn find_aligned_in_used(&self, order: u32) -> Option<usize> {
+        let wanted = 1_u32 << order;
+        for index in 0..self.group_count() {
+            // SAFETY: as in `group`.
+            let group = unsafe { *self.groups.add(index) };
+            if group.used == 0 || GROUP_UNITS as u32 - group.used < wanted {
+                continue;
+            }
+            for word in index * GROUP_WORDS..(index + 1) * GROUP_WORDS {
+                let used = self.word(word);
+                if used == 0 || used == u64::MAX {
+                    continue;
+                }
+                if let Some(start) = first_aligned(!used, order) {
+                    let start = word * 64 + start as usize;
+                    return (start + (1 << order) <= self.limit).then_some(start);
+                }
+            }
+        }
         None
     }
 
