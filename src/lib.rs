@@ -18,6 +18,8 @@ mod os;
 #[cfg(not(loom))]
 pub mod persist;
 #[cfg(not(loom))]
+mod ptr;
+#[cfg(not(loom))]
 mod root;
 mod sync;
 
@@ -27,6 +29,8 @@ pub use error::{CloseError, Error, OpenError, RootError, SessionError, SyncError
 pub use heap::{Attached, ClassStats, Heap, HeapOptions, Mode, Read, SalAlloc, Stats, Write};
 #[cfg(not(loom))]
 pub use persist::Persist;
+#[cfg(not(loom))]
+pub use ptr::Offset;
 #[cfg(not(loom))]
 pub use root::{Root, RootId, RootInfo, SalRoots, Tag};
 

@@ -13,8 +13,8 @@
 
 use std::path::{Path, PathBuf};
 
-const LAYERS: [&[&str]; 6] =
-    [&["error", "sync"], &["os", "format"], &["alloc"], &["heap"], &["persist"], &["root", "collections"]];
+const LAYERS: [&[&str]; 7] =
+    [&["error", "sync"], &["os", "format"], &["alloc"], &["heap"], &["persist"], &["ptr"], &["root", "collections"]];
 
 /// What the crate's root exports again, and where it comes from.
 const EXPORTED: &[(&str, &str)] = &[
@@ -27,6 +27,7 @@ const EXPORTED: &[(&str, &str)] = &[
     ("Mode", "heap"),
     ("OpenError", "error"),
     ("Persist", "persist"),
+    ("Offset", "ptr"),
     ("Read", "heap"),
     ("Root", "root"),
     ("RootError", "error"),

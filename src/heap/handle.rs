@@ -73,6 +73,11 @@ impl SalAlloc {
         }
     }
 
+    /// The addresses of the heap; none if it is not open, or not made yet.
+    pub(crate) fn address_range(self) -> Option<core::ops::Range<usize>> {
+        super::allocate::with_core(self.place(), |core| core.base..core.base + core.layout.end() as usize)
+    }
+
     /// The heap that `address` belongs to, open or closed, if it is one of this process's.
     ///
     /// ```
