@@ -80,8 +80,7 @@ impl Core {
     pub(super) unsafe fn settle_orphan(&self, slab: Slab<'_>) {
         // SAFETY: as in `collect_orphans`.
         unsafe {
-            let state = &*slab.local();
-            if state.free == state.fresh && state.remote_early == 0 {
+            if slab.is_empty() {
                 slab.dissolve();
                 let soft = self.soft();
                 (*soft).locked.slabs[slab.class] = (*soft).locked.slabs[slab.class].wrapping_sub(1);

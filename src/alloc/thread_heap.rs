@@ -22,6 +22,7 @@ use super::remote_free;
 use super::size_class::{CLASSES, MAGAZINE_START, class_size, slab_units};
 use super::slab::Slab;
 use super::space::Lease;
+use super::unit_map::first_aligned;
 use crate::format::slab_entry::SlabEntry;
 use crate::format::{SEGMENT_UNITS, UNIT};
 use crate::os::mapping::{self, Access, Source};
@@ -283,11 +284,11 @@ impl ThreadHeap {
             let units = slab_units(class);
             let order = units.trailing_zeros();
             let lease = &mut (*heap).lease;
-            if aligned_start(lease.free, order).is_none() && !Self::renew_lease(heap, order) {
+            if first_aligned(lease.free, order).is_none() && !Self::renew_lease(heap, order) {
                 return false;
             }
             let lease = &mut (*heap).lease;
-            let Some(start) = aligned_start(lease.free, order) else { return false };
+            let Some(start) = first_aligned(lease.free, order) else { return false };
             let mask = (u64::MAX >> (SEGMENT_UNITS - units)) << start;
             let zeroed = lease.zeroed & mask == mask;
             lease.free &= !mask;
@@ -494,20 +495,4 @@ pub(super) fn add32(counter: &AtomicI32, change: i32) {
 #[inline(always)]
 pub(crate) const fn is_medium(class: usize) -> bool {
     slab_units(class) * UNIT > 2 * UNIT
-}
-
-/// The first aligned run of `2^order` set bits.
-fn aligned_start(free: u64, order: u32) -> Option<u32> {
-    let mut runs = free;
-    for step in 0..order {
-        runs &= runs >> (1 << step);
-    }
-    while runs != 0 {
-        let start = runs.trailing_zeros();
-        if start % (1 << order) == 0 {
-            return Some(start);
-        }
-        runs &= runs - 1;
-    }
-    None
 }

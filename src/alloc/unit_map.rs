@@ -28,7 +28,7 @@ pub(crate) struct Group {
 const _: () = assert!(size_of::<Group>() == 8);
 
 /// The first aligned run of `2^order` set bits of a segment.
-fn first_aligned(free: u64, order: u32) -> Option<u32> {
+pub(crate) fn first_aligned(free: u64, order: u32) -> Option<u32> {
     const STARTS: [u64; ORDERS] = [
         u64::MAX,
         0x5555_5555_5555_5555,
