@@ -3,7 +3,9 @@
 use std::fmt;
 use std::io;
 use std::ops::Range;
+use std::panic::Location;
 use std::path::PathBuf;
+use std::time::Duration;
 
 macro_rules! from_os {
     ($($name:ident)*) => {
@@ -50,8 +52,27 @@ pub enum OpenError {
         /// The process that has it, or whose child has it; none if it could not be told.
         holder: Option<u32>,
     },
-    /// The heap was not closed when its last user stopped.
+    /// The heap is a `Shared` one that was not closed when its last user stopped.
     Unclean,
+    /// The heap was created in another mode than the one asked for.
+    OtherMode {
+        /// The mode it has.
+        found: &'static str,
+    },
+    /// The heap was not closed when its last user stopped, and its commit log is missing.
+    LogMissing,
+    /// The file beside the heap that bears its log's name is not the log of this heap.
+    ForeignLog,
+    /// The commit log holds less than what the heap file says was committed, or a record in its midst is damaged.
+    DamagedLog {
+        /// Where, in bytes from the start of the log.
+        offset: u64,
+    },
+    /// The tables of the heap contradict each other, so what it holds cannot be found.
+    DamagedTables {
+        /// Where, in bytes from the start of the heap file.
+        offset: u64,
+    },
     /// The file is shorter than it was when it was closed.
     Truncated {
         /// Bytes it had.
@@ -117,6 +138,8 @@ pub enum CloseError {
     },
     /// The heap belongs to the process that this one was forked from.
     Forked,
+    /// The last sync of an atomic heap failed: the file is at the commit before, and opening it recovers that.
+    Sync(SyncError),
     /// A system call failed. The file is not marked as closed well.
     #[non_exhaustive]
     Os {
@@ -155,6 +178,17 @@ pub enum SyncError {
     Closed,
     /// The heap belongs to the process that this one was forked from.
     Forked,
+    /// A thread panicked in a write session, so the heap may hold something half done. See
+    /// [`Heap::clear_poison`](crate::Heap::clear_poison).
+    Poisoned,
+    /// An earlier sync failed to write, and what reached the disk is not known. The heap can be used on, but nothing more
+    /// becomes durable; opening it again gives the last good commit.
+    Broken,
+    /// Write sessions stayed open for longer than the sync was to wait.
+    GateTimeout {
+        /// Who had them open.
+        holders: Vec<SessionHolder>,
+    },
     /// In a debug or checked build: a root holds a block or a handle of another heap.
     ForeignBlock {
         /// The root.
@@ -170,6 +204,18 @@ pub enum SyncError {
         /// What it reported.
         source: io::Error,
     },
+}
+
+/// Somebody who has a write session open.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SessionHolder {
+    /// The thread's name, or its number if it has none.
+    pub thread: String,
+    /// How long the session had been open.
+    pub open_for: Duration,
+    /// Where in the program it was begun.
+    pub begun_at: &'static Location<'static>,
 }
 
 /// Why a root could not be had or changed.
@@ -269,7 +315,16 @@ impl fmt::Display for OpenError {
                 write!(f, "the heap is in use by process {holder} or a child of it")
             }
             Self::Locked { holder: None } => f.write_str("the heap is in use by another process"),
-            Self::Unclean => f.write_str("the heap was not closed when its last user stopped, and it needs recovery"),
+            Self::Unclean => f.write_str("the heap was not closed when its last user stopped"),
+            Self::OtherMode { found } => write!(f, "the heap was created in {found} mode"),
+            Self::LogMissing => {
+                f.write_str("the heap was not closed when its last user stopped, and its commit log is missing")
+            }
+            Self::ForeignLog => {
+                f.write_str("the file that bears the name of the heap's commit log belongs to another heap")
+            }
+            Self::DamagedLog { offset } => write!(f, "the heap's commit log is damaged at byte {offset}"),
+            Self::DamagedTables { offset } => write!(f, "the heap's tables are damaged at byte {offset}"),
             Self::Truncated { expected, found } => {
                 write!(f, "the heap file has {found} bytes where it had {expected}")
             }
@@ -308,6 +363,7 @@ impl fmt::Display for CloseError {
                 write!(f, "root {root} holds a block of another heap, at {address:#x}")
             }
             Self::Forked => f.write_str("the heap belongs to the process that this one was forked from"),
+            Self::Sync(error) => write!(f, "the last sync failed: {error}"),
             Self::Os { call, .. } => write!(f, "{call} failed while the heap was closed"),
         }
     }
@@ -332,11 +388,23 @@ impl fmt::Display for SyncError {
             Self::ReadOnly => f.write_str("the heap is open for reading only"),
             Self::Closed => f.write_str("the heap is closed"),
             Self::Forked => f.write_str("the heap belongs to the process that this one was forked from"),
+            Self::Poisoned => f.write_str("a thread panicked in a write session of the heap"),
+            Self::Broken => f.write_str("an earlier sync failed, and nothing more can be made durable"),
+            Self::GateTimeout { holders } => {
+                f.write_str("write sessions stayed open")?;
+                holders.iter().try_for_each(|holder| write!(f, "; {holder}"))
+            }
             Self::ForeignBlock { root, address } => {
                 write!(f, "root {root} holds a block of another heap, at {address:#x}")
             }
             Self::Os { call, .. } => write!(f, "{call} failed while the heap was synced"),
         }
+    }
+}
+
+impl fmt::Display for SessionHolder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "thread {} for {:?}, begun at {}", self.thread, self.open_for, self.begun_at)
     }
 }
 

@@ -8,9 +8,13 @@ mod alloc;
 #[cfg(not(loom))]
 pub mod collections;
 #[cfg(not(loom))]
+mod commit;
+#[cfg(not(loom))]
 mod error;
 #[cfg(not(loom))]
 mod format;
+#[cfg(not(loom))]
+mod gc;
 #[cfg(not(loom))]
 pub mod heap;
 #[cfg(not(loom))]
@@ -24,7 +28,7 @@ mod root;
 mod sync;
 
 #[cfg(not(loom))]
-pub use error::{CloseError, Error, OpenError, RootError, SessionError, SyncError};
+pub use error::{CloseError, Error, OpenError, RootError, SessionError, SessionHolder, SyncError};
 #[cfg(not(loom))]
 pub use heap::{Attached, ClassStats, Heap, HeapOptions, Mode, Read, SalAlloc, Stats, Write};
 #[cfg(not(loom))]

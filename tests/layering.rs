@@ -6,6 +6,7 @@
 //! root | collections
 //! persist
 //! heap
+//! gc | commit
 //! alloc
 //! os | format
 //! error | sync
@@ -13,8 +14,16 @@
 
 use std::path::{Path, PathBuf};
 
-const LAYERS: [&[&str]; 7] =
-    [&["error", "sync"], &["os", "format"], &["alloc"], &["heap"], &["persist"], &["ptr"], &["root", "collections"]];
+const LAYERS: [&[&str]; 8] = [
+    &["error", "sync"],
+    &["os", "format"],
+    &["alloc"],
+    &["gc", "commit"],
+    &["heap"],
+    &["persist"],
+    &["ptr"],
+    &["root", "collections"],
+];
 
 /// What the crate's root exports again, and where it comes from.
 const EXPORTED: &[(&str, &str)] = &[
@@ -36,6 +45,7 @@ const EXPORTED: &[(&str, &str)] = &[
     ("SalAlloc", "heap"),
     ("SalRoots", "root"),
     ("SessionError", "error"),
+    ("SessionHolder", "error"),
     ("Stats", "heap"),
     ("SyncError", "error"),
     ("Tag", "root"),

@@ -321,7 +321,7 @@ pub(crate) mod testing {
         }
 
         pub(crate) fn at(window: Option<u32>, capacity: u64) -> Self {
-            let layout = Layout::for_capacity(capacity);
+            let layout = Layout::for_capacity(capacity, false);
             let window = windows::reserve(window, layout.windows()).unwrap();
             let backing = Backing::Anonymous { huge_pages: false };
             // SAFETY: the window is reserved for this heap; a new mapping is all zeros.

@@ -17,6 +17,11 @@ const ENDIANNESS: u32 = 0x0102_0304;
 /// The version of the hash tables and their hash function that collections use.
 pub(crate) const HASH_VERSION: u32 = 1;
 
+/// The file is mapped shared.
+pub(crate) const SHARED: u32 = 1;
+/// The file changes by commits only, and has an area for the checksums of its pages.
+pub(crate) const ATOMIC: u32 = 2;
+
 /// The heap was closed and everything in the file is good.
 pub(crate) const CLEAN: u32 = 1;
 /// Somebody has the heap open for writing, or had when it stopped.
@@ -50,7 +55,7 @@ pub(crate) struct Header {
     pub(crate) windows: u32,
     /// Most bytes that blocks may take, a limit below what the areas have room for.
     pub(crate) capacity: u64,
-    /// 1 shared, 2 atomic.
+    /// [`SHARED`] or [`ATOMIC`].
     pub(crate) mode: u32,
     /// `CLEAN` or `IN_USE`.
     pub(crate) state: u32,
@@ -66,9 +71,11 @@ pub(crate) struct Header {
     pub(crate) layout: Layout,
     /// Every base the heap was ever mapped at, oldest first, 0 for none.
     pub(crate) bases: [u64; BASES],
-    /// Bytes of the file when it was last closed well.
+    /// Bytes of the file when it was last closed well; of an atomic heap, at the commit `folded_through`.
     pub(crate) file_len: u64,
-    pub(crate) reserved: [u64; 20],
+    /// Where in the log the record of the first commit behind `folded_through` lies.
+    pub(crate) log_start: u64,
+    pub(crate) reserved: [u64; 19],
     pub(crate) reserved_tail: u32,
     /// CRC32C of all bytes before it.
     pub(crate) checksum: u32,
@@ -141,7 +148,8 @@ impl Header {
             layout,
             bases,
             file_len: 0,
-            reserved: [0; 20],
+            log_start: 0,
+            reserved: [0; 19],
             reserved_tail: 0,
             checksum: 0,
         }
@@ -179,7 +187,7 @@ impl Header {
             return Err("window");
         }
         if self.layout.units > u64::from(END_WINDOW) << (super::WINDOW_SHIFT - super::UNIT_SHIFT)
-            || self.layout != Layout::for_units(self.layout.units)
+            || self.layout != Layout::for_units(self.layout.units, self.mode == ATOMIC)
         {
             return Err("layout");
         }
@@ -188,6 +196,12 @@ impl Header {
         }
         if self.capacity > self.layout.segments.len {
             return Err("capacity");
+        }
+        if self.mode != SHARED && self.mode != ATOMIC {
+            return Err("mode");
+        }
+        if self.folded_through > self.commit && self.state == CLEAN {
+            return Err("commits");
         }
         if self.state != CLEAN && self.state != IN_USE {
             return Err("state");
@@ -234,7 +248,7 @@ mod tests {
     use super::*;
 
     fn header() -> Header {
-        Header::new([7; 16], FIRST_WINDOW, 1, 1 << 20, Layout::for_capacity(1 << 20))
+        Header::new([7; 16], FIRST_WINDOW, SHARED, 1 << 20, Layout::for_capacity(1 << 20, false))
     }
 
     #[test]
@@ -278,13 +292,15 @@ mod tests {
 
     #[test]
     fn fields_that_disagree_are_refused_in_spite_of_a_good_checksum() {
-        let other_layout = Header { layout: Layout::for_capacity(1 << 30), ..header() };
+        let other_layout = Header { layout: Layout::for_capacity(1 << 30, false), ..header() };
         let moved = Header { layout: Layout { roots: Default::default(), ..header().layout }, ..header() };
         let window = Header { window: 3, ..header() };
+        let mode = Header { mode: 3, ..header() };
+        let without_checksums = Header { mode: ATOMIC, ..header() };
         let capacity = Header { capacity: u64::MAX, ..header() };
         let state = Header { state: 9, ..header() };
         assert!(Header::decode(&other_layout.encode()).is_ok());
-        for nonsense in [moved, window, capacity, state] {
+        for nonsense in [moved, window, capacity, state, mode, without_checksums] {
             assert!(matches!(Header::decode(&nonsense.encode()), Err(SlotError::Nonsense(_))));
         }
         let worn_out = Header { generation: u64::MAX, ..header() };

@@ -42,8 +42,9 @@ pub(crate) const BITS_PER_UNIT_BYTES: usize = UNIT / 16 / 8;
 pub(crate) const SEGMENTS_ALIGN: u64 = 4 << 20;
 
 impl Layout {
-    /// The layout for `units` units, which are rounded up to whole segments.
-    pub(crate) const fn for_units(units: u64) -> Self {
+    /// The layout for `units` units, which are rounded up to whole segments; with room for the checksums of all pages, if
+    /// the heap has them.
+    pub(crate) const fn for_units(units: u64, checksums: bool) -> Self {
         let units = units.next_multiple_of(SEGMENT_UNITS as u64);
         let mut end = PREFIX;
         const fn place(end: u64, len: u64, align: u64) -> Area {
@@ -63,8 +64,17 @@ impl Layout {
         end = free_bits.offset + free_bits.len;
         let remote_bits = place(end, units * BITS_PER_UNIT_BYTES as u64, PAGE as u64);
         end = remote_bits.offset + remote_bits.len;
+        if checksums {
+            end += checksums_len(end, units);
+        }
         let segments = place(end, units * UNIT as u64, SEGMENTS_ALIGN);
         Self { units, slab_table, roots, types, soft, slab_states, free_bits, remote_bits, segments }
+    }
+
+    /// Where the checksums of the file's pages lie, four bytes for each: in the layout of a heap that has them.
+    pub(crate) const fn checksums(&self) -> Area {
+        let offset = self.remote_bits.offset + self.remote_bits.len;
+        Area { offset, len: checksums_len(offset, self.units) }
     }
 
     /// Bytes of the allocator state: its header, group counters, unit map, dirty map.
@@ -90,16 +100,16 @@ impl Layout {
     }
 
     /// The layout whose segments hold at least `capacity` bytes.
-    pub(crate) const fn for_capacity(capacity: u64) -> Self {
-        Self::for_units(capacity.div_ceil(UNIT as u64))
+    pub(crate) const fn for_capacity(capacity: u64, checksums: bool) -> Self {
+        Self::for_units(capacity.div_ceil(UNIT as u64), checksums)
     }
 
     /// The largest layout that fits in `windows` windows.
-    pub(crate) fn filling_windows(windows: u32) -> Self {
+    pub(crate) fn filling_windows(windows: u32, checksums: bool) -> Self {
         let space = u64::from(windows) * WINDOW as u64;
         let mut units = space >> UNIT_SHIFT;
         loop {
-            let layout = Self::for_units(units);
+            let layout = Self::for_units(units, checksums);
             let Some(excess) = layout.end().checked_sub(space).filter(|&excess| excess > 0) else {
                 return layout;
             };
@@ -117,6 +127,13 @@ impl Layout {
     pub(crate) fn windows(&self) -> u32 {
         u32::try_from(self.end().div_ceil(WINDOW as u64)).unwrap_or(u32::MAX)
     }
+}
+
+/// Bytes of the area of checksums behind `before` bytes of other areas: enough for every page of the file, itself included.
+const fn checksums_len(before: u64, units: u64) -> u64 {
+    let pages = (before + units * UNIT as u64 + 2 * SEGMENTS_ALIGN) / PAGE as u64;
+    // A page of checksums for 1,024 pages, and for those pages of checksums again.
+    ((pages + pages / 512 + 2) * 4).next_multiple_of(PAGE as u64)
 }
 
 #[cfg(test)]
@@ -139,7 +156,7 @@ mod tests {
     #[test]
     fn areas_follow_each_other_without_overlap() {
         for capacity in [1, 1 << 20, 1 << 30, 64 << 30, 1 << 40] {
-            let layout = Layout::for_capacity(capacity);
+            let layout = Layout::for_capacity(capacity, false);
             let mut end = PREFIX;
             for area in areas(&layout) {
                 assert!(area.offset >= end && area.offset % PAGE as u64 == 0 && area.len % PAGE as u64 == 0);
@@ -151,9 +168,21 @@ mod tests {
     }
 
     #[test]
+    fn every_page_of_the_file_has_room_for_its_checksum() {
+        for capacity in [1, 1 << 20, 1 << 30, 64 << 30, 1 << 40] {
+            let layout = Layout::for_capacity(capacity, true);
+            let (checksums, last) = (layout.checksums(), layout.remote_bits);
+            assert_eq!(checksums.offset, last.offset + last.len);
+            assert!(checksums.offset + checksums.len <= layout.segments.offset);
+            assert!(checksums.len / 4 * PAGE as u64 >= layout.end());
+            assert!(checksums.len / 4 * PAGE as u64 <= layout.end() + layout.end() / 256 + (32 << 20));
+        }
+    }
+
+    #[test]
     fn a_layout_that_fills_windows_fits_in_them_and_wastes_little() {
         for windows in 1..=8 {
-            let layout = Layout::filling_windows(windows);
+            let layout = Layout::filling_windows(windows, false);
             let space = u64::from(windows) << super::super::WINDOW_SHIFT;
             assert!(layout.end() <= space && layout.windows() == windows);
             assert!(layout.segments.len > space / 100 * 97);

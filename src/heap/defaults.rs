@@ -52,11 +52,11 @@ fn make(which: Default) -> Option<&'static Core> {
     }
     // Address space is free, but a limit on it may be set: try less until it fits.
     let generous = (4 * mapping::physical_memory()).div_ceil(crate::format::WINDOW).clamp(4, 64) as u32;
-    let mut layout = Layout::filling_windows(generous);
+    let mut layout = Layout::filling_windows(generous, false);
     let window = loop {
         match windows::reserve(None, layout.windows()) {
             Ok(window) => break window,
-            Err(_) if layout.windows() > 1 => layout = Layout::filling_windows(layout.windows() / 2),
+            Err(_) if layout.windows() > 1 => layout = Layout::filling_windows(layout.windows() / 2, false),
             Err(_) => return None,
         }
     };

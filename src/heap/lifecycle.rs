@@ -22,7 +22,7 @@ use crate::alloc::backing::Backing;
 use crate::alloc::heap_core::{Core, state};
 use crate::alloc::windows;
 use crate::error::{CloseError, OpenError};
-use crate::format::header::{self, CLEAN, HEADER_LEN, HOLDER_OFFSET, Header, Holder, IN_USE, SlotError};
+use crate::format::header::{self, CLEAN, HEADER_LEN, HOLDER_OFFSET, Header, Holder, IN_USE, SHARED, SlotError};
 use crate::format::layout::Layout;
 use crate::format::soft::SoftHeader;
 use crate::format::{END_WINDOW, FIRST_WINDOW, PAGE, SEGMENT_UNITS, UNIT, WINDOW};
@@ -45,9 +45,6 @@ pub(super) enum Existing {
     Require,
     Accept,
 }
-
-/// The number by which the header knows a mode.
-const SHARED: u32 = 1;
 
 /// Random windows that are tried before the lowest free one is taken.
 const RANDOM_TRIES: usize = 16;
@@ -222,7 +219,7 @@ fn random_id() -> [u8; 16] {
 }
 
 fn check_capacity(capacity: u64) -> Result<(), OpenError> {
-    let largest = Layout::filling_windows(END_WINDOW - FIRST_WINDOW).segments.len;
+    let largest = Layout::filling_windows(END_WINDOW - FIRST_WINDOW, true).segments.len;
     match capacity {
         0 => Err(OpenError::ZeroCapacity),
         asked if asked > largest => Err(OpenError::CapacityTooLarge { asked, largest }),
@@ -232,7 +229,7 @@ fn check_capacity(capacity: u64) -> Result<(), OpenError> {
 
 fn layout_for(capacity: u64) -> Result<Layout, OpenError> {
     check_capacity(capacity)?;
-    Ok(Layout::for_capacity(capacity))
+    Ok(Layout::for_capacity(capacity, false))
 }
 
 /// Reserves windows for a new file: random ones, so that two heaps seldom want the same, or the lowest that are free.
@@ -488,7 +485,7 @@ mod tests {
 
     #[test]
     fn a_heap_that_needs_nearly_all_windows_is_no_panic() {
-        let layout = Layout::filling_windows(END_WINDOW - FIRST_WINDOW - 1);
+        let layout = Layout::filling_windows(END_WINDOW - FIRST_WINDOW - 1, false);
         // Another test of this process may hold a window.
         if let Ok(window) = choose_window(&layout) {
             // SAFETY: reserved just now, and nothing is in it.

@@ -1,0 +1,65 @@
+//! The files of one heap, as commits see them.
+
+use crate::os::CallError;
+use core::fmt::Debug;
+
+/// One of a heap's two files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Part {
+    /// The heap file.
+    Data,
+    /// The commit log beside it.
+    Log,
+}
+
+/// All file operations of an atomic heap.
+///
+/// What has been written is on the medium only after [`Storage::sync_data`] of the same part has returned; until then any
+/// part of it may be there, or none. A name is there for good only after [`Storage::sync_directory`].
+pub(crate) trait Storage: Send + Sync + Debug {
+    /// Reads until `bytes` is full or the file ends; returns how many bytes were read.
+    fn read_at(&self, part: Part, bytes: &mut [u8], offset: u64) -> Result<usize, CallError>;
+
+    /// Writes all of `bytes`.
+    fn write_at(&self, part: Part, bytes: &[u8], offset: u64) -> Result<(), CallError>;
+
+    /// Writes memory that other threads may be writing to meanwhile: what arrives is one of the values each byte had.
+    ///
+    /// # Safety
+    /// `len` bytes from `start` on are readable.
+    unsafe fn write_raw_at(&self, part: Part, start: *const u8, len: usize, offset: u64) -> Result<(), CallError>;
+
+    /// Makes everything that was written to a part, and its length, durable.
+    fn sync_data(&self, part: Part) -> Result<(), CallError>;
+
+    /// Reserves space, and makes the file at least that long.
+    fn reserve(&self, part: Part, offset: u64, len: u64) -> Result<(), CallError>;
+
+    /// Makes the file that long; what is added reads as zeros.
+    fn set_len(&self, part: Part, len: u64) -> Result<(), CallError>;
+
+    /// Makes a range read as zeros, and gives its space back where that is possible.
+    fn clear(&self, part: Part, offset: u64, len: u64) -> Result<(), CallError>;
+
+    /// Bytes of the file.
+    fn len(&self, part: Part) -> Result<u64, CallError>;
+
+    /// Opens the log if it exists; false if there is none. Before this or [`Storage::create_log`], nothing can be done
+    /// with [`Part::Log`].
+    fn open_log(&self) -> Result<bool, CallError>;
+
+    /// Creates an empty log, in place of the one that exists.
+    fn create_log(&self) -> Result<(), CallError>;
+
+    /// Removes the log's name, if it has one, and closes it.
+    fn remove_log(&self) -> Result<(), CallError>;
+
+    /// Makes the names of both files durable, and that the log has none.
+    fn sync_directory(&self) -> Result<(), CallError>;
+
+    /// The descriptor of the heap file, to map it.
+    fn data_fd(&self) -> i32;
+
+    /// Closes the descriptors: nothing more is asked.
+    fn close(&self);
+}
