@@ -16,8 +16,10 @@ pub(crate) enum Backing {
         /// Whether this process was forked from the file's and has its memory to itself.
         is_detached: AtomicBool,
     },
+    /// Private memory over a file that others write: what is stored here reaches it by commits, which find the space.
+    Private,
     /// A mapping that is only read.
-    ReadOnly(File),
+    ReadOnly(Option<File>),
 }
 
 impl Backing {
@@ -56,6 +58,7 @@ impl Backing {
             // SAFETY: the range lies in the heap's own window, and more rights hurt nobody.
             Self::Anonymous { .. } => unsafe { mapping::protect(base + start, len, Access::ReadWrite) },
             Self::File { .. } => self.own_file().map_or(Ok(()), |file| file.reserve(start as u64, len as u64)),
+            Self::Private => Ok(()),
             Self::ReadOnly(_) => Err(CallError { call: "fallocate", errno: errno::READ_ONLY }),
         }
     }
@@ -77,7 +80,8 @@ impl Backing {
             // SAFETY: the caller's promise.
             Self::Anonymous { .. } => unsafe { mapping::discard(base + offset, len).is_ok() },
             Self::File { .. } => self.own_file().is_some_and(|file| file.punch(offset as u64, len as u64).is_ok()),
-            Self::ReadOnly(_) => false,
+            // Memory that is dropped shows the file again, which may hold other bytes than zeros.
+            Self::Private | Self::ReadOnly(_) => false,
         }
     }
 
@@ -88,7 +92,7 @@ impl Backing {
     /// The file that the window shows.
     pub(crate) fn file(&self) -> Option<&File> {
         match self {
-            Self::ReadOnly(file) => Some(file),
+            Self::ReadOnly(file) => file.as_ref(),
             _ => self.own_file(),
         }
     }

@@ -247,11 +247,16 @@ impl Space {
         }
     }
 
+    /// The unit behind the last one in use.
+    pub(crate) fn used_end(&self) -> usize {
+        self.map.used_end(self.committed_units().next_multiple_of(SEGMENT_UNITS))
+    }
+
     /// Forgets the reservation of the segments behind the last one in use; returns how many units stay reserved. What
     /// lies behind them must be cut off the file.
     pub(crate) fn trim(&mut self) -> usize {
         let committed = self.committed_units();
-        let end = self.map.used_end(committed.next_multiple_of(SEGMENT_UNITS)).next_multiple_of(SEGMENT_UNITS);
+        let end = self.used_end().next_multiple_of(SEGMENT_UNITS);
         if end < committed {
             self.set_zeroed(end, committed - end, true);
             // Relaxed: nobody else is inside.
@@ -264,7 +269,7 @@ impl Space {
     /// Gives the disk space back that is reserved behind the last segment in use.
     fn purge_tail(&mut self, backing: &Backing) {
         let committed = self.committed_units();
-        let end = self.map.used_end(committed.next_multiple_of(SEGMENT_UNITS)).next_multiple_of(SEGMENT_UNITS);
+        let end = self.used_end().next_multiple_of(SEGMENT_UNITS);
         if !backing.can_lose_space() || end >= committed {
             return;
         }
@@ -278,6 +283,18 @@ impl Space {
     /// Gives the memory of free units back to the system, but only of runs of at least `least` units; returns how many
     /// bytes.
     pub(crate) fn purge(&mut self, backing: &Backing, least: usize) -> usize {
+        let base = self.base;
+        // SAFETY: free units hold nothing that anyone relies on, and under the lock nobody takes them.
+        let bytes = self.give_back(least, |offset, len| unsafe { backing.purge(base, offset, len) });
+        if least <= 1 {
+            self.purge_tail(backing);
+        }
+        bytes
+    }
+
+    /// Calls `purge` with each free run of at least `least` units that does not read as zeros: its offset and its length;
+    /// if that returns true, the run reads as zeros from then on. Returns how many bytes these were.
+    pub(crate) fn give_back(&mut self, least: usize, mut purge: impl FnMut(usize, usize) -> bool) -> usize {
         let (mut at, mut bytes) = (0, 0);
         let end = self.committed_units().min(self.map.limit());
         while let Some((start, units)) = self.map.next_free_run(at, end) {
@@ -291,8 +308,7 @@ impl Space {
                 }
                 if to - from >= least.max(1) {
                     let offset = self.layout.segments.offset as usize + from * UNIT;
-                    // SAFETY: free units hold nothing that anyone relies on, and under the lock nobody takes them.
-                    if unsafe { backing.purge(self.base, offset, (to - from) * UNIT) } {
+                    if purge(offset, (to - from) * UNIT) {
                         self.set_zeroed(from, to - from, true);
                         self.reserved_from = self.committed_units();
                         bytes += (to - from) * UNIT;
@@ -300,9 +316,6 @@ impl Space {
                 }
                 from = to + 1;
             }
-        }
-        if least <= 1 {
-            self.purge_tail(backing);
         }
         bytes
     }

@@ -1,42 +1,36 @@
-//! Creating, opening and closing.
+//! Opening and closing, as far as it is the same in all modes: locks, headers, the place in the address space.
 //!
-//! # The order of writes
-//! A header with the state *in use* is durable before the first store to the mapping; everything stored is durable
-//! before the header with the state *clean*. So a clean header means that nothing was lost, and whoever opens the heap
-//! next may take the allocator's state as it is: opening reads the two header slots and nothing else.
-//!
-//! A new file is laid out in full, and made durable with its name, before its first header is written; a file without
-//! any header that is all zeros was never finished, and is begun again.
+//! A header with the state *clean* means that nothing was lost. If the allocator's state in the file has the header's
+//! epoch, too, whoever opens the heap may take it as it is: then opening reads the two header slots and next to nothing
+//! else. What else there is to do, [`super::shared`] and [`super::atomic`] say.
 //!
 //! # What a closed heap leaves behind
 //! Memory that somebody may still refer to becomes a private copy of the file's pages. Such copies vanish when the file
 //! is cut shorter than they reach, by whoever has it open next. So each closed heap keeps a lock on the file's length as
 //! long as its memory is mapped, and who cannot have that lock punches a hole where it would cut.
 
+use super::atomic::{self, Atomic};
+use super::create::{check_capacity, create_in, is_unfinished, layout_for, random_id, to_c_string};
 use super::fork;
 use super::options::{HeapOptions, Mode};
 use super::owner::{Heap, HeapInner};
+use super::shared;
 use super::table::HEAPS;
 use super::temporary;
 use crate::alloc::backing::Backing;
 use crate::alloc::heap_core::{Core, state};
 use crate::alloc::windows;
 use crate::error::{CloseError, OpenError};
-use crate::format::header::{self, CLEAN, HEADER_LEN, HOLDER_OFFSET, Header, Holder, IN_USE, SHARED, SlotError};
-use crate::format::layout::Layout;
-use crate::format::soft::SoftHeader;
-use crate::format::{END_WINDOW, FIRST_WINDOW, PAGE, SEGMENT_UNITS, UNIT, WINDOW};
-use crate::os::env::random_bytes;
+use crate::format::header::{self, ATOMIC, HEADER_LEN, HOLDER_OFFSET, Header, Holder, IN_USE, SlotError};
+use crate::format::{PAGE, UNIT, WINDOW};
 use crate::os::file::{File, unlink};
 use crate::os::mapping::{self, Access, Source};
-use crate::os::{CallError, barrier, errno, process};
+use crate::os::{CallError, barrier, errno};
 use std::ffi::CString;
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::ptr::NonNull;
-use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
-use zerocopy::{FromBytes, IntoBytes};
+use zerocopy::FromBytes;
 
 /// What to do with a file that exists, or does not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,17 +39,6 @@ pub(super) enum Existing {
     Require,
     Accept,
 }
-
-/// Random windows that are tried before the lowest free one is taken.
-const RANDOM_TRIES: usize = 16;
-
-/// Windows below this one are for heaps without a file, which can lie anywhere: so that they seldom lie where a file
-/// wants to be.
-const FIRST_FILE_WINDOW: u32 = FIRST_WINDOW + 128;
-const _: () = assert!(FIRST_FILE_WINDOW < END_WINDOW);
-
-/// Free runs of at least this many units are punched out of the file when it is closed.
-const PUNCH_AT_CLOSE: usize = SEGMENT_UNITS;
 
 impl From<CallError> for OpenError {
     fn from(error: CallError) -> Self {
@@ -69,16 +52,12 @@ impl From<CallError> for CloseError {
     }
 }
 
-fn to_c_string(path: &Path) -> Result<CString, OpenError> {
-    CString::new(path.as_os_str().as_bytes()).map_err(|error| OpenError::os("open", error))
-}
-
 /// Makes a heap without a name.
 pub(super) fn volatile(options: &HeapOptions) -> Result<Heap, OpenError> {
     if options.read_only {
         return Err(OpenError::InvalidOptions { reason: "a volatile heap that is only read" });
     }
-    let layout = layout_for(options.capacity_or_default())?;
+    let layout = layout_for(options.capacity_or_default(), Mode::Volatile)?;
     let window = windows::reserve(None, layout.windows())?;
     let made = match &options.temporary {
         None => Ok(Backing::Anonymous { huge_pages: options.huge_pages }),
@@ -90,7 +69,8 @@ pub(super) fn volatile(options: &HeapOptions) -> Result<Heap, OpenError> {
     };
     let mut header = Header::new(random_id(), window, 0, options.capacity_or_default(), layout);
     header.state = IN_USE;
-    made.and_then(|backing| start(header, backing, Mode::Volatile, None, options)).inspect_err(|_| {
+    let started = made.and_then(|backing| make_core(&header, backing, options));
+    started.map(|core| publish(core, header, Mode::Volatile, None, None)).inspect_err(|_| {
         // SAFETY: reserved above, and nothing has been made in it.
         unsafe { windows::release(window, layout.windows()) };
     })
@@ -101,7 +81,7 @@ pub(super) fn volatile(options: &HeapOptions) -> Result<Heap, OpenError> {
 /// # Safety
 /// As for [`Heap::open`].
 pub(super) unsafe fn open(path: &Path, options: &HeapOptions, existing: Existing) -> Result<Heap, OpenError> {
-    if options.mode == Mode::Volatile {
+    if options.mode == Some(Mode::Volatile) {
         return Err(OpenError::InvalidOptions { reason: "a volatile heap has no path" });
     }
     if options.temporary.is_some() {
@@ -172,93 +152,33 @@ fn read_holder(file: &File) -> Option<u32> {
     (holder.process != 0).then_some(holder.process)
 }
 
-/// Whether a file was begun and never got its first header. Anything else in it is somebody's data.
-fn is_unfinished(file: &File) -> Result<bool, OpenError> {
-    let mut bytes = [0; 2 * PAGE];
-    let read = file.read_at(&mut bytes, 0)?;
-    Ok(bytes[..read].iter().all(|&byte| byte == 0) && file.is_zero()?)
-}
-
-/// Makes a heap in an empty, locked file.
-fn create_in(file: &File, path: &Path, options: &HeapOptions) -> Result<(), OpenError> {
-    let layout = layout_for(options.laid_out_capacity())?;
-    let window = choose_window(&layout)?;
-    // SAFETY: reserved just now; it is reserved again when the heap is opened.
-    unsafe { windows::release(window, layout.windows()) };
-    file.set_len(layout.segments.offset)?;
-    file.reserve(0, 4 * PAGE as u64)?;
-    for area in [layout.roots, layout.types, layout.soft] {
-        file.reserve(area.offset, PAGE as u64)?;
-    }
-    let mut header = Header::new(random_id(), window, SHARED, options.capacity_or_default(), layout);
-    header.file_len = layout.segments.offset;
-    file.sync_all()?;
-    sync_directory(path)?;
-    write_header(file, &header)?;
-    Ok(())
-}
-
-/// Makes the directory entry of `path` durable.
-fn sync_directory(path: &Path) -> Result<(), OpenError> {
-    let parent = match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
-    Ok(File::open_directory(&to_c_string(parent)?)?.sync_all()?)
-}
-
-fn write_header(file: &File, header: &Header) -> Result<(), CallError> {
-    file.write_at(&header.encode(), header.slot_offset())?;
-    file.sync_data()
-}
-
-fn random_id() -> [u8; 16] {
-    let mut id = [0; 16];
-    random_bytes(&mut id);
-    id
-}
-
-fn check_capacity(capacity: u64) -> Result<(), OpenError> {
-    let largest = Layout::filling_windows(END_WINDOW - FIRST_WINDOW, true).segments.len;
-    match capacity {
-        0 => Err(OpenError::ZeroCapacity),
-        asked if asked > largest => Err(OpenError::CapacityTooLarge { asked, largest }),
-        _ => Ok(()),
-    }
-}
-
-fn layout_for(capacity: u64) -> Result<Layout, OpenError> {
-    check_capacity(capacity)?;
-    Ok(Layout::for_capacity(capacity, false))
-}
-
-/// Reserves windows for a new file: random ones, so that two heaps seldom want the same, or the lowest that are free.
-fn choose_window(layout: &Layout) -> Result<u32, OpenError> {
-    let windows = layout.windows();
-    // None for a heap that takes nearly all windows there are.
-    let candidates = u64::from((END_WINDOW + 1 - FIRST_FILE_WINDOW).saturating_sub(windows));
-    for _ in 0..RANDOM_TRIES {
-        let mut random = [0; 8];
-        random_bytes(&mut random);
-        let Some(chosen) = u64::from_le_bytes(random).checked_rem(candidates) else { break };
-        let window = FIRST_FILE_WINDOW + chosen as u32;
-        if let Ok(window) = windows::reserve(Some(window), windows) {
-            return Ok(window);
-        }
-    }
-    Ok(windows::reserve(None, windows)?)
-}
-
 /// Opens a heap in a file whose lock is held.
 fn open_locked(file: File, lock: File, path: &Path, options: &HeapOptions) -> Result<Heap, OpenError> {
-    let mut header = read_header(&file)?;
-    if header.state != CLEAN {
-        return Err(OpenError::Unclean);
+    let header = read_header(&file)?;
+    let mode = mode_of(&header);
+    if options.mode.is_some_and(|wanted| wanted != mode) {
+        return Err(OpenError::OtherMode { found: mode.name() });
     }
     let found = file.metadata()?.len;
     if found < header.file_len {
         return Err(OpenError::Truncated { expected: header.file_len, found });
     }
+    let read_only = options.read_only || header.read_only_compatible & !header::KNOWN_READ_ONLY_COMPATIBLE != 0;
+    let path = Some(path.to_path_buf());
+    let heap = match mode {
+        Mode::Atomic => atomic::open_file(file, header, path, read_only, options),
+        _ => shared::open(file, header, path, read_only, options),
+    }?;
+    heap.inner().core().keep_file_lock(lock);
+    Ok(heap)
+}
+
+pub(super) fn mode_of(header: &Header) -> Mode {
+    if header.mode == ATOMIC { Mode::Atomic } else { Mode::Shared }
+}
+
+/// Puts the limit that the options name into the header.
+pub(super) fn limit_capacity(header: &mut Header, options: &HeapOptions) -> Result<(), OpenError> {
     if let Some(capacity) = options.capacity {
         check_capacity(capacity)?;
         if capacity > header.layout.segments.len {
@@ -266,7 +186,11 @@ fn open_locked(file: File, lock: File, path: &Path, options: &HeapOptions) -> Re
         }
         header.capacity = capacity;
     }
-    let read_only = options.read_only || header.read_only_compatible & !header::KNOWN_READ_ONLY_COMPATIBLE != 0;
+    Ok(())
+}
+
+/// Reserves the addresses of a heap and runs `work`, which maps it there; gives them back if that fails.
+pub(super) fn at_its_place<R>(header: &Header, work: impl FnOnce() -> Result<R, OpenError>) -> Result<R, OpenError> {
     let (window, windows) = (header.window, header.windows);
     match windows::reserve(Some(window), windows) {
         Ok(_) => {}
@@ -277,21 +201,44 @@ fn open_locked(file: File, lock: File, path: &Path, options: &HeapOptions) -> Re
         }
         Err(error) => return Err(error.into()),
     }
-    map_file(&header, &file, read_only)
-        .map(|()| if read_only { Backing::ReadOnly(file) } else { Backing::of_file(file) })
-        .and_then(|backing| start(header, backing, Mode::Shared, Some(path.to_path_buf()), options))
-        .inspect(|heap| heap.inner().core().keep_file_lock(lock))
-        .inspect_err(|_| {
-            // SAFETY: reserved above, and nothing has been made in it.
-            unsafe { windows::release(window, windows) };
-        })
+    work().inspect_err(|_| {
+        // SAFETY: reserved above, and whatever was made in it is gone.
+        unsafe { windows::release(window, windows) };
+    })
 }
 
-fn read_header(file: &File) -> Result<Header, OpenError> {
+/// Whether what the allocator's state says of itself can be true.
+pub(super) fn check_soft_state(header: &Header, committed: u64, used: u64) -> Result<(), OpenError> {
+    let layout = &header.layout;
+    if committed > layout.units
+        || used > committed
+        || layout.segments.offset + committed * UNIT as u64 > header.file_len
+    {
+        return Err(OpenError::Inconsistent { field: "allocator state" });
+    }
+    check_use(header, used)
+}
+
+/// Whether what is in use fits the heap's capacity.
+pub(super) fn check_use(header: &Header, used_units: u64) -> Result<(), OpenError> {
+    let used = used_units * UNIT as u64;
+    if header.capacity / (UNIT as u64) * (UNIT as u64) < used {
+        return Err(OpenError::CapacityBelowUse { asked: header.capacity, used });
+    }
+    Ok(())
+}
+
+/// The header that counts.
+pub(super) fn read_header(file: &File) -> Result<Header, OpenError> {
     let mut slots = [[0; HEADER_LEN]; 2];
     for (index, slot) in slots.iter_mut().enumerate() {
         file.read_at(slot, (index * PAGE) as u64)?;
     }
+    newest_header(&slots)
+}
+
+/// The header that counts among the two slots.
+pub(super) fn newest_header(slots: &[[u8; HEADER_LEN]; 2]) -> Result<Header, OpenError> {
     let header = header::newest([&slots[0], &slots[1]]).map_err(|error| match error {
         SlotError::NotAHeap => OpenError::NotAHeap,
         SlotError::OtherMachine => OpenError::OtherMachine,
@@ -300,81 +247,42 @@ fn read_header(file: &File) -> Result<Header, OpenError> {
         SlotError::Nonsense(field) => OpenError::Inconsistent { field },
     })?;
     match header.incompatible & !header::KNOWN_INCOMPATIBLE {
-        _ if header.mode != SHARED => Err(OpenError::Inconsistent { field: "mode" }),
         0 => Ok(header),
         mask => Err(OpenError::UnknownFeatures { mask }),
     }
 }
 
-/// Maps the file over its reserved windows and looks whether the allocator's state is what the header says.
-fn map_file(header: &Header, file: &File, read_only: bool) -> Result<(), OpenError> {
-    let access = if read_only { Access::Read } else { Access::ReadWrite };
-    let layout = &header.layout;
-    let base = header.window as usize * WINDOW;
-    // SAFETY: the windows are reserved for this heap, and nothing is in them yet.
-    unsafe { mapping::replace(base, layout.end() as usize, access, Source::SharedFile(file.fd()))? };
-    if header.file_len < layout.segments.offset {
-        return Err(OpenError::Inconsistent { field: "file length" });
-    }
-    let soft: *const SoftHeader = std::ptr::with_exposed_provenance(base + layout.soft.offset as usize);
-    // SAFETY: mapped just now and within the file; these fields are plain numbers, which nobody else changes.
-    let (epoch, committed, used) =
-        unsafe { ((*soft).epoch, (*soft).committed_units.load(Ordering::Relaxed), (*soft).locked.used_units) };
-    if epoch != header.epoch {
-        return Err(OpenError::Unclean);
-    }
-    if committed > layout.units
-        || used > committed
-        || layout.segments.offset + committed * UNIT as u64 > header.file_len
-    {
-        return Err(OpenError::Inconsistent { field: "allocator state" });
-    }
-    let used = used * UNIT as u64;
-    if header.capacity / (UNIT as u64) * (UNIT as u64) < used {
-        return Err(OpenError::CapacityBelowUse { asked: header.capacity, used });
-    }
-    Ok(())
-}
-
-/// Puts the process's side of a heap on top of its mapping and makes it known.
-fn start(
-    mut header: Header,
+/// Puts the process's side of a heap on top of its mapping.
+pub(super) fn make_core(
+    header: &Header,
     backing: Backing,
-    mode: Mode,
-    path: Option<PathBuf>,
     options: &HeapOptions,
-) -> Result<Heap, OpenError> {
+) -> Result<NonNull<Core>, OpenError> {
     fork::register();
     barrier::register();
     let capacity_units = (header.capacity / UNIT as u64) as usize;
     // SAFETY: the window holds a clean heap, or zeros, and the caller owns it.
     let core = unsafe { Core::new(header.window, header.layout, capacity_units, backing)? };
+    let core = NonNull::new(core).ok_or(OpenError::Inconsistent { field: "address" })?;
     // SAFETY: just made.
-    let held = unsafe { &*core };
-    let read_only = matches!(held.backing, Backing::ReadOnly(_));
+    let held = unsafe { core.as_ref() };
     held.scrub_freed.store(options.scrub_freed, Ordering::Relaxed);
-    if read_only {
+    if matches!(held.backing, Backing::ReadOnly(_)) {
         held.state.store(state::READ_ONLY, Ordering::Release);
     }
-    if let (Mode::Shared, Some(file), false) = (mode, held.backing.file(), read_only) {
-        // Durable before the first store to the mapping.
-        header.generation += 1;
-        header.state = IN_USE;
-        let holder = Holder { process: process::id(), unused: 0 };
-        let marked = file.write_at(holder.as_bytes(), HOLDER_OFFSET).and_then(|()| write_header(file, &header));
-        if let Err(error) = marked {
-            // Nothing has been stored: the heap is as clean as it was, if the file can still be told.
-            header.generation += 1;
-            header.state = CLEAN;
-            let _ = write_header(file, &header);
-            // SAFETY: nobody knows of it.
-            unsafe { Core::destroy(core) };
-            return Err(error.into());
-        }
-    }
-    let Some(pointer) = NonNull::new(core) else { return Err(OpenError::Inconsistent { field: "address" }) };
-    windows::publish(core, header.window);
-    Ok(Heap::from_inner(HeapInner::new(pointer, header, mode, path, read_only)))
+    Ok(core)
+}
+
+/// Makes a heap known.
+pub(super) fn publish(
+    core: NonNull<Core>,
+    header: Header,
+    mode: Mode,
+    path: Option<PathBuf>,
+    atomic: Option<Atomic>,
+) -> Heap {
+    windows::publish(core.as_ptr(), header.window);
+    Heap::from_inner(HeapInner::new(core, header, mode, path, atomic))
 }
 
 /// Closes a heap in which no session is open: threads that allocate are waited for, everything is durable, then the file says
@@ -400,7 +308,8 @@ pub(super) fn shut(heap: &HeapInner, unmap: bool) -> Result<(), CloseError> {
                 core.purge(1);
                 Ok(())
             }
-            Mode::Shared => finish_file(heap, core, was_used && !unmap),
+            Mode::Shared => shared::finish(heap, core, was_used && !unmap),
+            Mode::Atomic => atomic::finish(heap, core, was_used && !unmap),
         };
     }
     if let Some(lock) = core.take_file_lock() {
@@ -411,6 +320,9 @@ pub(super) fn shut(heap: &HeapInner, unmap: bool) -> Result<(), CloseError> {
             _ => drop(lock.unlock()),
         }
     }
+    if let Some(atomic) = &heap.atomic {
+        atomic.close();
+    }
     if let Some(file) = core.backing.file() {
         // Threads that have not noticed yet keep the rest.
         file.close();
@@ -419,7 +331,7 @@ pub(super) fn shut(heap: &HeapInner, unmap: bool) -> Result<(), CloseError> {
         HEAPS.remove(core.window);
         // SAFETY: the caller of `close_and_unmap` vouches that nothing in the heap is used again.
         unsafe { windows::release(core.window, core.layout.windows()) };
-    } else if !was_used && heap.mode == Mode::Shared {
+    } else if !was_used && heap.mode != Mode::Volatile {
         // No block was handed out and no root changed hands, so nothing outside refers to the heap.
         // SAFETY: as just said; the windows stay taken.
         let _ = unsafe { mapping::replace(core.base, core.layout.end() as usize, Access::None, Source::Anonymous) };
@@ -427,49 +339,8 @@ pub(super) fn shut(heap: &HeapInner, unmap: bool) -> Result<(), CloseError> {
     outcome
 }
 
-/// Writes the file's last bytes and its clean header.
-fn finish_file(heap: &HeapInner, core: &Core, keep_copy: bool) -> Result<(), CloseError> {
-    let Some(file) = core.backing.file() else { return Ok(()) };
-    let mut header = heap.header.lock().unwrap_or_else(PoisonError::into_inner);
-    core.purge(PUNCH_AT_CLOSE);
-    // SAFETY: nobody else is inside.
-    let space = unsafe { &mut *core.space.get() };
-    let units = space.trim();
-    header.epoch += 1;
-    // SAFETY: mapped and ours.
-    unsafe { (*core.soft()).epoch = header.epoch };
-    header.file_len = core.layout.segments.offset + (units * UNIT) as u64;
-    let cut_off = if keep_copy { make_private(core, file) } else { Ok(()) };
-    if file.try_lock_length(true) {
-        file.set_len(header.file_len)?;
-    } else if let Some(excess) = file.metadata()?.len.checked_sub(header.file_len).filter(|&excess| excess > 0) {
-        file.clear(header.file_len, excess)?;
-    }
-    if keep_copy {
-        file.try_lock_length(false);
-    }
-    file.write_at(Holder::default().as_bytes(), HOLDER_OFFSET)?;
-    file.sync_data()?;
-    header.generation += 1;
-    header.state = CLEAN;
-    write_header(file, &header)?;
-    cut_off?;
-    if keep_copy {
-        // Last, because it takes memory: whatever becomes of the process, the file is good.
-        copy_used(core, units);
-    }
-    Ok(())
-}
-
-/// Makes the mapping private, so that nothing written from now on reaches the file. Threads see no change.
-fn make_private(core: &Core, file: &File) -> Result<(), CallError> {
-    let end = core.layout.end() as usize;
-    // SAFETY: all that was stored is in the file's pages, so the private mapping holds the same.
-    unsafe { mapping::replace(core.base, end, Access::ReadWrite, Source::PrivateFile(file.fd())) }
-}
-
 /// Makes every page in use a copy of our own, so that nothing written to the file is seen any more.
-fn copy_used(core: &Core, units: usize) {
+pub(super) fn copy_used(core: &Core, units: usize) {
     // SAFETY: nobody else is inside the allocator; threads that write to their blocks go on.
     let map = unsafe { &(*core.space.get()).map };
     let mut at = 0;
@@ -479,17 +350,3 @@ fn copy_used(core: &Core, units: usize) {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_heap_that_needs_nearly_all_windows_is_no_panic() {
-        let layout = Layout::filling_windows(END_WINDOW - FIRST_WINDOW - 1, false);
-        // Another test of this process may hold a window.
-        if let Ok(window) = choose_window(&layout) {
-            // SAFETY: reserved just now, and nothing is in it.
-            unsafe { windows::release(window, layout.windows()) };
-        }
-    }
-}

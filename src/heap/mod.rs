@@ -3,8 +3,10 @@
 
 mod allocate;
 mod allocator;
+mod atomic;
 #[cfg(feature = "checked")]
 mod checked;
+mod create;
 mod defaults;
 mod fork;
 mod gate;
@@ -15,12 +17,13 @@ mod options;
 mod owner;
 pub(crate) mod placement;
 mod session;
+mod shared;
 mod stats;
 mod table;
 mod temporary;
 
 pub use handle::SalAlloc;
-pub use options::{HeapOptions, Mode};
+pub use options::{DirtyTracking, HeapOptions, Mode, Recovery};
 pub use owner::Heap;
 pub(crate) use owner::{Attachment, HeapInner};
 pub use session::{Attached, Read, Write};

@@ -12,9 +12,48 @@ pub enum Mode {
     /// Nothing outlives the process. Memory, or a temporary file without a name.
     Volatile,
     /// A file that is mapped shared. It outlives the process; a `sync` writes it to the disk, but a power cut
-    /// between or during syncs may leave any mixture of old and new pages. A heap that was not closed is refused.
+    /// between or during syncs may leave any mixture of old and new pages. A heap that was not closed is refused, unless
+    /// [`HeapOptions::accept_unclean`] says otherwise.
     Shared,
+    /// A file that changes by syncs only. Whatever happens between two of them, opening it gives exactly what the last
+    /// one made durable. What is written between syncs waits in memory.
+    Atomic,
 }
+
+impl Mode {
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Volatile => "volatile",
+            Self::Shared => "shared",
+            Self::Atomic => "atomic",
+        }
+    }
+}
+
+/// When the memory that a crash left unreachable is found and given back.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Recovery {
+    /// On a thread of its own while the heap is used already. Until that is done, such memory stays occupied.
+    #[default]
+    Background,
+    /// Before the heap is opened.
+    Eager,
+}
+
+/// How the pages are found that were written since the last sync.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum DirtyTracking {
+    /// The kernel notes the first write to each page (Linux 6.7, where `userfaultfd` is allowed).
+    WriteProtect,
+    /// All pages that were ever written are compared with what was committed: works everywhere, and costs time in
+    /// proportion to all that was written since the heap was opened.
+    Compare,
+}
+
+/// Default for [`HeapOptions::fold_at`].
+const FOLD_AT: u64 = 64 << 20;
 
 /// Default for [`HeapOptions::capacity`]: 60 GiB, which fits in one window.
 const CAPACITY: u64 = 60 << 30;
@@ -33,7 +72,12 @@ const CAPACITY: u64 = 60 << 30;
 #[must_use]
 pub struct HeapOptions {
     pub(super) capacity: Option<u64>,
-    pub(super) mode: Mode,
+    pub(super) mode: Option<Mode>,
+    pub(super) recovery: Recovery,
+    pub(super) tracking: Option<DirtyTracking>,
+    pub(super) fold_at: u64,
+    pub(super) discard: bool,
+    pub(super) accept_unclean: bool,
     pub(super) huge_pages: bool,
     pub(super) temporary: Option<PathBuf>,
     pub(super) read_only: bool,
@@ -48,11 +92,16 @@ impl Default for HeapOptions {
 }
 
 impl HeapOptions {
-    /// A [`Mode::Shared`] heap of up to 60 GiB, readable and writable by its owner only.
+    /// A [`Mode::Atomic`] heap of up to 60 GiB, readable and writable by its owner only.
     pub const fn new() -> Self {
         Self {
             capacity: None,
-            mode: Mode::Shared,
+            mode: None,
+            recovery: Recovery::Background,
+            tracking: None,
+            fold_at: FOLD_AT,
+            discard: false,
+            accept_unclean: false,
             huge_pages: true,
             temporary: None,
             read_only: false,
@@ -72,10 +121,47 @@ impl HeapOptions {
         self
     }
 
-    /// What the heap promises; for [`HeapOptions::create`], [`HeapOptions::open`] and
-    /// [`HeapOptions::open_or_create`] only [`Mode::Shared`] makes sense.
+    /// What the heap promises: of a file that is created, [`Mode::Atomic`] unless said otherwise. A file keeps its mode;
+    /// opening it with another one fails.
     pub const fn mode(mut self, mode: Mode) -> Self {
-        self.mode = mode;
+        self.mode = Some(mode);
+        self
+    }
+
+    /// When memory that a crash left unreachable is given back; on a thread of its own unless said otherwise.
+    pub const fn recovery(mut self, recovery: Recovery) -> Self {
+        self.recovery = recovery;
+        self
+    }
+
+    /// How an atomic heap finds the pages that were written; the best way that works here unless said otherwise.
+    pub const fn dirty_tracking(mut self, tracking: DirtyTracking) -> Self {
+        self.tracking = Some(tracking);
+        self
+    }
+
+    /// Bytes of the commit log from which on it is folded into the heap file; 64 MiB unless said otherwise. A larger log
+    /// writes a page that changes often less often, and takes longer to replay after a crash.
+    pub const fn fold_at(mut self, bytes: u64) -> Self {
+        self.fold_at = bytes;
+        self
+    }
+
+    /// Whether closing an atomic heap, or dropping it, drops what no sync has committed; it commits that by default. So the
+    /// next opening finds the last sync, as it would after a crash.
+    pub const fn discard(mut self, discard: bool) -> Self {
+        self.discard = discard;
+        self
+    }
+
+    /// Opens a shared heap although it was not closed when its last user stopped: its memory as the kernel still has it, or
+    /// as far as it had reached the disk.
+    ///
+    /// # Safety
+    /// Objects may be half written. The caller vouches that whatever it reaches is whole: because the last user was stopped
+    /// when it did not write, for instance, and the machine went on.
+    pub const unsafe fn accept_unclean(mut self) -> Self {
+        self.accept_unclean = true;
         self
     }
 

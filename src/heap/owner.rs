@@ -1,11 +1,13 @@
 //! An open heap and its owner.
 
+use super::atomic::Atomic;
 use super::gate::Gate;
 use super::handle::SalAlloc;
 use super::lifecycle;
 use super::options::{HeapOptions, Mode};
 use super::session::{Read, Write};
 use super::table::HEAPS;
+use crate::alloc::backing::Backing;
 use crate::alloc::heap_core::Core;
 use crate::alloc::windows;
 use crate::error::{CloseError, OpenError, SessionError, SyncError};
@@ -64,6 +66,8 @@ pub(crate) struct HeapInner {
     shut: Mutex<bool>,
     /// Whether a write session was ever begun, so that values may have been moved out of roots.
     pub(super) written: AtomicBool,
+    /// What an atomic heap has besides.
+    pub(super) atomic: Option<Atomic>,
 }
 
 // SAFETY: the core is shared by all threads anyway (it is `Sync`); all else is guarded.
@@ -86,8 +90,10 @@ impl HeapInner {
         header: Header,
         mode: Mode,
         path: Option<PathBuf>,
-        read_only: bool,
+        atomic: Option<Atomic>,
     ) -> Arc<Self> {
+        // SAFETY: the caller's, and alive.
+        let read_only = matches!(unsafe { core.as_ref() }.backing, Backing::ReadOnly(_));
         let inner = Arc::new(Self {
             core,
             mode,
@@ -100,6 +106,7 @@ impl HeapInner {
             attachment: OnceLock::new(),
             shut: Mutex::new(false),
             written: AtomicBool::new(false),
+            atomic,
         });
         HEAPS.add(&inner);
         inner

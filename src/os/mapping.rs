@@ -53,6 +53,17 @@ pub(crate) enum Source {
 }
 
 fn map(address: usize, len: usize, access: Access, source: Source, placement: i32) -> Result<usize, CallError> {
+    map_part(address, len, access, source, 0, placement)
+}
+
+fn map_part(
+    address: usize,
+    len: usize,
+    access: Access,
+    source: Source,
+    offset: u64,
+    placement: i32,
+) -> Result<usize, CallError> {
     let (flags, fd) = match source {
         Source::Anonymous => (libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, -1),
         Source::SharedFile(fd) => (libc::MAP_SHARED, fd),
@@ -66,7 +77,7 @@ fn map(address: usize, len: usize, access: Access, source: Source, placement: i3
             access.flags(),
             flags | libc::MAP_NORESERVE | placement,
             fd,
-            0,
+            offset as i64,
         )
     };
     if mapped == libc::MAP_FAILED {
@@ -98,6 +109,20 @@ pub(crate) fn map_at(address: usize, len: usize, access: Access, source: Source)
 /// The range belongs to the caller, and nobody relies on what it held unless `source` holds the same.
 pub(crate) unsafe fn replace(address: usize, len: usize, access: Access, source: Source) -> Result<(), CallError> {
     map(address, len, access, source, libc::MAP_FIXED).map(drop)
+}
+
+/// As [`replace`], with a part of a file that is copied when first written.
+///
+/// # Safety
+/// As for [`replace`].
+pub(crate) unsafe fn replace_with_part(
+    address: usize,
+    len: usize,
+    access: Access,
+    fd: i32,
+    offset: u64,
+) -> Result<(), CallError> {
+    map_part(address, len, access, Source::PrivateFile(fd), offset, libc::MAP_FIXED).map(drop)
 }
 
 /// Gives an address range back.

@@ -1,0 +1,203 @@
+//! Finding what a commit has to hold, and taking it aside.
+//!
+//! While write sessions are shut out, the pages written since the last capture are found and copied. Threads that have
+//! no session may allocate, free and write to their own blocks meanwhile. So the order is fixed: first all areas are
+//! scanned, then the pages are copied, then the heap's extent is read.
+//!
+//! # Invariants
+//! - **Q1** A page that was written before the gate closed is in the capture, or in a run that stays noted until a
+//!   capture that holds it has been committed. A scan arms pages again, so what it reports is noted before anything
+//!   can fail; of a scan that fails, the whole range is noted.
+//! - **Q2** If a captured table entry says that a unit is in use, what was written to the unit before that capture
+//!   began is captured too, because the scan came before the copy; and the unit lies within the captured extent, because
+//!   that was read after it.
+//! - **Q3** What is written to the heap file before the record that makes it valid lies behind the extent of the last
+//!   commit: no earlier commit holds anything of it.
+
+use super::page_runs::PageRuns;
+use crate::alloc::heap_core::Core;
+use crate::commit::journal::{Commit, Journal};
+use crate::commit::storage::Part;
+use crate::format::{PAGE, UNIT};
+use crate::os::CallError;
+use crate::os::copy::{Buffer, copy_out_many};
+use crate::os::dirty_pages::Tracker;
+use core::ops::Range;
+
+/// New pages go straight to the heap file if a capture has at least this many of them; fewer go to the log, which saves a
+/// flush of the heap file.
+const BULK: u64 = 256;
+
+/// Bytes of the buffer that are kept from one capture to the next.
+const KEPT_BUFFER: usize = 64 << 20;
+
+/// What is kept from one capture to the next, and the last capture's contents.
+#[derive(Debug)]
+pub(super) struct Capture {
+    tracker: Tracker,
+    is_registered: bool,
+    /// Pages that were found written and are in no commit yet (Q1).
+    dirty: PageRuns,
+    /// The pages that were copied, and their bytes.
+    pages: Vec<u64>,
+    images: Buffer,
+    /// Pages that were written to the heap file directly.
+    direct: Vec<Range<u64>>,
+    data_len: u64,
+}
+
+impl Capture {
+    pub(super) fn new(tracker: Tracker) -> Self {
+        Self {
+            tracker,
+            is_registered: false,
+            dirty: PageRuns::default(),
+            pages: Vec::new(),
+            images: Buffer::new(),
+            direct: Vec::new(),
+            data_len: 0,
+        }
+    }
+
+    pub(super) fn tracker(&self) -> &Tracker {
+        &self.tracker
+    }
+
+    /// What the last capture holds, as a commit.
+    pub(super) fn commit(&self) -> Commit<'_> {
+        Commit {
+            pages: &self.pages,
+            images: &self.images.as_slice()[..self.pages.len() * PAGE],
+            direct: &self.direct,
+            data_len: self.data_len,
+        }
+    }
+
+    /// Whether the last capture holds nothing.
+    pub(super) fn is_empty(&self) -> bool {
+        self.pages.is_empty() && self.direct.is_empty()
+    }
+
+    /// The captured pages have been committed.
+    pub(super) fn committed(&mut self) {
+        self.dirty.clear();
+        self.pages.clear();
+        self.direct.clear();
+        self.images.shrink_to(KEPT_BUFFER);
+    }
+
+    /// Finds the pages that were written since the last capture that was committed, and takes them aside. The caller has
+    /// closed the gate.
+    pub(super) fn take(&mut self, core: &Core, journal: &Journal) -> Result<(), CallError> {
+        self.pages.clear();
+        self.direct.clear();
+        let ranges = tracked_ranges(core);
+        if !self.is_registered {
+            // All that can ever be scanned, so that what is added to the heap needs no call.
+            for (offset, len) in tracked_areas(core) {
+                self.tracker.register(core.base + offset, len)?;
+            }
+            self.is_registered = true;
+        }
+        self.scan(core, &ranges);
+        self.take_pages(core, journal)?;
+        // Last (Q2).
+        let used_end = {
+            let _guard = core.lock.lock();
+            // SAFETY: under the lock (K1).
+            let space = unsafe { &mut *core.space.get() };
+            space.used_end()
+        };
+        let extent = core.layout.segments.offset + (used_end * UNIT) as u64;
+        // Also pages of units that are free again by now.
+        let last = self.pages.last().map_or(0, |page| page + 1).max(self.direct.last().map_or(0, |run| run.end));
+        self.data_len = extent.max(journal.data_len()).max(last * PAGE as u64);
+        Ok(())
+    }
+
+    /// Notes what was written (Q1).
+    fn scan(&mut self, core: &Core, ranges: &[(usize, usize)]) {
+        let Self { tracker, dirty, .. } = self;
+        let page_of = |address: usize| ((address - core.base) / PAGE) as u64;
+        for &(offset, len) in ranges {
+            let start = core.base + offset;
+            let scanned = tracker.scan(start, len, &mut |found| {
+                dirty.add(page_of(found.start)..page_of(found.end));
+            });
+            if scanned.is_err() {
+                dirty.add(page_of(start)..page_of(start + len));
+            }
+        }
+    }
+
+    fn take_pages(&mut self, core: &Core, journal: &Journal) -> Result<(), CallError> {
+        let first_new = journal.data_len().div_ceil(PAGE as u64);
+        let runs = self.dirty.runs();
+        let new_pages: u64 = runs.iter().map(|run| run.end.saturating_sub(run.start.max(first_new))).sum();
+        let logged_end = if new_pages >= BULK { first_new } else { u64::MAX };
+        for run in runs {
+            let logged = run.start..run.end.min(logged_end);
+            self.pages.extend(logged);
+            let direct = run.start.max(logged_end)..run.end;
+            if !direct.is_empty() {
+                self.direct.push(direct);
+            }
+        }
+        if !self.tracker.sees_exactly() {
+            self.keep_changed(core, journal)?;
+        }
+        self.images.reserve(self.pages.len() * PAGE)?;
+        let addresses = self.pages.iter().map(|&page| core.base + page as usize * PAGE);
+        copy_out_many(addresses, self.images.as_mut_slice())?;
+        for run in &self.direct {
+            let start = core.base + run.start as usize * PAGE;
+            let len = (run.end - run.start) as usize * PAGE;
+            let start = core::ptr::with_exposed_provenance(start);
+            // SAFETY: in the heap's window, all of which is readable.
+            unsafe { journal.storage().write_raw_at(Part::Data, start, len, run.start * PAGE as u64)? };
+        }
+        Ok(())
+    }
+
+    /// Drops the pages that are as the last commit has them.
+    fn keep_changed(&mut self, core: &Core, journal: &Journal) -> Result<(), CallError> {
+        let mut live = [0_u8; PAGE];
+        let mut committed = [0_u8; PAGE];
+        let mut kept = 0;
+        for at in 0..self.pages.len() {
+            let page = self.pages[at];
+            copy_out_many([core.base + page as usize * PAGE].into_iter(), &mut live)?;
+            journal.committed_page(page, &mut committed)?;
+            if live != committed {
+                self.pages[kept] = page;
+                kept += 1;
+            }
+        }
+        self.pages.truncate(kept);
+        Ok(())
+    }
+}
+
+/// The parts of a heap that commits hold: offsets and lengths. Allocator state is not among them: it can be rebuilt.
+fn tracked_areas(core: &Core) -> [(usize, usize); 2] {
+    let layout = &core.layout;
+    let hard = layout.slab_table.offset as usize;
+    let hard_end = (layout.types.offset + layout.types.len) as usize;
+    [(hard, hard_end - hard), (layout.segments.offset as usize, layout.segments.len as usize)]
+}
+
+/// What of them can have been written to.
+fn tracked_ranges(core: &Core) -> [(usize, usize); 4] {
+    let layout = &core.layout;
+    let committed = {
+        let _guard = core.lock.lock();
+        // SAFETY: under the lock (K1).
+        unsafe { (*core.space.get()).committed_units() }
+    };
+    [
+        (layout.slab_table.offset as usize, (committed * 8).next_multiple_of(PAGE)),
+        (layout.roots.offset as usize, layout.roots.len as usize),
+        (layout.types.offset as usize, layout.types.len as usize),
+        (layout.segments.offset as usize, committed * UNIT),
+    ]
+}

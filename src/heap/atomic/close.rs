@@ -1,0 +1,136 @@
+//! Closing an atomic heap: a last commit, everything folded into the file, the allocator's state, then the clean header.
+
+use super::Atomic;
+use crate::alloc::heap_core::Core;
+use crate::commit::journal::AppendError;
+use crate::commit::storage::{Part, Storage};
+use crate::error::{CloseError, SyncError};
+use crate::format::layout::Layout;
+use crate::format::{PAGE, SEGMENT_UNITS, UNIT};
+use crate::heap::lifecycle::copy_used;
+use crate::heap::owner::HeapInner;
+use crate::heap::sync::SyncLevel;
+use crate::os::CallError;
+use crate::os::copy::copy_out_many;
+use std::sync::PoisonError;
+
+/// Free runs of at least this many units are punched out of the file when it is closed.
+const PUNCH_AT_CLOSE: usize = SEGMENT_UNITS;
+
+/// Pages of allocator state that are written at once.
+const BATCH: usize = 64;
+
+/// Writes the file's last bytes and its clean header. Nobody else is inside.
+pub(in crate::heap) fn finish(heap: &HeapInner, core: &Core, keep_copy: bool) -> Result<(), CloseError> {
+    let Some(atomic) = &heap.atomic else { return Ok(()) };
+    atomic.stop_recovery();
+    atomic.wait_for_fold();
+    let was_changed = core.has_been_used() || heap.written.load(std::sync::atomic::Ordering::Relaxed);
+    if !was_changed && !atomic.is_soft_stale && !atomic.journal.is_in_use() {
+        // The file is as clean as it was.
+        return Ok(());
+    }
+    // SAFETY: nobody else is inside.
+    let units = unsafe { (*core.space.get()).trim() };
+    let discards = atomic.discard || heap.gate.is_poisoned();
+    if !discards {
+        let mut capture = atomic.capture();
+        let taken = capture.take(core, &atomic.journal).map_err(|error| SyncError::os(error.call, error.errno));
+        taken.and_then(|()| atomic.append(&mut capture, SyncLevel::Data)).map_err(CloseError::Sync)?;
+    }
+    let mut header = heap.header.lock().unwrap_or_else(PoisonError::into_inner);
+    let epoch = header.epoch + 1;
+    // Otherwise the file's allocator state keeps another epoch than the header, and the next opening rebuilds it.
+    let is_state_good = !discards && !atomic.is_recovery_pending();
+    let capacity = header.capacity;
+    let used_len = core.layout.segments.offset + (units * UNIT) as u64;
+    let finished = atomic.journal.finish(
+        |storage| {
+            if is_state_good {
+                punch(core, storage)?;
+                // SAFETY: mapped and ours.
+                unsafe { (*core.soft()).epoch = epoch };
+                write_state(core, storage, atomic.is_soft_stale)?;
+                forget_checksums(&core.layout, storage, used_len)?;
+            }
+            Ok(())
+        },
+        |header| {
+            header.epoch = epoch;
+            header.capacity = capacity;
+            if is_state_good {
+                header.file_len = used_len;
+            }
+        },
+    );
+    finished.map_err(|error| match error {
+        AppendError::Os(error) => CloseError::from(error),
+        AppendError::Broken => CloseError::Sync(SyncError::Broken),
+    })?;
+    *header = atomic.journal.header();
+    let storage = atomic.journal.storage();
+    if keep_copy {
+        storage.keep_length();
+    }
+    // Only what no block lies in; if it fails, the next opening does it.
+    let _ = storage.set_len(Part::Data, header.file_len);
+    if keep_copy {
+        // Last, because it takes memory: whatever becomes of the process, the file is good.
+        copy_used(core, units);
+    }
+    Ok(())
+}
+
+/// Punches large free runs out of the file. All commits have been folded into it, the one that freed these runs too.
+fn punch(core: &Core, storage: &dyn Storage) -> Result<(), CallError> {
+    let mut outcome = Ok(());
+    // SAFETY: nobody else is inside.
+    let space = unsafe { &mut *core.space.get() };
+    space.give_back(PUNCH_AT_CLOSE, |offset, len| {
+        let done = storage.clear(Part::Data, offset as u64, len as u64).and_then(|()| {
+            let [first, end] = [offset, offset + len].map(|at| (at / PAGE) as u64);
+            clear_checksums(&core.layout, storage, first, end)
+        });
+        let is_done = done.is_ok();
+        outcome = outcome.and(done);
+        is_done
+    });
+    outcome
+}
+
+/// Makes the checksums of pages `first..end` say nothing.
+fn clear_checksums(layout: &Layout, storage: &dyn Storage, first: u64, end: u64) -> Result<(), CallError> {
+    if end <= first {
+        return Ok(());
+    }
+    storage.clear(Part::Data, layout.checksums().offset + first * 4, (end - first) * 4)
+}
+
+/// Forgets the checksums of what lies behind `used_len` and will be cut off.
+fn forget_checksums(layout: &Layout, storage: &dyn Storage, used_len: u64) -> Result<(), CallError> {
+    let end = storage.len(Part::Data)?.min(layout.end());
+    clear_checksums(layout, storage, used_len.div_ceil(PAGE as u64), end.div_ceil(PAGE as u64))
+}
+
+/// Writes the allocator's state, which no commit holds. If what the file has is not the state that was mapped, it is
+/// cleared first: pages that were never touched count as zeros.
+fn write_state(core: &Core, storage: &dyn Storage, is_stale: bool) -> Result<(), CallError> {
+    let layout = &core.layout;
+    let start = layout.soft.offset as usize;
+    let end = (layout.remote_bits.offset + layout.remote_bits.len) as usize;
+    if is_stale {
+        storage.clear(Part::Data, start as u64, (end - start) as u64)?;
+    }
+    let mut outcome = Ok(());
+    let mut bytes = vec![0_u8; BATCH * PAGE];
+    crate::os::pagemap::private_pages(core.base + start, end - start, &mut |found| {
+        for first in found.clone().step_by(BATCH * PAGE) {
+            let len = (found.end - first).min(BATCH * PAGE);
+            let pages = (first..first + len).step_by(PAGE);
+            let written = copy_out_many(pages, &mut bytes[..len])
+                .and_then(|()| storage.write_at(Part::Data, &bytes[..len], (first - core.base) as u64));
+            outcome = outcome.and(written);
+        }
+    })?;
+    outcome
+}

@@ -1,0 +1,160 @@
+//! Heaps that are safe against power loss: nothing reaches the file but commits.
+//!
+//! The file is mapped privately ([`map`]), so what the program stores stays in its memory. A sync takes aside what was
+//! written since the last one ([`capture`]) and appends it to the commit log as one record
+//! ([`crate::commit::journal`]). From time to time the log is folded into the file, on a thread of its own.
+//!
+//! # What survives a crash
+//! Exactly the last commit: opening replays the log. The allocator's state is no part of commits; it is rebuilt from the
+//! slab table, and what was lost is found by marking ([`crate::gc`]).
+
+mod capture;
+mod close;
+mod map;
+mod open;
+mod page_runs;
+
+pub(super) use close::finish;
+pub(super) use open::open_file;
+
+use super::gate::Gate;
+use super::owner::HeapInner;
+use super::sync::SyncLevel;
+use crate::commit::journal::{AppendError, Durability, Journal};
+use crate::error::SyncError;
+use capture::Capture;
+use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// How much longer than wanted the log may become before a sync waits until it has been folded.
+const MOST_LOGS: u64 = 4;
+
+/// What an atomic heap has besides what all heaps have.
+pub(crate) struct Atomic {
+    journal: Arc<Journal>,
+    capture: Mutex<Capture>,
+    /// Bytes of the log from which on it is folded.
+    fold_at: u64,
+    folding: Mutex<Option<JoinHandle<()>>>,
+    /// Whether closing drops what was not committed.
+    discard: bool,
+    /// Whether the file's allocator state is that of an earlier close.
+    is_soft_stale: bool,
+    /// Whether some of what the file holds may be reached from nowhere and was not found yet.
+    recovery_pending: AtomicBool,
+}
+
+impl From<AppendError> for SyncError {
+    fn from(error: AppendError) -> Self {
+        match error {
+            AppendError::Os(error) => Self::os(error.call, error.errno),
+            AppendError::Broken => Self::Broken,
+        }
+    }
+}
+
+impl Atomic {
+    fn capture(&self) -> MutexGuard<'_, Capture> {
+        // Whoever panicked had noted everything before.
+        self.capture.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn journal(&self) -> &Arc<Journal> {
+        &self.journal
+    }
+
+    /// Commits what was written since the last commit; returns the commit's number, or that of the last one if nothing
+    /// was.
+    pub(super) fn commit(
+        &self,
+        heap: &HeapInner,
+        gate: &Gate,
+        level: SyncLevel,
+        limit: Option<Duration>,
+    ) -> Result<u64, SyncError> {
+        let mut capture = self.capture();
+        if self.journal.is_broken() {
+            return Err(SyncError::Broken);
+        }
+        {
+            let _closed = gate.close_for_capture(limit).map_err(|holders| SyncError::GateTimeout { holders })?;
+            capture
+                .take(heap.core(), &self.journal)
+                .map_err(|error| SyncError::os(error.call, error.errno))?;
+        }
+        self.append(&mut capture, level)?;
+        if level == SyncLevel::Full {
+            self.wait_for_fold();
+            self.journal.fold()?;
+        } else {
+            self.fold_if_long();
+        }
+        Ok(self.journal.last_commit())
+    }
+
+    /// Appends what was captured, if it is anything.
+    fn append(&self, capture: &mut Capture, level: SyncLevel) -> Result<(), SyncError> {
+        let durability = if level == SyncLevel::Async { Durability::Written } else { Durability::Durable };
+        if capture.is_empty() {
+            // An earlier commit may only have been written.
+            if durability == Durability::Durable {
+                self.journal.make_durable()?;
+            }
+        } else {
+            self.journal.append(&capture.commit(), durability)?;
+        }
+        capture.committed();
+        Ok(())
+    }
+
+    /// Folds the log on a thread of its own if it is long; waits for that if it is far too long.
+    fn fold_if_long(&self) {
+        let len = self.journal.log_bytes();
+        if len < self.fold_at {
+            return;
+        }
+        let mut folding = self.folding.lock().unwrap_or_else(PoisonError::into_inner);
+        if folding.as_ref().is_some_and(|thread| !thread.is_finished()) {
+            if len < self.fold_at.saturating_mul(MOST_LOGS) {
+                return;
+            }
+        }
+        if let Some(thread) = folding.take() {
+            let _ = thread.join();
+        }
+        let journal = Arc::clone(&self.journal);
+        // An error is remembered by the journal, and found by the next sync.
+        let started = std::thread::Builder::new().name("sal-fold".into()).spawn(move || drop(journal.fold()));
+        match started {
+            Ok(thread) => *folding = Some(thread),
+            Err(_) => drop(self.journal.fold()),
+        }
+    }
+
+    /// Waits until no thread folds the log.
+    fn wait_for_fold(&self) {
+        if let Some(thread) = self.folding.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            let _ = thread.join();
+        }
+    }
+
+    /// Closes the files.
+    pub(super) fn close(&self) {
+        self.wait_for_fold();
+        self.journal.storage().close();
+    }
+
+    /// Whether marking has yet to find what the file holds in vain.
+    pub(super) fn is_recovery_pending(&self) -> bool {
+        self.recovery_pending.load(Ordering::Acquire)
+    }
+}
+
+impl fmt::Debug for Atomic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Atomic").field("commit", &self.journal.last_commit()).finish_non_exhaustive()
+    }
+}

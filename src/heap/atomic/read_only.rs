@@ -1,0 +1,61 @@
+//! Opening an atomic heap for reading only, whether it was closed or not: no byte of its files changes.
+
+use super::map::{SoftState, map, soft_state};
+use crate::alloc::backing::Backing;
+use crate::alloc::rebuild::rebuild;
+use crate::commit::journal::{Inspected, Journal};
+use crate::commit::storage::Storage;
+use crate::error::OpenError;
+use crate::format::header::{CLEAN, Header};
+use crate::format::{PAGE, UNIT, WINDOW};
+use crate::heap::lifecycle::{at_its_place, limit_capacity, make_core, publish};
+use crate::heap::options::{HeapOptions, Mode};
+use crate::heap::owner::Heap;
+use crate::os::mapping::{self, Access};
+use std::path::PathBuf;
+
+/// Opens a heap for reading. Of one that was not closed, what the log holds is put into this process's memory only.
+pub(super) fn open(
+    storage: &dyn Storage,
+    mut header: Header,
+    path: Option<PathBuf>,
+    options: &HeapOptions,
+) -> Result<Heap, OpenError> {
+    let inspected = if header.state == CLEAN { None } else { Some(Journal::inspect(storage, &header)?) };
+    limit_capacity(&mut header, options)?;
+    let soft = if inspected.is_some() { SoftState::Stale } else { soft_state(storage, &header)? };
+    let data_len = inspected.as_ref().map_or(header.file_len, |inspected| inspected.data_len);
+    let units = data_len.saturating_sub(header.layout.segments.offset).div_ceil(UNIT as u64) as usize;
+    let core = at_its_place(&header, || {
+        map(&header, storage.data_fd(), data_len, soft, false)?;
+        if let Some(inspected) = &inspected {
+            put_images(storage, &header, inspected)?;
+        }
+        let core = make_core(&header, Backing::ReadOnly(None), options)?;
+        if soft == SoftState::Stale {
+            // SAFETY: just made; nobody else has it, and its memory can still be written to.
+            unsafe { rebuild(core.as_ref(), units) }?;
+        }
+        let base = header.window as usize * WINDOW;
+        // SAFETY: the heap's own addresses; from here on it is only read.
+        unsafe { mapping::protect(base, header.layout.end() as usize, Access::Read)? };
+        Ok(core)
+    })?;
+    if let Some(inspected) = &inspected {
+        header.commit = inspected.commit;
+    }
+    Ok(publish(core, header, Mode::Atomic, path, None))
+}
+
+/// Puts the newest images of the log into a mapped heap's memory.
+pub(super) fn put_images(storage: &dyn Storage, header: &Header, inspected: &Inspected) -> Result<(), OpenError> {
+    let base = header.window as usize * WINDOW;
+    let mut image = [0_u8; PAGE];
+    for page in inspected.pages() {
+        inspected.read_image(storage, page, &mut image)?;
+        let place: *mut [u8; PAGE] = std::ptr::with_exposed_provenance_mut(base + page as usize * PAGE);
+        // SAFETY: the log was found to name pages of the heap only, which are mapped, and nobody reads them yet.
+        unsafe { place.write(image) };
+    }
+    Ok(())
+}

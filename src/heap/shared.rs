@@ -1,0 +1,132 @@
+//! Heap files that are mapped shared.
+//!
+//! # The order of writes
+//! A header with the state *in use* is durable before the first store to the mapping; everything stored is durable
+//! before the header with the state *clean*.
+
+use super::create::write_header;
+use super::lifecycle::{at_its_place, check_soft_state, copy_used, limit_capacity, make_core, publish};
+use super::options::{HeapOptions, Mode};
+use super::owner::{Heap, HeapInner};
+use crate::alloc::backing::Backing;
+use crate::alloc::heap_core::Core;
+use crate::error::{CloseError, OpenError};
+use crate::format::header::{CLEAN, HOLDER_OFFSET, Header, Holder, IN_USE};
+use crate::format::soft::SoftHeader;
+use crate::format::{SEGMENT_UNITS, UNIT, WINDOW};
+use crate::os::file::File;
+use crate::os::mapping::{self, Access, Source};
+use crate::os::{CallError, process};
+use std::path::PathBuf;
+use std::ptr::NonNull;
+use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
+use zerocopy::IntoBytes;
+
+/// Free runs of at least this many units are punched out of the file when it is closed.
+const PUNCH_AT_CLOSE: usize = SEGMENT_UNITS;
+
+/// Opens a heap whose file is locked.
+pub(super) fn open(
+    file: File,
+    mut header: Header,
+    path: Option<PathBuf>,
+    read_only: bool,
+    options: &HeapOptions,
+) -> Result<Heap, OpenError> {
+    if header.state != CLEAN {
+        return Err(OpenError::Unclean);
+    }
+    limit_capacity(&mut header, options)?;
+    let core = at_its_place(&header, || {
+        map_file(&header, &file, read_only)?;
+        let backing = if read_only { Backing::ReadOnly(Some(file)) } else { Backing::of_file(file) };
+        let core = make_core(&header, backing, options)?;
+        if !read_only {
+            mark_in_use(core, &mut header)?;
+        }
+        Ok(core)
+    })?;
+    Ok(publish(core, header, Mode::Shared, path, None))
+}
+
+/// Makes it durable that the file is in use, before the first store to the mapping. On failure the core is gone.
+fn mark_in_use(core: NonNull<Core>, header: &mut Header) -> Result<(), OpenError> {
+    // SAFETY: made by the caller, and nobody else knows of it.
+    let Some(file) = (unsafe { core.as_ref() }).backing.file() else { return Ok(()) };
+    header.generation += 1;
+    header.state = IN_USE;
+    let holder = Holder { process: process::id(), unused: 0 };
+    let marked = file.write_at(holder.as_bytes(), HOLDER_OFFSET).and_then(|()| write_header(file, header));
+    marked.map_err(|error| {
+        // Nothing has been stored: the heap is as clean as it was, if the file can still be told.
+        header.generation += 1;
+        header.state = CLEAN;
+        let _ = write_header(file, header);
+        // SAFETY: nobody knows of it.
+        unsafe { Core::destroy(core.as_ptr()) };
+        error.into()
+    })
+}
+
+/// Maps the file over its reserved windows and looks whether the allocator's state is what the header says.
+fn map_file(header: &Header, file: &File, read_only: bool) -> Result<(), OpenError> {
+    let access = if read_only { Access::Read } else { Access::ReadWrite };
+    let layout = &header.layout;
+    let base = header.window as usize * WINDOW;
+    // SAFETY: the windows are reserved for this heap, and nothing is in them yet.
+    unsafe { mapping::replace(base, layout.end() as usize, access, Source::SharedFile(file.fd()))? };
+    if header.file_len < layout.segments.offset {
+        return Err(OpenError::Inconsistent { field: "file length" });
+    }
+    let soft: *const SoftHeader = std::ptr::with_exposed_provenance(base + layout.soft.offset as usize);
+    // SAFETY: mapped just now and within the file; these fields are plain numbers, which nobody else changes.
+    let (epoch, committed, used) =
+        unsafe { ((*soft).epoch, (*soft).committed_units.load(Ordering::Relaxed), (*soft).locked.used_units) };
+    if epoch != header.epoch {
+        return Err(OpenError::Unclean);
+    }
+    check_soft_state(header, committed, used)
+}
+
+/// Writes the file's last bytes and its clean header.
+pub(super) fn finish(heap: &HeapInner, core: &Core, keep_copy: bool) -> Result<(), CloseError> {
+    let Some(file) = core.backing.file() else { return Ok(()) };
+    let mut header = heap.header.lock().unwrap_or_else(PoisonError::into_inner);
+    core.purge(PUNCH_AT_CLOSE);
+    // SAFETY: nobody else is inside.
+    let space = unsafe { &mut *core.space.get() };
+    let units = space.trim();
+    header.epoch += 1;
+    // SAFETY: mapped and ours.
+    unsafe { (*core.soft()).epoch = header.epoch };
+    header.file_len = core.layout.segments.offset + (units * UNIT) as u64;
+    let cut_off = if keep_copy { make_private(core, file) } else { Ok(()) };
+    if file.try_lock_length(true) {
+        file.set_len(header.file_len)?;
+    } else if let Some(excess) = file.metadata()?.len.checked_sub(header.file_len).filter(|&excess| excess > 0) {
+        file.clear(header.file_len, excess)?;
+    }
+    if keep_copy {
+        file.try_lock_length(false);
+    }
+    file.write_at(Holder::default().as_bytes(), HOLDER_OFFSET)?;
+    file.sync_data()?;
+    header.generation += 1;
+    header.state = CLEAN;
+    write_header(file, &header)?;
+    cut_off?;
+    if keep_copy {
+        // Last, because it takes memory: whatever becomes of the process, the file is good.
+        copy_used(core, units);
+    }
+    Ok(())
+}
+
+/// Makes the mapping private, so that nothing written from now on reaches the file. Threads see no change.
+fn make_private(core: &Core, file: &File) -> Result<(), CallError> {
+    let end = core.layout.end() as usize;
+    // SAFETY: all that was stored is in the file's pages, so the private mapping holds the same.
+    unsafe { mapping::replace(core.base, end, Access::ReadWrite, Source::PrivateFile(file.fd())) }
+}
+
