@@ -135,6 +135,21 @@ pub(crate) unsafe fn unmap(address: usize, len: usize) -> Result<(), CallError> 
     super::check("munmap", i64::from(returned)).map(drop)
 }
 
+/// Changes the length of a private mapping, which may move.
+///
+/// # Safety
+/// The range belongs to the caller, is one mapping, and nobody uses its old address after this.
+pub(crate) unsafe fn resize(address: usize, old_len: usize, len: usize) -> Result<usize, CallError> {
+    // SAFETY: the caller's promise.
+    let moved = unsafe {
+        libc::mremap(ptr::with_exposed_provenance_mut::<c_void>(address), old_len, len, libc::MREMAP_MAYMOVE)
+    };
+    if moved == libc::MAP_FAILED {
+        return Err(CallError { call: "mremap", errno: Errno::last() });
+    }
+    Ok(moved.expose_provenance())
+}
+
 /// Changes what may be done with a range.
 ///
 /// # Safety
@@ -152,13 +167,19 @@ pub(crate) enum Advice {
     HugePage,
     /// Write every page once, without changing it: a private file page becomes our own copy.
     PopulateWrite,
+    /// Move what lies in a range now into huge pages.
+    Collapse,
 }
+
+/// Advice of Linux 6.1, which the C library's headers may not name.
+const MADV_COLLAPSE: i32 = 25;
 
 /// Gives the kernel `advice` about a range.
 pub(crate) fn advise(address: usize, len: usize, advice: Advice) -> Result<(), CallError> {
     let advice = match advice {
         Advice::HugePage => libc::MADV_HUGEPAGE,
         Advice::PopulateWrite => libc::MADV_POPULATE_WRITE,
+        Advice::Collapse => MADV_COLLAPSE,
     };
     // SAFETY: these kinds of advice change no contents.
     let returned = unsafe { libc::madvise(ptr::with_exposed_provenance_mut(address), len, advice) };

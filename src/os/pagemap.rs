@@ -1,0 +1,231 @@
+//! What the page tables say about our own memory.
+//!
+//! The kernel tells it in two ways: one request that walks a range, reports pages of certain kinds and can arm them
+//! against writes in the same step (Linux 6.7), and an array of one word per page, to be read like a file. Both go
+//! through `/proc/self/pagemap`, and both show the process that opened it: after a fork the child must not use it.
+//!
+//! # Invariants
+//! - **P1** With write protection, a page is reported and armed in one step, under the lock of its page table: a write
+//!   comes before it and is reported, or after it and lifts the protection.
+//! - **P2** A walk that fails may have armed pages from the address it gives with the error on, without a report.
+
+use super::buffer::Buffer;
+use super::descriptor::Descriptor;
+use super::mapping::PAGE;
+use super::{CallError, Errno, check};
+use core::ffi::c_ulong;
+use core::ops::Range;
+
+/// The request `_IOWR('f', 16, Walk)`.
+const REQUEST_SCAN: c_ulong = 0xC060_6610;
+
+/// Arm the reported pages against writes.
+const WP_MATCHING: u64 = 1 << 0;
+/// Fail where a mapping has no asynchronous write protection, instead of passing over it.
+const CHECK_WPASYNC: u64 = 1 << 1;
+
+/// Kinds of pages: not armed, of a file (and not our own copy), in memory, in swap, the page of zeros.
+const IS_WRITTEN: u64 = 1 << 1;
+const IS_FILE: u64 = 1 << 2;
+const IS_PRESENT: u64 = 1 << 3;
+const IS_SWAPPED: u64 = 1 << 4;
+const IS_ZERO: u64 = 1 << 5;
+
+/// Bits of a page's word: the same as the kinds of these names. A shared anonymous page counts as one of a file.
+const WORD_PRESENT: u64 = 1 << 63;
+const WORD_SWAPPED: u64 = 1 << 62;
+const WORD_FILE: u64 = 1 << 61;
+
+/// Bytes of words that are read at once.
+const CHUNK: usize = 512 << 10;
+
+/// Ranges that the kernel reports at once.
+const SPANS: usize = 512;
+
+#[repr(C)]
+struct Walk {
+    size: u64,
+    flags: u64,
+    start: u64,
+    end: u64,
+    walk_end: u64,
+    spans: u64,
+    spans_len: u64,
+    max_pages: u64,
+    inverted: u64,
+    all_of: u64,
+    any_of: u64,
+    told: u64,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct Span {
+    start: u64,
+    end: u64,
+    kinds: u64,
+}
+
+const _: () = assert!(size_of::<Walk>() == 96 && size_of::<Span>() == 24);
+
+/// Pages that a walk reports.
+struct Wanted {
+    flags: u64,
+    inverted: u64,
+    all_of: u64,
+    any_of: u64,
+}
+
+/// Private pages that are not armed. A page that does not exist counts as written to some kernels; to arm it would cost
+/// page tables and keep huge pages away, so it must be somewhere, too.
+const WRITTEN: Wanted = Wanted {
+    flags: WP_MATCHING | CHECK_WPASYNC,
+    inverted: IS_FILE | IS_ZERO,
+    all_of: IS_WRITTEN | IS_FILE | IS_ZERO,
+    any_of: IS_PRESENT | IS_SWAPPED,
+};
+
+/// Private pages: our own copies of a file's, and anonymous ones.
+const PRIVATE: Wanted =
+    Wanted { flags: 0, inverted: IS_FILE | IS_ZERO, all_of: IS_FILE | IS_ZERO, any_of: IS_PRESENT | IS_SWAPPED };
+
+/// A walk that failed: all before `at` has been reported.
+#[derive(Debug)]
+pub(super) struct Stopped {
+    pub(super) at: usize,
+    pub(super) error: CallError,
+}
+
+/// The page tables of the process that opened them.
+#[derive(Debug)]
+pub(super) struct Pagemap {
+    descriptor: Descriptor,
+    words: Buffer,
+    /// Whether the kernel lacks the request that walks, or forbids it.
+    #[cfg(test)]
+    pub(super) reads_only: bool,
+}
+
+impl Pagemap {
+    pub(super) fn open() -> Result<Self, CallError> {
+        Ok(Self {
+            descriptor: open_descriptor()?,
+            words: Buffer::new(),
+            #[cfg(test)]
+            reads_only: false,
+        })
+    }
+
+    /// Opens it again if somebody has closed the descriptor.
+    pub(super) fn keep_open(&mut self) -> Result<(), CallError> {
+        if !self.descriptor.is_intact() {
+            self.descriptor = open_descriptor()?;
+        }
+        Ok(())
+    }
+
+    /// Reports the private pages of a range that are not armed, and arms them (P1).
+    pub(super) fn take_written(&self, range: Range<usize>, found: &mut dyn FnMut(Range<usize>)) -> Result<(), Stopped> {
+        self.walk(range, &WRITTEN, found)
+    }
+
+    /// Reports all private pages of a range, and where they cannot be told apart pages of zeros.
+    pub(super) fn private_pages(
+        &mut self,
+        range: Range<usize>,
+        found: &mut dyn FnMut(Range<usize>),
+    ) -> Result<(), CallError> {
+        match self.walk(range.clone(), &PRIVATE, found) {
+            Ok(()) => Ok(()),
+            // Nothing has been reported from there on, and this walk arms nothing.
+            Err(stopped) => self.read_private(stopped.at..range.end, found),
+        }
+    }
+
+    fn walk(&self, range: Range<usize>, wanted: &Wanted, found: &mut dyn FnMut(Range<usize>)) -> Result<(), Stopped> {
+        #[cfg(test)]
+        if self.reads_only {
+            return Err(Stopped { at: range.start, error: CallError { call: "ioctl", errno: Errno(libc::ENOTTY) } });
+        }
+        let mut spans = [Span { start: 0, end: 0, kinds: 0 }; SPANS];
+        let mut at = range.start;
+        while at < range.end {
+            let mut walk = Walk {
+                size: size_of::<Walk>() as u64,
+                flags: wanted.flags,
+                start: at as u64,
+                end: range.end as u64,
+                walk_end: 0,
+                spans: (&raw mut spans).expose_provenance() as u64,
+                spans_len: SPANS as u64,
+                max_pages: 0,
+                inverted: wanted.inverted,
+                all_of: wanted.all_of,
+                any_of: wanted.any_of,
+                told: 0,
+            };
+            // SAFETY: the request reads and writes one `Walk` and writes at most `SPANS` spans, which are ours. It
+            // changes no contents; armed pages are disarmed by whoever writes to them.
+            let returned = unsafe { libc::ioctl(self.descriptor.fd(), REQUEST_SCAN, &raw mut walk) };
+            let count = check("ioctl", i64::from(returned)).map_err(|error| Stopped { at, error })?;
+            for span in &spans[..(count as usize).min(SPANS)] {
+                found(span.start as usize..span.end as usize);
+            }
+            if walk.walk_end as usize <= at {
+                // No kernel does this. To go on would be to stay here for ever.
+                return Err(Stopped { at, error: CallError { call: "ioctl", errno: Errno(libc::EIO) } });
+            }
+            at = walk.walk_end as usize;
+        }
+        Ok(())
+    }
+
+    fn read_private(&mut self, range: Range<usize>, found: &mut dyn FnMut(Range<usize>)) -> Result<(), CallError> {
+        let fd = self.descriptor.fd();
+        let mut open: Option<Range<usize>> = None;
+        let mut at = range.start;
+        while at < range.end {
+            let len = CHUNK.min((range.end - at) / PAGE * size_of::<u64>());
+            self.words.clear();
+            let words = self.words.append(len)?;
+            let offset = (at / PAGE * size_of::<u64>()) as i64;
+            // SAFETY: `words` is ours and writable for its length.
+            let read = unsafe { libc::pread(fd, words.as_mut_ptr().cast(), words.len(), offset) };
+            let read = match check("pread", read as i64) {
+                Ok(read) => read as usize / size_of::<u64>() * size_of::<u64>(),
+                Err(CallError { errno: Errno(libc::EINTR), .. }) => continue,
+                Err(error) => return Err(error),
+            };
+            if read == 0 {
+                return Err(CallError { call: "pread", errno: Errno(libc::EIO) });
+            }
+            for word in words[..read].chunks_exact(size_of::<u64>()) {
+                let word = word.try_into().map_or(0, u64::from_ne_bytes);
+                let is_private = word & (WORD_PRESENT | WORD_SWAPPED) != 0 && word & WORD_FILE == 0;
+                if !is_private {
+                    if let Some(pages) = open.take() {
+                        found(pages);
+                    }
+                } else if let Some(pages) = &mut open {
+                    pages.end = at + PAGE;
+                } else {
+                    open = Some(at..at + PAGE);
+                }
+                at += PAGE;
+            }
+        }
+        open.into_iter().for_each(found);
+        Ok(())
+    }
+
+    #[cfg(test)]
+    pub(super) fn fd(&self) -> i32 {
+        self.descriptor.fd()
+    }
+}
+
+fn open_descriptor() -> Result<Descriptor, CallError> {
+    // SAFETY: the path is a terminated string.
+    let returned = unsafe { libc::open(c"/proc/self/pagemap".as_ptr(), libc::O_RDONLY | libc::O_CLOEXEC) };
+    Descriptor::new("open", i64::from(returned))
+}
