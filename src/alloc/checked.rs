@@ -24,7 +24,7 @@ use crate::os::CallError;
 use crate::os::mapping::{self, Access, Source};
 use core::alloc::Layout;
 use core::ptr;
-use core::sync::atomic::{AtomicU32, Ordering};
+use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
 /// What a program did wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,7 +102,7 @@ pub(crate) struct Shadow {
     words: *mut AtomicU32,
     len: usize,
     /// Units below this one may have blocks of an earlier process.
-    earlier_units: usize,
+    earlier_units: AtomicUsize,
 }
 
 impl Shadow {
@@ -111,7 +111,13 @@ impl Shadow {
     pub(crate) fn new(segments_len: usize, earlier_units: usize) -> Result<Self, CallError> {
         let len = segments_len / GRANULE;
         let words = mapping::map_anywhere(len * size_of::<u32>(), Access::ReadWrite, Source::Anonymous)?;
-        Ok(Self { words: ptr::with_exposed_provenance_mut(words), len, earlier_units })
+        Ok(Self { words: ptr::with_exposed_provenance_mut(words), len, earlier_units: AtomicUsize::new(earlier_units) })
+    }
+
+    /// Says that units below this one may have blocks of an earlier process; before the heap is used.
+    pub(super) fn set_earlier_units(&self, units: usize) {
+        // Relaxed: the heap is published behind it.
+        self.earlier_units.store(units, Ordering::Relaxed);
     }
 
     /// The word for an offset into the segments.
@@ -257,7 +263,7 @@ impl Core {
                     }
                 }
                 (_, Some(block)) => {
-                    if offset >> UNIT_SHIFT >= self.checked.earlier_units {
+                    if offset >> UNIT_SHIFT >= self.checked.earlier_units.load(Ordering::Relaxed) {
                         return refuse(Kind::Foreign(Where::NoBlock));
                     }
                     if self.is_surely_free(address, number) {

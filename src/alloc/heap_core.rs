@@ -224,6 +224,12 @@ impl Core {
         unsafe { &*self.table.add(unit) }
     }
 
+    /// The table's word for a unit, which may be damaged.
+    pub(super) fn raw_entry(&self, unit: usize) -> u64 {
+        // Relaxed: for recovery, before anybody else is there.
+        self.entry_word(unit).load(Ordering::Relaxed)
+    }
+
     /// What the table says of a unit.
     pub(crate) fn entry(&self, unit: usize) -> SlabEntry {
         // Acquire pairs with the Release in `set_entry`: what was set up before the head was published is seen.

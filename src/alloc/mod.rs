@@ -4,7 +4,7 @@
 //! far memory has been reserved; [`slab`] cuts runs of units into blocks of one class; [`thread_heap`] is what one
 //! thread has at hand; [`large`] hands out runs of units themselves; [`heap_core`] is one open heap; [`current`] finds the
 //! calling thread's part of it and [`presence`] gets threads out of it; [`windows`] knows which addresses belong to
-//! which heap; [`check`] holds all of it against each other.
+//! which heap; [`check`] holds all of it against each other; [`rebuild`] makes it anew from the table alone.
 //!
 //! Nothing here allocates through the global allocator, prints, or panics: it may be what serves them.
 #![allow(unsafe_code)]
@@ -18,6 +18,7 @@ pub(crate) mod heap_core;
 pub(crate) mod large;
 pub(crate) mod orphans;
 pub(crate) mod presence;
+pub(crate) mod rebuild;
 mod release;
 pub(crate) mod remote_free;
 pub(crate) mod size_class;

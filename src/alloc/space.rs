@@ -117,6 +117,20 @@ impl Space {
         }
     }
 
+    /// Makes units below `end` usable that hold whatever the last process left there; returns how many are usable now.
+    pub(super) fn adopt(&mut self, backing: &Backing, end: usize) -> Result<usize, CallError> {
+        self.commit(backing, end)?;
+        let committed = self.committed_units();
+        self.set_zeroed(0, committed, false);
+        Ok(committed)
+    }
+
+    /// Notes that the last process's run of units is in use.
+    pub(super) fn adopt_run(&mut self, start: usize, units: usize) {
+        self.map.take(start, units);
+        self.locked().used_units += units as u64;
+    }
+
     fn commit_range(&self, backing: &Backing, from: usize, to: usize) -> Result<(), CallError> {
         let layout = &self.layout;
         let parts = [
