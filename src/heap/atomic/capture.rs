@@ -20,7 +20,8 @@ use crate::commit::journal::{Commit, Journal};
 use crate::commit::storage::Part;
 use crate::format::{PAGE, UNIT};
 use crate::os::CallError;
-use crate::os::copy::{Buffer, copy_out_many};
+use crate::os::buffer::Buffer;
+use crate::os::copy::{copy_out, copy_out_many};
 use crate::os::dirty_pages::Tracker;
 use core::ops::Range;
 
@@ -40,6 +41,7 @@ pub(super) struct Capture {
     dirty: PageRuns,
     /// The pages that were copied, and their bytes.
     pages: Vec<u64>,
+    addresses: Vec<usize>,
     images: Buffer,
     /// Pages that were written to the heap file directly.
     direct: Vec<Range<u64>>,
@@ -53,6 +55,7 @@ impl Capture {
             is_registered: false,
             dirty: PageRuns::default(),
             pages: Vec::new(),
+            addresses: Vec::new(),
             images: Buffer::new(),
             direct: Vec::new(),
             data_len: 0,
@@ -67,7 +70,7 @@ impl Capture {
     pub(super) fn commit(&self) -> Commit<'_> {
         Commit {
             pages: &self.pages,
-            images: &self.images.as_slice()[..self.pages.len() * PAGE],
+            images: self.images.as_slice(),
             direct: &self.direct,
             data_len: self.data_len,
         }
@@ -81,16 +84,21 @@ impl Capture {
     /// The captured pages have been committed.
     pub(super) fn committed(&mut self) {
         self.dirty.clear();
+        self.forget();
+    }
+
+    /// Drops the contents of the last capture; what it found stays noted.
+    fn forget(&mut self) {
         self.pages.clear();
         self.direct.clear();
+        self.images.clear();
         self.images.shrink_to(KEPT_BUFFER);
     }
 
     /// Finds the pages that were written since the last capture that was committed, and takes them aside. The caller has
     /// closed the gate.
     pub(super) fn take(&mut self, core: &Core, journal: &Journal) -> Result<(), CallError> {
-        self.pages.clear();
-        self.direct.clear();
+        self.forget();
         let ranges = tracked_ranges(core);
         if !self.is_registered {
             // All that can ever be scanned, so that what is added to the heap needs no call.
@@ -146,9 +154,11 @@ impl Capture {
         if !self.tracker.sees_exactly() {
             self.keep_changed(core, journal)?;
         }
-        self.images.reserve(self.pages.len() * PAGE)?;
-        let addresses = self.pages.iter().map(|&page| core.base + page as usize * PAGE);
-        copy_out_many(addresses, self.images.as_mut_slice())?;
+        self.addresses.clear();
+        self.addresses.extend(self.pages.iter().map(|&page| core.base + page as usize * PAGE));
+        let images = self.images.append(self.addresses.len() * PAGE)?;
+        // SAFETY: pages of the heap's own mapping, all of which is readable, and of the file only as far as it reaches.
+        unsafe { copy_out_many(&self.addresses, images) };
         for run in &self.direct {
             let start = core.base + run.start as usize * PAGE;
             let len = (run.end - run.start) as usize * PAGE;
@@ -166,7 +176,8 @@ impl Capture {
         let mut kept = 0;
         for at in 0..self.pages.len() {
             let page = self.pages[at];
-            copy_out_many([core.base + page as usize * PAGE].into_iter(), &mut live)?;
+            // SAFETY: as in `take_pages`.
+            unsafe { copy_out(core.base + page as usize * PAGE, &mut live) };
             journal.committed_page(page, &mut committed)?;
             if live != committed {
                 self.pages[kept] = page;

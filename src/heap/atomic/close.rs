@@ -11,7 +11,7 @@ use crate::heap::lifecycle::copy_used;
 use crate::heap::owner::HeapInner;
 use crate::heap::sync::SyncLevel;
 use crate::os::CallError;
-use crate::os::copy::copy_out_many;
+use crate::os::copy::copy_out;
 use std::sync::PoisonError;
 
 /// Free runs of at least this many units are punched out of the file when it is closed.
@@ -50,7 +50,7 @@ pub(in crate::heap) fn finish(heap: &HeapInner, core: &Core, keep_copy: bool) ->
                 punch(core, storage)?;
                 // SAFETY: mapped and ours.
                 unsafe { (*core.soft()).epoch = epoch };
-                write_state(core, storage, atomic.is_soft_stale)?;
+                write_state(atomic, core, storage)?;
                 forget_checksums(&core.layout, storage, used_len)?;
             }
             Ok(())
@@ -114,21 +114,21 @@ fn forget_checksums(layout: &Layout, storage: &dyn Storage, used_len: u64) -> Re
 
 /// Writes the allocator's state, which no commit holds. If what the file has is not the state that was mapped, it is
 /// cleared first: pages that were never touched count as zeros.
-fn write_state(core: &Core, storage: &dyn Storage, is_stale: bool) -> Result<(), CallError> {
+fn write_state(atomic: &Atomic, core: &Core, storage: &dyn Storage) -> Result<(), CallError> {
     let layout = &core.layout;
     let start = layout.soft.offset as usize;
     let end = (layout.remote_bits.offset + layout.remote_bits.len) as usize;
-    if is_stale {
+    if atomic.is_soft_stale {
         storage.clear(Part::Data, start as u64, (end - start) as u64)?;
     }
     let mut outcome = Ok(());
     let mut bytes = vec![0_u8; BATCH * PAGE];
-    crate::os::pagemap::private_pages(core.base + start, end - start, &mut |found| {
+    atomic.capture().tracker().private_pages(core.base + start, end - start, &mut |found| {
         for first in found.clone().step_by(BATCH * PAGE) {
-            let len = (found.end - first).min(BATCH * PAGE);
-            let pages = (first..first + len).step_by(PAGE);
-            let written = copy_out_many(pages, &mut bytes[..len])
-                .and_then(|()| storage.write_at(Part::Data, &bytes[..len], (first - core.base) as u64));
+            let bytes = &mut bytes[..(found.end - first).min(BATCH * PAGE)];
+            // SAFETY: the heap's own mapping, and private pages of it, which have memory.
+            unsafe { copy_out(first, bytes) };
+            let written = storage.write_at(Part::Data, bytes, (first - core.base) as u64);
             outcome = outcome.and(written);
         }
     })?;
