@@ -1,6 +1,6 @@
 //! An open heap and its owner.
 
-use super::gate::Gate;
+use super::gate::{self, Gate};
 use super::handle::SalAlloc;
 use super::lifecycle;
 use super::options::{HeapOptions, Mode};
@@ -243,10 +243,12 @@ impl Heap {
         self.inner.alloc()
     }
 
-    /// Begins a session that may change roots. Several may be open at once, each with roots of its own.
+    /// Begins a session that may change roots. Several may be open at once, each with roots of its own. While a sync
+    /// captures the heap it waits, unless the calling thread has such a session already.
     ///
     /// # Errors
     /// [`SessionError::ReadOnly`], and [`SessionError::Forked`] in a forked child.
+    #[track_caller]
     pub fn write(&self) -> Result<Write<'_>, SessionError> {
         Write::begin(&self.inner, false)
     }
@@ -269,7 +271,7 @@ impl Heap {
     /// [`SyncError::SessionHeld`] when the calling thread has a session open; [`SyncError::Volatile`],
     /// [`SyncError::ReadOnly`]; [`SyncError::Os`] when the disk reports an error.
     pub fn sync(&self) -> Result<u64, SyncError> {
-        if Gate::is_held_by_this_thread() {
+        if gate::is_held_by_this_thread() {
             return Err(SyncError::SessionHeld);
         }
         self.inner.sync()
@@ -344,7 +346,7 @@ impl Heap {
 impl Drop for Heap {
     fn drop(&mut self) {
         // A session of this very thread cannot be waited for; then the heap is closed when that ends.
-        if self.waits && !self.inner.is_forked() && !Gate::is_held_by_this_thread() {
+        if self.waits && !self.inner.is_forked() && !gate::is_held_by_this_thread() {
             self.inner.gate.close();
             self.inner.gate.wait_until_empty();
             // An error cannot be told to anybody; the file then says itself that it was not closed.
