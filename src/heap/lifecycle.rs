@@ -374,7 +374,9 @@ fn start(
     }
     let Some(pointer) = NonNull::new(core) else { return Err(OpenError::Inconsistent { field: "address" }) };
     windows::publish(core, header.window);
-    Ok(Heap::from_inner(HeapInner::new(pointer, header, mode, path, read_only)))
+    let inner = HeapInner::new(pointer, header, mode, path, read_only);
+    let _ = inner.sync_timeout.set(options.sync_timeout);
+    Ok(Heap::from_inner(inner))
 }
 
 /// Closes a heap in which no session is open: threads that allocate are waited for, everything is durable, then the file says

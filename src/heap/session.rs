@@ -8,7 +8,7 @@ use super::gate::{self, Gate};
 use super::handle::SalAlloc;
 use super::owner::HeapInner;
 use super::placement::{self, SessionScope};
-use crate::error::{SessionError, SyncError};
+use crate::error::SessionError;
 use std::fmt;
 use std::marker::PhantomData;
 use std::panic::Location;
@@ -145,21 +145,6 @@ impl<'h> Write<'h> {
     pub fn attach(&self) -> Attached<'_> {
         let gate = &self.pass.heap.gate;
         Attached { gate, hold: Hold::begin(), _scope: SessionScope::enter(self.alloc()) }
-    }
-
-    /// Ends the session and writes the heap to the disk; returns how many syncs the heap has had. What that is worth
-    /// says [`Heap::sync`](crate::Heap::sync).
-    ///
-    /// # Errors
-    /// As for [`Heap::sync`](crate::Heap::sync): also when the calling thread has another session open. The session has
-    /// ended all the same, and its changes are in memory.
-    pub fn sync(self) -> Result<u64, SyncError> {
-        let heap = self.pass.heap;
-        drop(self);
-        if gate::is_held_by_this_thread() {
-            return Err(SyncError::SessionHeld);
-        }
-        heap.sync()
     }
 
     /// The session's number, which no other session of the process has.
