@@ -206,6 +206,29 @@ pub enum SyncError {
     },
 }
 
+impl SyncError {
+    /// The same error once more, for each of those who shared a sync.
+    pub(crate) fn duplicate(&self) -> Self {
+        match self {
+            Self::SessionHeld => Self::SessionHeld,
+            Self::Volatile => Self::Volatile,
+            Self::ReadOnly => Self::ReadOnly,
+            Self::Closed => Self::Closed,
+            Self::Forked => Self::Forked,
+            Self::Poisoned => Self::Poisoned,
+            Self::Broken => Self::Broken,
+            Self::GateTimeout { holders } => Self::GateTimeout { holders: holders.clone() },
+            Self::ForeignBlock { root, address } => Self::ForeignBlock { root: root.clone(), address: *address },
+            Self::Os { call, source } => Self::Os {
+                call,
+                source: source
+                    .raw_os_error()
+                    .map_or_else(|| io::Error::new(source.kind(), source.to_string()), io::Error::from_raw_os_error),
+            },
+        }
+    }
+}
+
 /// Somebody who has a write session open.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]

@@ -30,7 +30,7 @@ mod sync;
 #[cfg(not(loom))]
 pub use error::{CloseError, Error, OpenError, RootError, SessionError, SessionHolder, SyncError};
 #[cfg(not(loom))]
-pub use heap::{Attached, ClassStats, Heap, HeapOptions, Mode, Read, SalAlloc, Stats, Write};
+pub use heap::{Attached, ClassStats, Heap, HeapOptions, Mode, Read, SalAlloc, SalSync, Stats, SyncLevel, Write};
 #[cfg(not(loom))]
 pub use persist::Persist;
 #[cfg(not(loom))]
@@ -45,7 +45,7 @@ pub mod design {}
 #[cfg(not(loom))]
 pub mod prelude {
     pub use crate::collections::{SalBTreeMap, SalHashMap, SalHashSet, SalString, SalVec};
-    pub use crate::{Heap, Persist, Root, SalAlloc, SalRoots};
+    pub use crate::{Heap, Persist, Root, SalAlloc, SalRoots, SalSync};
 }
 
 // What loom checks. The rest cannot be built with its atomics, which lie neither in mappings nor in constants.

@@ -44,10 +44,12 @@ const EXPORTED: &[(&str, &str)] = &[
     ("RootInfo", "root"),
     ("SalAlloc", "heap"),
     ("SalRoots", "root"),
+    ("SalSync", "heap"),
     ("SessionError", "error"),
     ("SessionHolder", "error"),
     ("Stats", "heap"),
     ("SyncError", "error"),
+    ("SyncLevel", "heap"),
     ("Tag", "root"),
     ("Write", "heap"),
 ];

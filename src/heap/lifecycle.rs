@@ -19,6 +19,7 @@ use super::table::HEAPS;
 use super::temporary;
 use crate::alloc::backing::Backing;
 use crate::alloc::heap_core::{Core, state};
+use crate::alloc::rebuild::RebuildError;
 use crate::alloc::windows;
 use crate::error::{CloseError, OpenError};
 use crate::format::header::{self, ATOMIC, HEADER_LEN, HOLDER_OFFSET, Header, Holder, IN_USE, SlotError};
@@ -46,6 +47,15 @@ impl From<CallError> for OpenError {
     }
 }
 
+impl From<RebuildError> for OpenError {
+    fn from(error: RebuildError) -> Self {
+        match error {
+            RebuildError::Damaged { offset, .. } => Self::DamagedTables { offset },
+            RebuildError::Os(error) => error.into(),
+        }
+    }
+}
+
 impl From<CallError> for CloseError {
     fn from(error: CallError) -> Self {
         Self::os(error.call, error.errno)
@@ -70,7 +80,7 @@ pub(super) fn volatile(options: &HeapOptions) -> Result<Heap, OpenError> {
     let mut header = Header::new(random_id(), window, 0, options.capacity_or_default(), layout);
     header.state = IN_USE;
     let started = made.and_then(|backing| make_core(&header, backing, options));
-    started.map(|core| publish(core, header, Mode::Volatile, None, None)).inspect_err(|_| {
+    started.map(|core| publish(core, header, Mode::Volatile, None, None, options)).inspect_err(|_| {
         // SAFETY: reserved above, and nothing has been made in it.
         unsafe { windows::release(window, layout.windows()) };
     })
@@ -164,10 +174,9 @@ fn open_locked(file: File, lock: File, path: &Path, options: &HeapOptions) -> Re
         return Err(OpenError::Truncated { expected: header.file_len, found });
     }
     let read_only = options.read_only || header.read_only_compatible & !header::KNOWN_READ_ONLY_COMPATIBLE != 0;
-    let path = Some(path.to_path_buf());
     let heap = match mode {
         Mode::Atomic => atomic::open_file(file, header, path, read_only, options),
-        _ => shared::open(file, header, path, read_only, options),
+        _ => shared::open(file, header, Some(path.to_path_buf()), read_only, options),
     }?;
     heap.inner().core().keep_file_lock(lock);
     Ok(heap)
@@ -280,9 +289,10 @@ pub(super) fn publish(
     mode: Mode,
     path: Option<PathBuf>,
     atomic: Option<Atomic>,
+    options: &HeapOptions,
 ) -> Heap {
     windows::publish(core.as_ptr(), header.window);
-    Heap::from_inner(HeapInner::new(core, header, mode, path, atomic))
+    Heap::from_inner(HeapInner::new(core, header, mode, path, atomic, options))
 }
 
 /// Closes a heap in which no session is open: threads that allocate are waited for, everything is durable, then the file says

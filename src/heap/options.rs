@@ -2,8 +2,10 @@
 
 use super::lifecycle::{self, Existing};
 use super::owner::Heap;
+use super::sync::SYNC_TIMEOUT;
 use crate::error::OpenError;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// What a heap promises about its contents.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,6 +85,7 @@ pub struct HeapOptions {
     pub(super) read_only: bool,
     pub(super) permissions: u32,
     pub(super) scrub_freed: bool,
+    pub(super) sync_timeout: Duration,
 }
 
 impl Default for HeapOptions {
@@ -107,6 +110,7 @@ impl HeapOptions {
             read_only: false,
             permissions: 0o600,
             scrub_freed: false,
+            sync_timeout: SYNC_TIMEOUT,
         }
     }
 
@@ -196,6 +200,14 @@ impl HeapOptions {
     /// has dropped. It does not by default.
     pub const fn scrub_freed(mut self, scrub: bool) -> Self {
         self.scrub_freed = scrub;
+        self
+    }
+
+    /// How long a sync waits for write sessions to end before it gives up with
+    /// [`SyncError::GateTimeout`](crate::SyncError::GateTimeout): ten seconds unless said otherwise. Sessions that want to
+    /// begin wait meanwhile. [`Duration::MAX`] stands for as long as it takes.
+    pub const fn sync_timeout(mut self, limit: Duration) -> Self {
+        self.sync_timeout = limit;
         self
     }
 

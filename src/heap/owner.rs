@@ -1,11 +1,13 @@
 //! An open heap and its owner.
 
 use super::atomic::Atomic;
-use super::gate::Gate;
+use super::gate::{self, Gate};
+use super::group_commit::GroupCommit;
 use super::handle::SalAlloc;
 use super::lifecycle;
 use super::options::{HeapOptions, Mode};
 use super::session::{Read, Write};
+use super::sync::SyncLevel;
 use super::table::HEAPS;
 use crate::alloc::backing::Backing;
 use crate::alloc::heap_core::Core;
@@ -20,6 +22,7 @@ use std::path::{Path, PathBuf};
 use std::ptr::NonNull;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
 
 /// An open heap. Dropping it closes it, once the sessions that others began through a handle have ended.
 ///
@@ -62,6 +65,10 @@ pub(crate) struct HeapInner {
     id: [u8; 16],
     pub(super) header: Mutex<Header>,
     pub(super) gate: Gate,
+    /// The syncs that are waited for.
+    pub(super) group: GroupCommit<SyncLevel, u64, Arc<SyncError>>,
+    /// How long a sync waits for write sessions to end.
+    pub(super) sync_timeout: Duration,
     attachment: OnceLock<Box<dyn Attachment>>,
     shut: Mutex<bool>,
     /// Whether a write session was ever begun, so that values may have been moved out of roots.
@@ -91,6 +98,7 @@ impl HeapInner {
         mode: Mode,
         path: Option<PathBuf>,
         atomic: Option<Atomic>,
+        options: &HeapOptions,
     ) -> Arc<Self> {
         // SAFETY: the caller's, and alive.
         let read_only = matches!(unsafe { core.as_ref() }.backing, Backing::ReadOnly(_));
@@ -103,6 +111,8 @@ impl HeapInner {
             id: header.heap_id,
             header: Mutex::new(header),
             gate: Gate::default(),
+            group: GroupCommit::default(),
+            sync_timeout: options.sync_timeout,
             attachment: OnceLock::new(),
             shut: Mutex::new(false),
             written: AtomicBool::new(false),
@@ -153,29 +163,9 @@ impl HeapInner {
         core.backing.commit(core.base, offset as usize, len as usize).is_ok()
     }
 
-    /// Writes the heap to the disk; returns the number of the sync.
-    pub(super) fn sync(&self) -> Result<u64, SyncError> {
-        if self.is_forked() {
-            return Err(SyncError::Forked);
-        }
-        if self.read_only {
-            return Err(SyncError::ReadOnly);
-        }
-        if self.mode == Mode::Volatile {
-            return Err(SyncError::Volatile);
-        }
-        if *self.shut.lock().unwrap_or_else(PoisonError::into_inner) {
-            return Err(SyncError::Closed);
-        }
-        if let Some(attachment) = self.attachment.get() {
-            attachment.before_sync(self)?;
-        }
-        let mut header = self.header.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(file) = self.core().backing.file() {
-            file.sync_data().map_err(|error| SyncError::os(error.call, error.errno))?;
-        }
-        header.commit += 1;
-        Ok(header.commit)
+    /// The checks of the layers above.
+    pub(super) fn before_sync(&self) -> Result<(), SyncError> {
+        self.attachment.get().map_or(Ok(()), |attachment| attachment.before_sync(self))
     }
 
     /// Closes the heap unless a session is open; none begins any more in either case.
@@ -198,10 +188,7 @@ impl HeapInner {
         if std::mem::replace(&mut *shut, true) {
             return Ok(());
         }
-        let checked = match self.attachment.get() {
-            Some(attachment) if !self.read_only => attachment.before_sync(self),
-            _ => Ok(()),
-        };
+        let checked = if self.read_only { Ok(()) } else { self.before_sync() };
         lifecycle::shut(self, unmap)?;
         match checked {
             Err(SyncError::ForeignBlock { root, address }) => Err(CloseError::ForeignBlock { root, address }),
@@ -250,10 +237,12 @@ impl Heap {
         self.inner.alloc()
     }
 
-    /// Begins a session that may change roots. Several may be open at once, each with roots of its own.
+    /// Begins a session that may change roots. Several may be open at once, each with roots of its own. While a sync
+    /// captures the heap it waits, unless the calling thread has such a session already.
     ///
     /// # Errors
     /// [`SessionError::ReadOnly`], and [`SessionError::Forked`] in a forked child.
+    #[track_caller]
     pub fn write(&self) -> Result<Write<'_>, SessionError> {
         Write::begin(&self.inner, false)
     }
@@ -264,22 +253,6 @@ impl Heap {
     /// [`SessionError::Forked`] in a forked child.
     pub fn read(&self) -> Result<Read<'_>, SessionError> {
         Read::begin(&self.inner, false)
-    }
-
-    /// Writes everything to the disk and waits until it is there; returns how many syncs the heap has had.
-    ///
-    /// For a [`Mode::Shared`] heap that is what it says and no more: a heap whose process is killed afterwards keeps
-    /// its contents, but it was not closed, and this version refuses it; a power cut may leave pages that were written
-    /// before this sync beside pages written after it.
-    ///
-    /// # Errors
-    /// [`SyncError::SessionHeld`] when the calling thread has a session open; [`SyncError::Volatile`],
-    /// [`SyncError::ReadOnly`]; [`SyncError::Os`] when the disk reports an error.
-    pub fn sync(&self) -> Result<u64, SyncError> {
-        if Gate::is_held_by_this_thread() {
-            return Err(SyncError::SessionHeld);
-        }
-        self.inner.sync()
     }
 
     /// What the heap promises.
@@ -351,7 +324,7 @@ impl Heap {
 impl Drop for Heap {
     fn drop(&mut self) {
         // A session of this very thread cannot be waited for; then the heap is closed when that ends.
-        if self.waits && !self.inner.is_forked() && !Gate::is_held_by_this_thread() {
+        if self.waits && !self.inner.is_forked() && !gate::is_held_by_this_thread() {
             self.inner.gate.close();
             self.inner.gate.wait_until_empty();
             // An error cannot be told to anybody; the file then says itself that it was not closed.

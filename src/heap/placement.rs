@@ -37,6 +37,12 @@ fn session_heap() -> Option<SalAlloc> {
     SESSIONS.try_with(|sessions| sessions.borrow().last().map(|&(_, heap)| heap)).ok().flatten()
 }
 
+/// Whether the calling thread has a write session of a heap, or is attached to one.
+pub(super) fn has_session_of(heap: SalAlloc) -> bool {
+    // As in `session_heap`.
+    SESSIONS.try_with(|sessions| sessions.borrow().iter().any(|&(_, other)| other == heap)).unwrap_or(false)
+}
+
 /// While it lives, values on this thread's stack take their blocks from one heap.
 ///
 /// A collection that makes a key or a value on behalf of its caller (`entry_ref`, `or_default`, `clone`)

@@ -4,39 +4,92 @@
 //! it as plain references; the layer above keeps track of which session has which root and lets go of them when the
 //! session ends. A session belongs to the thread that began it, and other threads may borrow it.
 
-use super::gate::Gate;
+use super::gate::{self, Gate};
 use super::handle::SalAlloc;
 use super::owner::HeapInner;
-use super::placement::SessionScope;
-use crate::error::{SessionError, SyncError};
+use super::placement::{self, SessionScope};
+use crate::error::SessionError;
 use std::fmt;
 use std::marker::PhantomData;
+use std::panic::Location;
 use std::sync::atomic::Ordering;
+use std::thread;
+
+/// The calling thread has a session open or is attached to one.
+#[derive(Debug)]
+struct Hold {
+    /// Whether it was panicking already, so that a panic is none of the session's.
+    was_panicking: bool,
+    /// It ends on the thread on which it began.
+    not_send: PhantomData<*const ()>,
+}
+
+impl Hold {
+    fn begin() -> Self {
+        gate::hold_thread();
+        Self { was_panicking: thread::panicking(), not_send: PhantomData }
+    }
+
+    /// Whether the thread has begun to panic since.
+    fn panicked(&self) -> bool {
+        !self.was_panicking && thread::panicking()
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        gate::release_thread();
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Write,
+    Read,
+}
 
 /// One session inside the gate.
 struct Pass<'h> {
     heap: &'h HeapInner,
     number: u64,
+    kind: Kind,
     by_handle: bool,
-    /// It ends on the thread on which it began.
-    not_send: PhantomData<*const ()>,
+    hold: Hold,
 }
 
 impl<'h> Pass<'h> {
-    fn begin(heap: &'h HeapInner, by_handle: bool) -> Result<Self, SessionError> {
+    #[track_caller]
+    fn begin(heap: &'h HeapInner, kind: Kind, by_handle: bool) -> Result<Self, SessionError> {
+        // In a forked child another thread may have had the locks for ever.
         if heap.is_forked() {
             return Err(SessionError::Forked);
         }
-        Ok(Self { heap, number: heap.gate.enter(by_handle)?, by_handle, not_send: PhantomData })
+        let number = match kind {
+            Kind::Read => heap.gate.enter_to_read(by_handle)?,
+            Kind::Write => {
+                let is_inner = || placement::has_session_of(heap.alloc());
+                heap.gate.enter_to_write(by_handle, is_inner, Location::caller())?
+            }
+        };
+        Ok(Self { heap, number, kind, by_handle, hold: Hold::begin() })
     }
 }
 
 impl Drop for Pass<'_> {
     fn drop(&mut self) {
-        // In a forked child another thread may have had the locks for ever.
-        if !self.heap.is_forked() {
-            self.heap.session_ended(self.number);
-            self.heap.gate.leave(self.by_handle);
+        // As in `begin`.
+        if self.heap.is_forked() {
+            return;
+        }
+        self.heap.session_ended(self.number);
+        match self.kind {
+            Kind::Read => self.heap.gate.leave_reading(self.by_handle),
+            Kind::Write => {
+                if self.hold.panicked() {
+                    self.heap.gate.poison();
+                }
+                self.heap.gate.leave_writing(self.number);
+            }
         }
     }
 }
@@ -47,7 +100,9 @@ impl Drop for Pass<'_> {
 /// [`SalString`](crate::collections::SalString) on the stack, take their blocks from its heap; [`Write::attach`] says the
 /// same for a thread that borrows it.
 ///
-/// Dropping it leaves all changes in memory, for the next sync to write: it is no rollback.
+/// Dropping it leaves all changes in memory, for the next sync to write: it is no rollback. If that happens because its
+/// thread panics, what it changed may be half done, and the heap is *poisoned*: nothing is synced until
+/// [`Heap::clear_poison`](crate::Heap::clear_poison) is called.
 #[must_use = "a session ends when it is dropped"]
 pub struct Write<'h> {
     pass: Pass<'h>,
@@ -68,11 +123,12 @@ unsafe impl Sync for Read<'_> {}
 
 impl<'h> Write<'h> {
     /// Begins a session; `by_handle` if it does not borrow the heap's owner.
+    #[track_caller]
     pub(crate) fn begin(heap: &'h HeapInner, by_handle: bool) -> Result<Self, SessionError> {
         if heap.is_read_only() {
             return Err(SessionError::ReadOnly);
         }
-        let pass = Pass::begin(heap, by_handle)?;
+        let pass = Pass::begin(heap, Kind::Write, by_handle)?;
         // Relaxed: read when no session is open any more, behind the gate's mutex.
         heap.written.store(true, Ordering::Relaxed);
         Ok(Self { pass, _scope: SessionScope::enter(heap.alloc()) })
@@ -84,24 +140,11 @@ impl<'h> Write<'h> {
     }
 
     /// Until the guard is dropped, values that are made on the calling thread take their blocks from the session's heap:
-    /// for threads that borrow the session.
+    /// for threads that borrow the session. Such a thread counts as one that has the session: it may begin inner ones at
+    /// any time, it cannot sync, and its panic poisons the heap.
     pub fn attach(&self) -> Attached<'_> {
-        Attached { _scope: SessionScope::enter(self.alloc()), session: PhantomData }
-    }
-
-    /// Ends the session and writes the heap to the disk; returns how many syncs the heap has had. What that is worth
-    /// says [`Heap::sync`](crate::Heap::sync).
-    ///
-    /// # Errors
-    /// As for [`Heap::sync`](crate::Heap::sync): also when the calling thread has another session open. The session has
-    /// ended all the same, and its changes are in memory.
-    pub fn sync(self) -> Result<u64, SyncError> {
-        let heap = self.pass.heap;
-        drop(self);
-        if Gate::is_held_by_this_thread() {
-            return Err(SyncError::SessionHeld);
-        }
-        heap.sync()
+        let gate = &self.pass.heap.gate;
+        Attached { gate, hold: Hold::begin(), _scope: SessionScope::enter(self.alloc()) }
     }
 
     /// The session's number, which no other session of the process has.
@@ -117,7 +160,7 @@ impl<'h> Write<'h> {
 impl<'h> Read<'h> {
     /// Begins a session; `by_handle` if it does not borrow the heap's owner.
     pub(crate) fn begin(heap: &'h HeapInner, by_handle: bool) -> Result<Self, SessionError> {
-        Ok(Self { pass: Pass::begin(heap, by_handle)? })
+        Ok(Self { pass: Pass::begin(heap, Kind::Read, by_handle)? })
     }
 
     /// The handle of the session's heap.
@@ -137,10 +180,18 @@ impl<'h> Read<'h> {
 
 /// The calling thread makes values in a session's heap; from [`Write::attach`].
 #[must_use = "the thread is attached until this is dropped"]
-#[derive(Debug)]
 pub struct Attached<'s> {
+    gate: &'s Gate,
+    hold: Hold,
     _scope: SessionScope,
-    session: PhantomData<&'s ()>,
+}
+
+impl Drop for Attached<'_> {
+    fn drop(&mut self) {
+        if self.hold.panicked() {
+            self.gate.poison();
+        }
+    }
 }
 
 impl fmt::Debug for Write<'_> {
@@ -152,5 +203,11 @@ impl fmt::Debug for Write<'_> {
 impl fmt::Debug for Read<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Read").field("heap", &self.alloc()).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Attached<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Attached").finish_non_exhaustive()
     }
 }

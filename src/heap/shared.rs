@@ -47,7 +47,7 @@ pub(super) fn open(
         }
         Ok(core)
     })?;
-    Ok(publish(core, header, Mode::Shared, path, None))
+    Ok(publish(core, header, Mode::Shared, path, None, options))
 }
 
 /// Makes it durable that the file is in use, before the first store to the mapping. On failure the core is gone.

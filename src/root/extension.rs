@@ -29,6 +29,7 @@ pub trait SalRoots {
     ///
     /// # Errors
     /// [`RootError::Session`], and what `work` returns.
+    #[track_caller]
     fn with_session<R>(&self, work: impl FnOnce(&Write<'_>) -> Result<R, RootError>) -> Result<R, RootError>;
 
     /// Runs `work` on the value of a root; see [`Read::root`](crate::Read::root) for the errors.
@@ -38,32 +39,38 @@ pub trait SalRoots {
     fn roots(&self) -> Result<Vec<RootInfo>, RootError>;
 
     /// Runs `work` on the value of a root, which it may change; see [`Write::root_mut`](crate::Write::root_mut).
+    #[track_caller]
     fn with_root_mut<T: Persist, R>(&self, key: Root<T>, work: impl FnOnce(&mut T) -> R) -> Result<R, RootError> {
         self.with_session(|tx| Ok(work(tx.root_mut(key)?)))
     }
 
     /// Gives a root a value; see [`Write::set_root`](crate::Write::set_root).
+    #[track_caller]
     fn set_root<T: Persist>(&self, key: Root<T>, value: T) -> Result<Option<T>, RootError> {
         self.with_session(|tx| tx.set_root(key, value))
     }
 
     /// Makes a further root with the same tag; see [`Write::add_root`](crate::Write::add_root).
+    #[track_caller]
     fn add_root<T: Persist>(&self, key: Root<T>, value: T) -> Result<RootId, RootError> {
         self.with_session(|tx| tx.add_root(key, value))
     }
 
     /// Removes a root and returns its value; see [`Write::take_root`](crate::Write::take_root).
+    #[track_caller]
     fn take_root<T: Persist>(&self, key: Root<T>) -> Result<T, RootError> {
         self.with_session(|tx| tx.take_root(key))
     }
 
     /// Removes a root whatever its type; see [`Write::forget_root`](crate::Write::forget_root).
+    #[track_caller]
     fn forget_root(&self, tag: Tag) -> Result<(), RootError> {
         self.with_session(|tx| tx.forget_root(tag))
     }
 }
 
 impl SalRoots for SalAlloc {
+    #[track_caller]
     fn with_session<R>(&self, work: impl FnOnce(&Write<'_>) -> Result<R, RootError>) -> Result<R, RootError> {
         let heap = HeapInner::find(*self)?;
         let tx = Write::begin(&heap, true)?;
@@ -83,6 +90,7 @@ impl SalRoots for SalAlloc {
 }
 
 impl SalRoots for Heap {
+    #[track_caller]
     fn with_session<R>(&self, work: impl FnOnce(&Write<'_>) -> Result<R, RootError>) -> Result<R, RootError> {
         self.alloc().with_session(work)
     }

@@ -13,11 +13,11 @@ mod close;
 mod map;
 mod open;
 mod page_runs;
+mod read_only;
 
 pub(super) use close::finish;
 pub(super) use open::open_file;
 
-use super::gate::Gate;
 use super::owner::HeapInner;
 use super::sync::SyncLevel;
 use crate::commit::journal::{AppendError, Durability, Journal};
@@ -71,7 +71,6 @@ impl Atomic {
     pub(super) fn commit(
         &self,
         heap: &HeapInner,
-        gate: &Gate,
         level: SyncLevel,
         limit: Option<Duration>,
     ) -> Result<u64, SyncError> {
@@ -80,7 +79,13 @@ impl Atomic {
             return Err(SyncError::Broken);
         }
         {
-            let _closed = gate.close_for_capture(limit).map_err(|holders| SyncError::GateTimeout { holders })?;
+            let _closed =
+                heap.gate.close_for_capture(limit).map_err(|holders| SyncError::GateTimeout { holders })?;
+            // Somebody may have panicked since the sync began.
+            if heap.gate.is_poisoned() {
+                return Err(SyncError::Poisoned);
+            }
+            heap.before_sync()?;
             capture
                 .take(heap.core(), &self.journal)
                 .map_err(|error| SyncError::os(error.call, error.errno))?;

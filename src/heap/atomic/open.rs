@@ -3,40 +3,44 @@
 use super::Atomic;
 use super::capture::Capture;
 use super::map::{SoftState, map, soft_state};
+use super::read_only;
 use crate::alloc::backing::Backing;
+use crate::alloc::heap_core::Core;
 use crate::alloc::rebuild::rebuild;
 use crate::commit::journal::Journal;
 use crate::commit::real::RealStorage;
 use crate::commit::storage::{Part, Storage};
 use crate::error::OpenError;
 use crate::format::UNIT;
-use crate::format::header::{CLEAN, HEADER_LEN, Header};
+use crate::format::header::{CLEAN, HOLDER_OFFSET, Header, Holder};
 use crate::heap::create::{directory_of, log_path, to_c_string};
 use crate::heap::lifecycle::{at_its_place, check_use, limit_capacity, make_core, publish};
-use crate::heap::options::{DirtyTracking, HeapOptions, Mode, Recovery};
+use crate::heap::options::{DirtyTracking, HeapOptions, Mode};
 use crate::heap::owner::Heap;
 use crate::os::dirty_pages::{Tracker, Tracking};
 use crate::os::file::File;
-use std::path::PathBuf;
+use crate::os::process;
+use std::path::{Path, PathBuf};
+use std::ptr::NonNull;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
+use zerocopy::IntoBytes;
 
 /// Opens a heap whose file is locked.
 pub(in crate::heap) fn open_file(
     file: File,
     header: Header,
-    path: Option<PathBuf>,
+    path: &Path,
     read_only: bool,
     options: &HeapOptions,
 ) -> Result<Heap, OpenError> {
-    let path = path.unwrap_or_default();
-    let log = to_c_string(&log_path(&path))?;
-    let directory = to_c_string(&directory_of(&path))?;
+    let log = to_c_string(&log_path(path))?;
+    let directory = to_c_string(&directory_of(path))?;
     let storage = Arc::new(RealStorage::new(file, log, directory, options.permissions));
     if read_only {
-        return super::read_only::open(storage, header, Some(path), options);
+        return read_only::open(&*storage, header, Some(path.to_path_buf()), options);
     }
-    open(storage, header, Some(path), options)
+    open(storage, header, Some(path.to_path_buf()), options)
 }
 
 /// Opens a heap that nobody else has open.
@@ -51,7 +55,6 @@ pub(in crate::heap) fn open(
         DirtyTracking::Compare => Tracking::Compare,
     }))?;
     let was_clean = header.state == CLEAN;
-    let mut replayed = None;
     let journal = if was_clean {
         // Behind it may lie what a close could not cut off any more; it must not show when the heap grows.
         if storage.len(Part::Data)? > header.file_len {
@@ -59,9 +62,7 @@ pub(in crate::heap) fn open(
         }
         Journal::of_clean(Arc::clone(&storage), header)
     } else {
-        let (journal, done) = Journal::recover(Arc::clone(&storage), header)?;
-        replayed = Some(done);
-        journal
+        Journal::recover(Arc::clone(&storage), header)?.0
     };
     let mut header = journal.header();
     limit_capacity(&mut header, options)?;
@@ -71,12 +72,32 @@ pub(in crate::heap) fn open(
     let core = at_its_place(&header, || {
         map(&header, storage.data_fd(), data_len, soft, options.huge_pages)?;
         let core = make_core(&header, Backing::Private, options)?;
-        if soft == SoftState::Stale && units > 0 {
-            // SAFETY: just made; nobody else has it.
-            let rebuilt = unsafe { rebuild(core.as_ref(), units) };
-            todo!()
+        if soft == SoftState::Stale {
+            rebuild_state(core, &header, units).inspect_err(|_| {
+                // SAFETY: nobody knows of it.
+                unsafe { Core::destroy(core.as_ptr()) }
+            })?;
         }
         Ok(core)
     })?;
-    todo!()
+    // For those who find the file locked; nothing depends on it.
+    let holder = Holder { process: process::id(), unused: 0 };
+    let _ = storage.write_at(Part::Data, holder.as_bytes(), HOLDER_OFFSET);
+    let atomic = Atomic {
+        journal: Arc::new(journal),
+        capture: Mutex::new(Capture::new(tracker)),
+        fold_at: options.fold_at,
+        folding: Mutex::new(None),
+        discard: options.discard,
+        is_soft_stale: soft == SoftState::Stale,
+        recovery_pending: AtomicBool::new(soft == SoftState::Stale && units > 0),
+    };
+    Ok(publish(core, header, Mode::Atomic, path, Some(atomic), options))
+}
+
+/// Makes the allocator's state of a heap that nobody else has yet.
+fn rebuild_state(core: NonNull<Core>, header: &Header, units: usize) -> Result<(), OpenError> {
+    // SAFETY: made by the caller over fresh soft areas, and nobody else has it.
+    let rebuilt = unsafe { rebuild(core.as_ref(), units) }?;
+    check_use(header, rebuilt.used_units)
 }

@@ -44,7 +44,7 @@ pub(super) fn open(
     if let Some(inspected) = &inspected {
         header.commit = inspected.commit;
     }
-    Ok(publish(core, header, Mode::Atomic, path, None))
+    Ok(publish(core, header, Mode::Atomic, path, None, options))
 }
 
 /// Puts the newest images of the log into a mapped heap's memory.
