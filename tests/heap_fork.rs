@@ -7,7 +7,7 @@ mod support;
 use allocator_api2::alloc::Allocator;
 use allocator_api2::boxed::Box as SalBox;
 use allocator_api2::vec::Vec as SalVector;
-use sal::{CloseError, Heap, OpenError, Root, SalAlloc, SalRoots, SessionError, SyncError};
+use sal::{CloseError, Heap, OpenError, Root, SalAlloc, SalRoots, SalSync, SessionError, SyncError};
 use std::alloc::Layout;
 use std::panic::AssertUnwindSafe;
 use std::path::Path;
@@ -87,6 +87,47 @@ fn in_the_child_a_file_heap_gives_nothing_takes_nothing_and_begins_no_session() 
     drop(boxed);
     numbers.push(1);
     heap.close().unwrap();
+}
+
+#[test]
+fn a_child_waits_for_no_session_and_no_sync_that_its_parent_had() {
+    let (_directory, path) = fresh_path();
+    let heap = open(&path);
+    let handle = heap.alloc();
+    let outer = heap.write().unwrap();
+    std::thread::scope(|scope| {
+        let syncing = scope.spawn(|| heap.sync());
+        for _ in 0..20 {
+            std::thread::yield_now();
+            let mut inner = Some(heap.write().unwrap());
+            let code = in_child(|| {
+                assert!(matches!(heap.sync(), Err(SyncError::Forked)));
+                drop(inner.take());
+                assert!(matches!(heap.write(), Err(SessionError::Forked)));
+                assert!(matches!(heap.try_sync(), Err(SyncError::Forked)));
+                assert!(matches!(heap.last_commit(), Err(SyncError::Forked)));
+                assert!(matches!(handle.sync(), Err(SyncError::Forked)));
+                assert!(!heap.is_poisoned());
+            });
+            assert_eq!(code, 7);
+        }
+        drop(outer);
+        syncing.join().unwrap().unwrap();
+    });
+}
+
+#[test]
+fn a_session_that_ended_in_the_child_does_not_keep_it_from_syncing_a_heap_of_its_own() {
+    let (_directory, path) = fresh_path();
+    let heap = open(&path);
+    let mut session = Some(heap.write().unwrap());
+    let code = in_child(|| {
+        drop(session.take());
+        let own = open(&path.with_extension("own"));
+        own.sync().unwrap();
+        own.close().unwrap();
+    });
+    assert_eq!(code, 7);
 }
 
 #[test]
