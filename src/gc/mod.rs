@@ -1,2 +1,28 @@
 //! Finding what a heap's roots reach, and giving back what they do not.
+//!
+//! Marking is *conservative*: any aligned word of a reached block that, as an address or as an offset from the heap's
+//! start, falls into a block of the heap reaches that block, interior positions included. It needs no types; a number
+//! that looks like a position keeps a block for nothing, which is a leak and never an error.
+//!
+//! Bottom to top: [`zeroed`] is memory for tables; [`image`] is the heap's bytes at one moment; [`runs`] says which block
+//! a position falls into, and [`marks`] which blocks were reached; [`stack`] and [`pool`] hold what is still to be
+//! looked at, of one worker and of all; [`marker`] does the work; [`sweep`] gives back what has no mark.
+//!
+//! This layer may use the standard library's containers: no allocation calls it. It believes nothing that it reads
+//! from a heap, and never panics on it.
+//!
+//! # What survives a crash
+//! Nothing of this layer's. Whoever is interrupted marks again.
 #![allow(unsafe_code)]
+
+pub(crate) mod image;
+pub(crate) mod marker;
+pub(crate) mod marks;
+pub(crate) mod pool;
+pub(crate) mod runs;
+pub(crate) mod stack;
+pub(crate) mod sweep;
+pub(crate) mod zeroed;
+
+#[cfg(test)]
+pub(crate) mod testing;

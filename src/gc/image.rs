@@ -1,0 +1,132 @@
+//! A heap's bytes at one moment.
+//!
+//! Usually the file as of its last commit, mapped a second time and only for reading, while the program goes on in the
+//! heap's window: a marker that looked at the window itself could miss a pointer that moves behind its back. Only when
+//! nobody else is in the heap may the window itself be the image.
+//!
+//! # Invariants
+//! - **I1** The areas before the segments, and the first `units` units of them, are mapped and readable, and nobody
+//!   changes them while they are looked at.
+
+use super::runs::Runs;
+use crate::format::layout::Layout;
+use crate::format::root_entry::{BY_CLASS, BY_NAME, COUNTS, FREE, RootEntry};
+use crate::format::{UNIT, WINDOW};
+
+/// Longest name whose checksum is looked at.
+const LONGEST_NAME: usize = 64 << 10;
+/// Words of a root directory's entry.
+const ENTRY_WORDS: usize = size_of::<RootEntry>() / 8;
+
+/// See the module.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Image {
+    bytes: *const u8,
+    layout: Layout,
+    /// The address at which blocks believe the heap's start to be.
+    base: usize,
+    units: usize,
+}
+
+// SAFETY: it only reads what nobody changes (I1).
+unsafe impl Send for Image {}
+// SAFETY: as above.
+unsafe impl Sync for Image {}
+
+impl Image {
+    /// The first `units` units of the heap that belongs at `window`, whose start is at `bytes` now.
+    ///
+    /// # Safety
+    /// I1, as long as this value or a copy of it is used.
+    pub(crate) unsafe fn new(bytes: *const u8, window: u32, layout: Layout, units: usize) -> Self {
+        Self { bytes, layout, base: window as usize * WINDOW, units: units.min(layout.units as usize) }
+    }
+
+    /// Units of the segments that are there.
+    pub(crate) fn units(&self) -> usize {
+        self.units
+    }
+
+    /// Bytes of the segments that are there.
+    pub(crate) fn segments_len(&self) -> usize {
+        self.units * UNIT
+    }
+
+    /// Where the segments begin, as an address that blocks hold, and as an offset from the heap's start.
+    pub(crate) fn segments_start(&self) -> [u64; 2] {
+        [self.base as u64 + self.layout.segments.offset, self.layout.segments.offset]
+    }
+
+    /// Where a position in the segments lies now.
+    #[inline(always)]
+    pub(crate) fn at(&self, position: usize) -> *const u64 {
+        self.bytes.wrapping_add(self.layout.segments.offset as usize + position).cast()
+    }
+
+    /// The aligned word at `place`.
+    ///
+    /// # Safety
+    /// `place` lies in the image (I1) and is aligned.
+    #[inline(always)]
+    pub(crate) unsafe fn read(place: *const u64) -> u64 {
+        // A word may hold anything, padding included; what a volatile read gives is taken as it is.
+        // SAFETY: readable by I1.
+        unsafe { place.read_volatile() }
+    }
+
+    /// Calls `visit` with every word of the root directory that may be a position in the heap.
+    ///
+    /// Of an entry that makes sense these are the value's and the name's offsets; of one that does not, all words.
+    pub(crate) fn for_each_root(&self, runs: &Runs, mut visit: impl FnMut(u64)) {
+        let room = self.layout.roots.len as usize / size_of::<RootEntry>();
+        let counts = self.root_entry(0);
+        let is_good = counts.state == COUNTS && counts.checksum == counts.expected_checksum(&[]);
+        let is_empty = counts == RootEntry::default();
+        let end = match usize::try_from(counts.tag) {
+            _ if is_empty => 0,
+            Ok(last) if is_good && last < room => last + 1,
+            _ => room,
+        };
+        for slot in 1..end {
+            let entry = self.root_entry(slot);
+            match entry.state {
+                FREE => {}
+                BY_CLASS if entry.checksum == entry.expected_checksum(&[]) => visit(entry.value),
+                BY_NAME
+                    if self.name(&entry, runs).is_some_and(|name| entry.checksum == entry.expected_checksum(&name)) =>
+                {
+                    visit(entry.value);
+                    visit(entry.tag);
+                }
+                _ => self.root_words(slot).into_iter().for_each(&mut visit),
+            }
+        }
+    }
+
+    fn root_words(&self, slot: usize) -> [u64; ENTRY_WORDS] {
+        let offset = self.layout.roots.offset as usize + slot * size_of::<RootEntry>();
+        let start: *const u64 = self.bytes.wrapping_add(offset).cast();
+        // SAFETY: callers name slots that the area has (I1); it is aligned to a page.
+        core::array::from_fn(|word| unsafe { Self::read(start.wrapping_add(word)) })
+    }
+
+    fn root_entry(&self, slot: usize) -> RootEntry {
+        zerocopy::transmute!(self.root_words(slot))
+    }
+
+    /// The bytes of a name, if it lies in one block.
+    fn name(&self, entry: &RootEntry, runs: &Runs) -> Option<Vec<u8>> {
+        let len = entry.name_len as usize;
+        if len == 0 {
+            return Some(Vec::new());
+        }
+        let position = usize::try_from(entry.tag.checked_sub(self.layout.segments.offset)?).ok()?;
+        let block = runs.find(position)?;
+        if len > LONGEST_NAME || position + len > block.start + block.len {
+            return None;
+        }
+        let start: *const u8 = self.at(0).cast::<u8>().wrapping_add(position);
+        // SAFETY: within a block, so within the image (I1).
+        Some((0..len).map(|at| unsafe { start.wrapping_add(at).read_volatile() }).collect())
+    }
+}

@@ -1,0 +1,294 @@
+//! Marking: from the roots, block by block, to all that is reached.
+//!
+//! A worker takes ranges from its stack into a short queue and asks for their memory; by the time a range comes out of
+//! the queue its memory is, with luck, in the cache. Its words are looked up one after the other, and a block that had
+//! no mark gets one and goes on the stack. So the order is depth-first, but for the queue, and a list of any length or a
+//! tree of any depth needs hardly any stack: a block's range goes on it as a whole, and what comes behind a block in a
+//! list is found when nothing else of it is left.
+//!
+//! A stack that is full drops what is pushed, and notes where the block lies. The block is marked and not looked at, so
+//! in the end all marked blocks there are looked at once more, as often as something was dropped ([`Pool`]). Each such
+//! round marks at least one block more than the last one, or it is the last.
+//!
+//! # Invariants
+//! - **V1** Only blocks of the image's runs are looked at: positions come from [`Runs::find`] alone.
+//! - **V2** When no worker was aborted, every block that a word of a marked block or a root leads to is marked.
+
+use super::image::Image;
+use super::marks::Marks;
+use super::pool::{Pool, Task};
+use super::runs::{Block, Runs};
+use super::stack::{Span, Stack};
+use crate::format::UNIT_SHIFT;
+use crate::os::CallError;
+use core::ops::Range;
+use core::time::Duration;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Ranges whose memory is asked for before they are looked at.
+const AHEAD: usize = 16;
+const _: () = assert!(AHEAD.is_power_of_two());
+/// Bytes of a cache line, and how many of a block's are asked for; the rest follow by themselves.
+const LINE: usize = 64;
+const LINES: usize = 4;
+/// Ranges that are looked at between two looks at the clock and the counters.
+const TICK: u32 = 4096;
+/// Ranges that are given to others at once.
+const DONATION: usize = 256;
+/// How long a worker without work waits before it lets its caller look around.
+const PATIENCE: Duration = Duration::from_millis(20);
+
+/// Entries of a worker's stack, if nobody wants another number: 16 MiB, which are taken as they are used.
+pub(crate) const STACK: usize = 1 << 20;
+
+/// How far marking has come.
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    pub(crate) blocks: AtomicU64,
+    pub(crate) bytes: AtomicU64,
+    /// Bytes that were looked at.
+    pub(crate) scanned: AtomicU64,
+    /// How often blocks had to be looked at again.
+    pub(crate) rounds: AtomicU64,
+}
+
+/// One marking, by one or more workers.
+#[derive(Debug)]
+pub(crate) struct Marker<'a> {
+    image: Image,
+    runs: &'a Runs,
+    marks: &'a Marks,
+    /// Blocks with a mark that are not to be looked at: they are free.
+    free: Option<&'a Marks>,
+    pub(crate) pool: Pool,
+    pub(crate) counters: Counters,
+    /// Whether there may be more than one worker.
+    shared: bool,
+    stack: usize,
+}
+
+impl<'a> Marker<'a> {
+    /// A marking of an image with those runs, which sets `marks`. If a block is free according to `free`, it has its mark
+    /// already.
+    pub(crate) fn new(image: Image, runs: &'a Runs, marks: &'a Marks, free: Option<&'a Marks>) -> Self {
+        let (pool, counters) = (Pool::default(), Counters::default());
+        Self { image, runs, marks, free, pool, counters, shared: true, stack: STACK }
+    }
+
+    /// With so many workers, and so many entries on each one's stack.
+    pub(crate) fn with(self, workers: usize, stack: usize) -> Self {
+        Self { shared: workers > 1, stack, ..self }
+    }
+
+    /// Works until all is marked or somebody aborts; calls `tick` from time to time. Each worker calls this once.
+    ///
+    /// # Errors
+    /// If there is no memory for its stack. The others do its work, if there are any.
+    pub(crate) fn work(&self, mut tick: impl FnMut()) -> Result<(), CallError> {
+        let mut worker = Worker {
+            marker: self,
+            stack: Stack::new(self.stack)?,
+            queue: [Span::default(); AHEAD],
+            first: 0,
+            queued: 0,
+            dropped: None,
+            counts: Counts::default(),
+            until_tick: TICK,
+            tick: &mut tick,
+        };
+        let mut had_task = false;
+        loop {
+            let task = self.pool.next(had_task, worker.dropped.take(), PATIENCE);
+            had_task = !matches!(task, Task::Wait | Task::Done);
+            match task {
+                Task::Roots => self.image.for_each_root(self.runs, |word| worker.visit(word)),
+                Task::Spans(spans) => spans.into_iter().for_each(|span| worker.push(span)),
+                Task::Again(units) => worker.again(units),
+                Task::Wait => (worker.tick)(),
+                Task::Done => break,
+            }
+            worker.drain();
+            worker.report();
+        }
+        Ok(())
+    }
+}
+
+#[derive(Clone, Copy, Default)]
+struct Counts {
+    blocks: u64,
+    bytes: u64,
+    scanned: u64,
+}
+
+struct Worker<'m, 'a> {
+    marker: &'m Marker<'a>,
+    stack: Stack,
+    /// A ring of ranges whose memory has been asked for.
+    queue: [Span; AHEAD],
+    first: usize,
+    queued: usize,
+    dropped: Option<Range<usize>>,
+    counts: Counts,
+    until_tick: u32,
+    tick: &'m mut dyn FnMut(),
+}
+
+impl Worker<'_, '_> {
+    /// Looks at everything on the stack, and at what that leads to.
+    fn drain(&mut self) {
+        loop {
+            while self.queued < AHEAD {
+                let Some(span) = self.stack.take() else { break };
+                self.prefetch(span);
+                self.queue[(self.first + self.queued) % AHEAD] = span;
+                self.queued += 1;
+            }
+            if self.queued == 0 {
+                return;
+            }
+            let span = self.queue[self.first];
+            self.first = (self.first + 1) % AHEAD;
+            self.queued -= 1;
+            self.scan(span);
+            self.until_tick -= 1;
+            if self.until_tick == 0 {
+                self.report();
+                (self.tick)();
+            }
+            if self.marker.pool.is_hungry() {
+                self.donate();
+            }
+            if self.marker.pool.is_aborted() {
+                while self.stack.take().is_some() {}
+                self.queued = 0;
+            }
+        }
+    }
+
+    fn donate(&mut self) {
+        if self.stack.len() > 0 {
+            let stack = &mut self.stack;
+            self.marker.pool.give(|spans| {
+                if spans.is_empty() {
+                    stack.donate(DONATION, |span| spans.push(span));
+                }
+            });
+        }
+    }
+
+    #[inline(always)]
+    fn prefetch(&self, span: Span) {
+        let start = self.marker.image.at(span.start).cast::<u8>();
+        for line in 0..(span.end - span.start).div_ceil(LINE).min(LINES) {
+            prefetch(start.wrapping_add(line * LINE));
+        }
+    }
+
+    /// Looks at each word of a range that lies in a block.
+    #[inline(always)]
+    fn scan(&mut self, span: Span) {
+        let image = self.marker.image;
+        let start = image.at(span.start);
+        let words = (span.end - span.start) / 8;
+        self.counts.scanned += (words * 8) as u64;
+        for word in 0..words {
+            // SAFETY: the range lies in a block of the image (V1), which is aligned to more than a word.
+            self.visit(unsafe { Image::read(start.wrapping_add(word)) });
+        }
+    }
+
+    /// Marks the block that a word leads to, if it does.
+    #[inline(always)]
+    fn visit(&mut self, word: u64) {
+        let image = &self.marker.image;
+        let [address, offset] = image.segments_start();
+        let len = image.segments_len() as u64;
+        let mut position = word.wrapping_sub(address);
+        if position >= len {
+            position = word.wrapping_sub(offset);
+            if position >= len {
+                return;
+            }
+        }
+        if let Some(block) = self.marker.runs.find(position as usize) {
+            self.mark(block);
+        }
+    }
+
+    #[inline(always)]
+    fn mark(&mut self, block: Block) {
+        if self.marker.marks.set(block.word, block.bit, self.marker.shared) {
+            self.counts.blocks += 1;
+            self.counts.bytes += block.len as u64;
+            self.push(Span { start: block.start, end: block.start + block.len });
+        }
+    }
+
+    #[inline(always)]
+    fn push(&mut self, span: Span) {
+        if !self.stack.push(span) {
+            self.drop_block(span);
+        }
+    }
+
+    #[cold]
+    fn drop_block(&mut self, span: Span) {
+        let unit = span.start >> UNIT_SHIFT;
+        let before = self.dropped.take().unwrap_or(unit..unit + 1);
+        self.dropped = Some(before.start.min(unit)..before.end.max(unit + 1));
+    }
+
+    /// Looks once more at the marked blocks of the runs in these units, without needing the stack for them.
+    #[cold]
+    fn again(&mut self, units: Range<usize>) {
+        self.marker.counters.rounds.fetch_add(1, Ordering::Relaxed);
+        for run in self.marker.runs.in_units(units) {
+            for (word, all) in Runs::mark_words(run) {
+                let free = self.marker.free.map_or(0, |free| free.word(word));
+                let mut marked = self.marker.marks.word(word) & all & !free;
+                while marked != 0 {
+                    let block = Runs::block_of_mark(run, word, marked.trailing_zeros());
+                    marked &= marked - 1;
+                    let (mut start, end) = (block.start, block.start + block.len);
+                    while start < end {
+                        let piece = Span { start, end: end.min(start + super::stack::PIECE) };
+                        self.scan(piece);
+                        self.drain();
+                        start = piece.end;
+                    }
+                    if self.marker.pool.is_aborted() {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Adds what was counted to what all have counted.
+    fn report(&mut self) {
+        let counts = core::mem::take(&mut self.counts);
+        let counters = &self.marker.counters;
+        // Relaxed: figures for who looks on, and for who has joined the workers.
+        counters.blocks.fetch_add(counts.blocks, Ordering::Relaxed);
+        counters.bytes.fetch_add(counts.bytes, Ordering::Relaxed);
+        counters.scanned.fetch_add(counts.scanned, Ordering::Relaxed);
+        self.until_tick = TICK;
+    }
+}
+
+/// Asks for the memory at an address, which may be anything.
+#[inline(always)]
+fn prefetch(at: *const u8) {
+    #[cfg(target_arch = "x86_64")]
+    {
+        use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        // SAFETY: every such processor has it, and it never faults.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(at.cast()) };
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = at;
+}
+
+#[cfg(test)]
+mod tests;

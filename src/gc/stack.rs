@@ -1,0 +1,117 @@
+//! What one worker still has to look at.
+//!
+//! A stack of ranges of the segments, bounded. A long range is looked at piece by piece and stays on the stack until its
+//! last piece is taken, so taking never needs room; only a new range may find none.
+
+use super::zeroed::Zeroed;
+use crate::os::CallError;
+use zerocopy::{FromBytes, Immutable, IntoBytes};
+
+/// Bytes that are taken at once.
+pub(crate) const PIECE: usize = 1024;
+/// A range from here on is given to others by halves.
+const WORTH_HALVING: usize = 16 * PIECE;
+
+/// Bytes of the segments, whole words.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable)]
+#[repr(C)]
+pub(crate) struct Span {
+    pub(crate) start: usize,
+    pub(crate) end: usize,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Stack {
+    spans: Zeroed<Span>,
+    len: usize,
+}
+
+impl Stack {
+    pub(crate) fn new(room: usize) -> Result<Self, CallError> {
+        Ok(Self { spans: Zeroed::new(room)?, len: 0 })
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// False if there is no room.
+    #[inline(always)]
+    #[must_use]
+    pub(crate) fn push(&mut self, span: Span) -> bool {
+        let Some(slot) = self.spans.get_mut(self.len) else { return false };
+        *slot = span;
+        self.len += 1;
+        true
+    }
+
+    /// The next piece.
+    #[inline(always)]
+    pub(crate) fn take(&mut self) -> Option<Span> {
+        let last = self.len.checked_sub(1)?;
+        let span = self.spans.get_mut(last)?;
+        if span.end - span.start > PIECE {
+            let piece = Span { start: span.start, end: span.start + PIECE };
+            span.start = piece.end;
+            return Some(piece);
+        }
+        self.len = last;
+        Some(*span)
+    }
+
+    /// Takes out work for others, from the bottom, where the most hangs on an entry: half of a long range, or up to
+    /// `most` ranges, half of those that are there.
+    pub(crate) fn donate(&mut self, most: usize, mut give: impl FnMut(Span)) {
+        let Some(bottom) = self.spans.first_mut().filter(|_| self.len > 0) else { return };
+        if bottom.end - bottom.start >= WORTH_HALVING {
+            let middle = bottom.start + (bottom.end - bottom.start) / 2 / PIECE * PIECE;
+            give(Span { start: middle, end: bottom.end });
+            bottom.end = middle;
+            return;
+        }
+        let count = (self.len / 2).min(most);
+        // Those on top take the places of those that go.
+        for slot in 0..count {
+            give(self.spans[slot]);
+            self.len -= 1;
+            self.spans[slot] = self.spans[self.len];
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn span(start: usize, len: usize) -> Span {
+        Span { start, end: start + len }
+    }
+
+    #[test]
+    fn a_long_range_is_taken_in_pieces_and_needs_no_room() {
+        let mut stack = Stack::new(1).unwrap();
+        assert!(stack.push(span(64, 2 * PIECE + 8)));
+        assert!(!stack.push(span(0, 8)));
+        let pieces: Vec<Span> = std::iter::from_fn(|| stack.take()).collect();
+        assert_eq!(pieces, [span(64, PIECE), span(64 + PIECE, PIECE), span(64 + 2 * PIECE, 8)]);
+    }
+
+    #[test]
+    fn what_is_donated_and_what_stays_is_all_there_was() {
+        for (count, len) in [(1, WORTH_HALVING + 8), (9, 64), (1, 64), (0, 0)] {
+            let mut stack = Stack::new(16).unwrap();
+            for at in 0..count {
+                assert!(stack.push(span(at * len, len)));
+            }
+            let mut words = Vec::new();
+            stack.donate(3, |span| words.extend((span.start..span.end).step_by(8)));
+            assert_eq!(words.is_empty(), count < 2 && len < WORTH_HALVING);
+            while let Some(span) = stack.take() {
+                words.extend((span.start..span.end).step_by(8));
+            }
+            words.sort_unstable();
+            assert_eq!(words, (0..count * len).step_by(8).collect::<Vec<_>>());
+        }
+    }
+}

@@ -1,0 +1,181 @@
+//! Sweeping: blocks without a mark are given back, while the program allocates and frees.
+//!
+//! Each block goes back as any thread frees a block of somebody else's slab: its remote bit is set, the slab's count
+//! raised, and whoever raises it from zero pushes the slab. From time to time the sweeper itself takes in what came back to slabs
+//! without owner, so that empty ones become plain units at once.
+//!
+//! # Invariants
+//! Why this is right although it looks at marks of a moment long past:
+//! - **G1** Only blocks are freed here that were allocated in the image, by [`Runs`], and have no mark.
+//! - **G2** The program holds only blocks that its roots reached in the image, which all have a mark, because marking finds
+//!   at least those (V2); and blocks that it has allocated since. So nobody else frees a block of G1, and nobody reads it.
+//! - **G3** A slab with a block of G1 has a block out until the sweep frees it. So until then the slab is not empty, is
+//!   not given up, and is of the class that the image says; after that the sweep does not look at it again.
+//! - **G4** A block of G1 was allocated all the time: it is in no magazine and has neither free nor remote bit. So a slab's
+//!   frees are exactly counted.
+//! - **G5** A large object without mark is neither freed nor resized by anybody else, for the reason of G2; so its
+//!   length is that of the image.
+//!
+//! # What survives a crash
+//! A sweep that is interrupted, or never begun, leaves a heap that is right and has blocks which nobody reaches.
+
+use super::marks::Marks;
+use super::runs::Runs;
+use crate::alloc::heap_core::{Core, Run};
+use crate::alloc::orphans::push_to_owner;
+use crate::alloc::size_class::{CLASSES, class_size};
+use crate::alloc::thread_heap::ThreadHeap;
+use crate::format::{PAGE, UNIT};
+use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
+
+/// Slabs with lost blocks between two visits to the heap's lock.
+const SLABS: u32 = 64;
+
+/// How far a sweep has come: what it gave back, and units that it has looked at.
+#[derive(Debug, Default)]
+pub(crate) struct Swept {
+    pub(crate) blocks: AtomicU64,
+    pub(crate) bytes: AtomicU64,
+    pub(crate) large_count: AtomicU64,
+    pub(crate) large_bytes: AtomicU64,
+    pub(crate) units: AtomicU64,
+}
+
+/// Gives back the blocks of `runs` that have no mark; stops early when `tick`, which is called from time to time, says so
+/// with false. Returns whether it came to the end.
+///
+/// # Safety
+/// `runs` held all runs of the heap at one moment at which all their blocks, but those with a mark, were allocated; and
+/// no block without a mark is used by anybody, nor will be (G2). Until this returns the heap stays open.
+pub(crate) unsafe fn sweep(
+    core: &Core,
+    runs: &Runs,
+    marks: &Marks,
+    swept: &Swept,
+    mut tick: impl FnMut() -> bool,
+) -> bool {
+    let threads = {
+        let _guard = core.lock.lock();
+        // SAFETY: under the lock (K1). The table stays where it is.
+        unsafe { (*core.threads.get()).table() }
+    };
+    let mut sweeper = Sweeper { core, threads, lost: [0; CLASSES], slabs: 0, swept };
+    let mut is_complete = true;
+    for run in runs.iter() {
+        // SAFETY: the caller's promise.
+        unsafe {
+            match run {
+                Run::Slab { head, class } => sweeper.slab(marks, head, class),
+                Run::Large { head, len_pages } => sweeper.large(marks, head, len_pages),
+            }
+        }
+        if sweeper.slabs >= SLABS {
+            sweeper.settle();
+            if !tick() {
+                is_complete = false;
+                break;
+            }
+        }
+    }
+    sweeper.settle();
+    is_complete
+}
+
+struct Sweeper<'a> {
+    core: &'a Core,
+    threads: *mut AtomicPtr<ThreadHeap>,
+    /// Blocks given back since the last visit to the lock.
+    lost: [u32; CLASSES],
+    slabs: u32,
+    swept: &'a Swept,
+}
+
+impl Sweeper<'_> {
+    /// # Safety
+    /// As for [`sweep`]; the run is one of the heap's then.
+    unsafe fn slab(&mut self, marks: &Marks, head: usize, class: usize) {
+        let core = self.core;
+        let mut lost = 0;
+        let remote = core.remote(head, class);
+        for (index, (word, all)) in Runs::mark_words(Run::Slab { head, class }).enumerate() {
+            let mask = !marks.word(word) & all;
+            if mask == 0 {
+                continue;
+            }
+            if core.scrub_freed.load(Ordering::Relaxed) {
+                self.scrub_blocks(head, class, index, mask);
+            }
+            remote.set(index, mask);
+            lost += mask.count_ones();
+        }
+        if lost == 0 {
+            return;
+        }
+        if remote.count(lost) {
+            // SAFETY: the count was raised from zero, so the slab is neither on a stack nor given up (R1, R4).
+            unsafe {
+                // Relaxed: a stale owner passes the slab on.
+                let owner = (*core.slab_state(head)).owner.load(Ordering::Relaxed);
+                push_to_owner(core, self.threads, owner, head);
+            }
+        }
+        self.lost[class] += lost;
+        self.slabs += 1;
+        // Relaxed: figures for who looks on.
+        self.swept.blocks.fetch_add(u64::from(lost), Ordering::Relaxed);
+        self.swept.bytes.fetch_add(u64::from(lost) * class_size(class) as u64, Ordering::Relaxed);
+        self.swept.units.store(head as u64, Ordering::Relaxed);
+    }
+
+    #[cold]
+    fn scrub_blocks(&self, head: usize, class: usize, word: usize, mut mask: u64) {
+        while mask != 0 {
+            let index = word * 64 + mask.trailing_zeros() as usize;
+            mask &= mask - 1;
+            self.scrub(self.core.address_of(head) + index * class_size(class), class_size(class));
+        }
+    }
+
+    /// Overwrites a block that is about to be given back.
+    fn scrub(&self, address: usize, len: usize) {
+        let block: *mut u8 = core::ptr::with_exposed_provenance_mut(address);
+        // SAFETY: a block of the heap's that nobody else uses (G2).
+        unsafe { block.write_bytes(0, len) };
+    }
+
+    /// # Safety
+    /// As for [`sweep`]; the run is one of the heap's then.
+    unsafe fn large(&mut self, marks: &Marks, head: usize, len_pages: u64) {
+        let is_marked = Runs::mark_words(Run::Large { head, len_pages }).all(|(word, bit)| marks.word(word) & bit != 0);
+        if is_marked {
+            return;
+        }
+        let (address, len) = (self.core.address_of(head), len_pages as usize * PAGE);
+        if self.core.scrub_freed.load(Ordering::Relaxed) {
+            self.scrub(address, len);
+        }
+        self.core.free_large(address);
+        // As dear as a slab, or more, if its entries are many.
+        self.slabs += 1 + (len / UNIT / 64).min(SLABS as usize) as u32;
+        // Relaxed: figures for who looks on.
+        self.swept.blocks.fetch_add(1, Ordering::Relaxed);
+        self.swept.bytes.fetch_add(len as u64, Ordering::Relaxed);
+        self.swept.large_count.fetch_add(1, Ordering::Relaxed);
+        self.swept.large_bytes.fetch_add(len as u64, Ordering::Relaxed);
+        self.swept.units.store(head as u64, Ordering::Relaxed);
+    }
+
+    /// Counts what was given back, and takes in what came back to slabs without owner.
+    fn settle(&mut self) {
+        let _guard = self.core.lock.lock();
+        // SAFETY: under the lock (K1, K2).
+        unsafe {
+            let live = &mut (*self.core.soft()).locked.live;
+            for (live, lost) in live.iter_mut().zip(&mut self.lost) {
+                *live -= i64::from(core::mem::take(lost));
+            }
+            self.core.collect_orphans(0);
+        }
+        self.slabs = 0;
+    }
+}
