@@ -30,7 +30,10 @@ mod sync;
 #[cfg(not(loom))]
 pub use error::{CloseError, Error, OpenError, RootError, SessionError, SessionHolder, SyncError};
 #[cfg(not(loom))]
-pub use heap::{Attached, ClassStats, Heap, HeapOptions, Mode, Read, SalAlloc, SalSync, Stats, SyncLevel, Write};
+pub use heap::{
+    Attached, ClassStats, CommitStats, DirtyTracking, Heap, HeapOptions, Mode, Read, Recovery, SalAlloc, SalSync,
+    SnapshotProgress, Stats, SyncLevel, Write,
+};
 #[cfg(not(loom))]
 pub use persist::Persist;
 #[cfg(not(loom))]

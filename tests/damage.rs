@@ -7,7 +7,7 @@
 mod support;
 
 use sal::collections::{SalString, SalVec};
-use sal::{Heap, HeapOptions, OpenError, Root, RootError, Tag};
+use sal::{Heap, HeapOptions, Mode, OpenError, Root, RootError, Tag};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use support::bytes::{self, header};
@@ -20,7 +20,7 @@ const PAIR: Root<(u32, f64)> = Root::class(77);
 
 fn create(path: &Path) {
     // SAFETY: only these tests write to the file; what they damage is meant to be refused.
-    let heap = unsafe { HeapOptions::new().create(path) }.unwrap();
+    let heap = unsafe { HeapOptions::new().mode(Mode::Shared).create(path) }.unwrap();
     let tx = heap.write().unwrap();
     tx.root_or_default(NUMBERS).unwrap().extend(0..1000);
     tx.root_or_default(TEXT).unwrap().push_str("as it was");

@@ -6,7 +6,7 @@ mod support;
 
 use allocator_api2::alloc::Allocator;
 use allocator_api2::vec::Vec as SalVector;
-use sal::{Heap, HeapOptions, OpenError, Root, SalAlloc};
+use sal::{Heap, HeapOptions, Mode, OpenError, Root, SalAlloc};
 use std::alloc::Layout;
 use std::fs::File;
 use std::io::Write;
@@ -20,7 +20,7 @@ const NUMBERS: Root<SalVector<u64, SalAlloc>> = Root::new("numbers");
 
 fn open(path: &Path) -> Result<Heap, OpenError> {
     // SAFETY: only these tests write to the file.
-    unsafe { HeapOptions::new().open_or_create(path) }
+    unsafe { HeapOptions::new().mode(Mode::Shared).open_or_create(path) }
 }
 
 fn take(heap: SalAlloc, layout: Layout) -> Option<NonNull<u8>> {

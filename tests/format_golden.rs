@@ -7,7 +7,7 @@
 mod support;
 
 use sal::collections::{SalBTreeMap, SalHashMap, SalString, SalVec};
-use sal::{Heap, HeapOptions, Persist, Root, Tag};
+use sal::{Heap, HeapOptions, Mode, Persist, Root, Tag};
 use std::path::{Path, PathBuf};
 use support::bytes::{self, half_word, header, word};
 use support::{alone, fresh_path};
@@ -52,7 +52,7 @@ fn write_golden() {
     loop {
         let _ = std::fs::remove_file(&path);
         // SAFETY: a file of our own.
-        let heap = unsafe { HeapOptions::new().create(&path) }.unwrap();
+        let heap = unsafe { HeapOptions::new().mode(Mode::Shared).create(&path) }.unwrap();
         if heap.address_range().start < HIGH {
             unmap(heap);
             continue;

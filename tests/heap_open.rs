@@ -29,7 +29,7 @@ fn open_with(options: &HeapOptions, path: &Path) -> Result<Heap, OpenError> {
 
 fn create(path: &Path) -> Heap {
     // SAFETY: as above.
-    unsafe { HeapOptions::new().create(path) }.unwrap()
+    unsafe { HeapOptions::new().mode(Mode::Shared).create(path) }.unwrap()
 }
 
 fn unmap(heap: Heap) {

@@ -60,6 +60,10 @@ pub(crate) trait Storage: Send + Sync + Debug {
     /// The descriptor of the heap file, to map it.
     fn data_fd(&self) -> i32;
 
+    /// From now on, and as long as the heap file is mapped by this process, nobody makes it shorter: memory that is still
+    /// its own would vanish.
+    fn keep_length(&self);
+
     /// Closes the descriptors: nothing more is asked.
     fn close(&self);
 }

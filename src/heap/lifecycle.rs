@@ -262,11 +262,7 @@ pub(super) fn newest_header(slots: &[[u8; HEADER_LEN]; 2]) -> Result<Header, Ope
 }
 
 /// Puts the process's side of a heap on top of its mapping.
-pub(super) fn make_core(
-    header: &Header,
-    backing: Backing,
-    options: &HeapOptions,
-) -> Result<NonNull<Core>, OpenError> {
+pub(super) fn make_core(header: &Header, backing: Backing, options: &HeapOptions) -> Result<NonNull<Core>, OpenError> {
     fork::register();
     barrier::register();
     let capacity_units = (header.capacity / UNIT as u64) as usize;
@@ -359,4 +355,3 @@ pub(super) fn copy_used(core: &Core, units: usize) {
         at = start + len;
     }
 }
-

@@ -24,6 +24,7 @@ mod sync;
 mod table;
 mod temporary;
 
+pub use atomic::{CommitStats, SnapshotProgress};
 pub use handle::SalAlloc;
 pub use options::{DirtyTracking, HeapOptions, Mode, Recovery};
 pub use owner::Heap;

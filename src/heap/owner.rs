@@ -72,6 +72,8 @@ pub(crate) struct HeapInner {
     pub(super) group: GroupCommit<SyncLevel, u64, Arc<SyncError>>,
     /// How long a sync waits for write sessions to end.
     pub(super) sync_timeout: Duration,
+    /// Of files that are made for it.
+    pub(super) permissions: u32,
     attachment: OnceLock<Box<dyn Attachment>>,
     shut: Mutex<bool>,
     /// Whether a write session was ever begun, so that values may have been moved out of roots.
@@ -117,6 +119,7 @@ impl HeapInner {
             gate: Gate::default(),
             group: GroupCommit::default(),
             sync_timeout: options.sync_timeout,
+            permissions: options.permissions,
             attachment: OnceLock::new(),
             shut: Mutex::new(false),
             written: AtomicBool::new(false),

@@ -38,7 +38,7 @@ pub(super) fn open(
         return Err(OpenError::Unclean);
     }
     limit_capacity(&mut header, options)?;
-    let core = at_its_place(&header, || {
+    let core = at_its_place(&{ header }, || {
         map_file(&header, &file, read_only)?;
         let backing = if read_only { Backing::ReadOnly(Some(file)) } else { Backing::of_file(file) };
         let core = make_core(&header, backing, options)?;
@@ -129,4 +129,3 @@ fn make_private(core: &Core, file: &File) -> Result<(), CallError> {
     // SAFETY: all that was stored is in the file's pages, so the private mapping holds the same.
     unsafe { mapping::replace(core.base, end, Access::ReadWrite, Source::PrivateFile(file.fd())) }
 }
-

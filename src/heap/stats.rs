@@ -1,6 +1,7 @@
 //! What a heap has in use.
 
 use super::allocate::with_core;
+use super::atomic::{Atomic, CommitStats};
 use super::handle::SalAlloc;
 use super::owner::Heap;
 use crate::alloc::heap_core::Core;
@@ -45,6 +46,8 @@ pub struct Stats {
     pub threads: u32,
     /// The size classes that have slabs, by size.
     pub classes: Vec<ClassStats>,
+    /// Of an atomic heap that is open for writing, what commits have cost; only from [`Heap::stats`].
+    pub commits: Option<CommitStats>,
 }
 
 /// What a heap has in use of one size class.
@@ -123,7 +126,9 @@ fn collect(core: &Core, mut classes: Vec<ClassStats>) -> Stats {
 impl Heap {
     /// What the heap has in use.
     pub fn stats(&self) -> Stats {
-        collect(self.inner().core(), Vec::with_capacity(CLASSES))
+        let mut stats = collect(self.inner().core(), Vec::with_capacity(CLASSES));
+        stats.commits = self.inner().atomic.as_ref().map(Atomic::stats);
+        stats
     }
 }
 
@@ -162,6 +167,9 @@ impl fmt::Display for Stats {
             self.threads,
             Bytes(self.cached_bytes)
         )?;
+        if let Some(commits) = &self.commits {
+            commits.fmt(f)?;
+        }
         writeln!(f, "large objects: {} with {}", self.large_objects, Bytes(self.large_bytes))?;
         writeln!(
             f,

@@ -4,6 +4,7 @@
 //! that many threads that ask at once share one; then [`HeapInner::commit_now`] does what the heap's mode asks for. It
 //! counts at the [gate](super::gate) as under way, for which closing waits.
 
+use super::atomic::SnapshotProgress;
 use super::gate;
 use super::handle::SalAlloc;
 use super::options::Mode;
@@ -11,6 +12,7 @@ use super::owner::{Heap, HeapInner};
 use super::session::Write;
 use crate::error::{SessionError, SyncError};
 use std::io;
+use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
@@ -93,7 +95,7 @@ impl SalSync for SalAlloc {
     }
 
     fn snapshot_to(&self, path: impl AsRef<Path>) -> Result<u64, SyncError> {
-        find(*self)?.snapshot_to(path.as_ref())
+        find(*self)?.snapshot_to(path.as_ref(), &mut |_| ControlFlow::Continue(()))
     }
 }
 
@@ -107,7 +109,7 @@ impl SalSync for Heap {
     }
 
     fn snapshot_to(&self, path: impl AsRef<Path>) -> Result<u64, SyncError> {
-        self.inner().snapshot_to(path.as_ref())
+        self.inner().snapshot_to(path.as_ref(), &mut |_| ControlFlow::Continue(()))
     }
 }
 
@@ -166,7 +168,20 @@ impl Heap {
     /// As for [`Heap::sync`]; [`SyncError::Os`] when the file exists or cannot be written, and with
     /// [`Unsupported`](std::io::ErrorKind::Unsupported) in the mode [`Mode::Shared`].
     pub fn snapshot_to(&self, path: impl AsRef<Path>) -> Result<u64, SyncError> {
-        self.inner().snapshot_to(path.as_ref())
+        self.inner().snapshot_to(path.as_ref(), &mut |_| ControlFlow::Continue(()))
+    }
+
+    /// As [`Heap::snapshot_to`]; `progress` is told how far the copy has come, and can break it off.
+    ///
+    /// # Errors
+    /// As for [`Heap::snapshot_to`]; [`SyncError::Os`] with [`Interrupted`](std::io::ErrorKind::Interrupted) when it was
+    /// broken off. There is no file then.
+    pub fn snapshot_with(
+        &self,
+        path: impl AsRef<Path>,
+        mut progress: impl FnMut(SnapshotProgress) -> ControlFlow<()>,
+    ) -> Result<u64, SyncError> {
+        self.inner().snapshot_to(path.as_ref(), &mut progress)
     }
 
     /// Whether a thread panicked in a write session, so that the heap may hold something half done. Syncs fail then with
@@ -314,12 +329,20 @@ impl HeapInner {
         Ok(commit)
     }
 
-    fn snapshot_to(&self, _path: &Path) -> Result<u64, SyncError> {
+    fn snapshot_to(
+        &self,
+        path: &Path,
+        progress: &mut dyn FnMut(SnapshotProgress) -> ControlFlow<()>,
+    ) -> Result<u64, SyncError> {
         self.check_caller()?;
         match self.mode {
             Mode::Volatile => Err(SyncError::Volatile),
             Mode::Shared => Err(SyncError::os("snapshot", io::ErrorKind::Unsupported)),
-            Mode::Atomic => todo!(),
+            Mode::Atomic => {
+                let Some(atomic) = &self.atomic else { return Err(SyncError::ReadOnly) };
+                let Some(_syncing) = self.gate.begin_sync() else { return Err(SyncError::Closed) };
+                atomic.snapshot(path, self.permissions, progress)
+            }
         }
     }
 }

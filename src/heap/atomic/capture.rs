@@ -68,12 +68,12 @@ impl Capture {
 
     /// What the last capture holds, as a commit.
     pub(super) fn commit(&self) -> Commit<'_> {
-        Commit {
-            pages: &self.pages,
-            images: self.images.as_slice(),
-            direct: &self.direct,
-            data_len: self.data_len,
-        }
+        Commit { pages: &self.pages, images: self.images.as_slice(), direct: &self.direct, data_len: self.data_len }
+    }
+
+    /// Pages that the last capture holds.
+    pub(super) fn len(&self) -> u64 {
+        self.pages.len() as u64 + self.direct.iter().map(|run| run.end - run.start).sum::<u64>()
     }
 
     /// Whether the last capture holds nothing.

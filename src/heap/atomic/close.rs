@@ -25,7 +25,7 @@ pub(in crate::heap) fn finish(heap: &HeapInner, core: &Core, keep_copy: bool) ->
     let Some(atomic) = &heap.atomic else { return Ok(()) };
     atomic.wait_for_fold();
     let was_changed = core.has_been_used() || heap.written.load(std::sync::atomic::Ordering::Relaxed);
-    if !was_changed && !atomic.is_soft_stale && !atomic.journal.is_in_use() {
+    if !was_changed && !atomic.is_soft_stale && !atomic.journal.has_begun() {
         // The file is as clean as it was.
         return Ok(());
     }

@@ -41,13 +41,7 @@ pub(super) fn soft_state(storage: &dyn Storage, header: &Header) -> Result<SoftS
 /// Maps a heap over its reserved windows.
 ///
 /// `data_len` is the length of the file's valid part, from its start.
-pub(super) fn map(
-    header: &Header,
-    fd: i32,
-    data_len: u64,
-    soft: SoftState,
-    huge_pages: bool,
-) -> Result<(), CallError> {
+pub(super) fn map(header: &Header, fd: i32, data_len: u64, soft: SoftState, huge_pages: bool) -> Result<(), CallError> {
     let layout = &header.layout;
     let base = header.window as usize * WINDOW;
     // SAFETY: the windows are reserved for this heap, and nothing is in them yet.

@@ -14,20 +14,26 @@ mod map;
 mod open;
 mod page_runs;
 mod read_only;
+mod snapshot;
+mod stats;
 
 pub(super) use close::finish;
 pub(super) use open::open_file;
+pub use snapshot::SnapshotProgress;
+pub use stats::CommitStats;
 
 use super::owner::HeapInner;
 use super::sync::SyncLevel;
 use crate::commit::journal::{AppendError, Durability, Journal};
 use crate::error::SyncError;
+use crate::os::dirty_pages::Tracking;
 use capture::Capture;
+use stats::Counters;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How much longer than wanted the log may become before a sync waits until it has been folded.
 const MOST_LOGS: u64 = 4;
@@ -36,6 +42,8 @@ const MOST_LOGS: u64 = 4;
 pub(crate) struct Atomic {
     journal: Arc<Journal>,
     capture: Mutex<Capture>,
+    tracking: Tracking,
+    counters: Counters,
     /// Bytes of the log from which on it is folded.
     fold_at: u64,
     folding: Mutex<Option<JoinHandle<()>>>,
@@ -68,27 +76,21 @@ impl Atomic {
 
     /// Commits what was written since the last commit; returns the commit's number, or that of the last one if nothing
     /// was.
-    pub(super) fn commit(
-        &self,
-        heap: &HeapInner,
-        level: SyncLevel,
-        limit: Option<Duration>,
-    ) -> Result<u64, SyncError> {
+    pub(super) fn commit(&self, heap: &HeapInner, level: SyncLevel, limit: Option<Duration>) -> Result<u64, SyncError> {
         let mut capture = self.capture();
         if self.journal.is_broken() {
             return Err(SyncError::Broken);
         }
         {
-            let _closed =
-                heap.gate.close_for_capture(limit).map_err(|holders| SyncError::GateTimeout { holders })?;
+            let _closed = heap.gate.close_for_capture(limit).map_err(|holders| SyncError::GateTimeout { holders })?;
             // Somebody may have panicked since the sync began.
             if heap.gate.is_poisoned() {
                 return Err(SyncError::Poisoned);
             }
+            let closed = Instant::now();
             heap.before_sync()?;
-            capture
-                .take(heap.core(), &self.journal)
-                .map_err(|error| SyncError::os(error.call, error.errno))?;
+            capture.take(heap.core(), &self.journal).map_err(|error| SyncError::os(error.call, error.errno))?;
+            self.counters.paused(closed.elapsed());
         }
         self.append(&mut capture, level)?;
         if level == SyncLevel::Full {
@@ -110,6 +112,7 @@ impl Atomic {
             }
         } else {
             self.journal.append(&capture.commit(), durability)?;
+            self.counters.committed(capture.len());
         }
         capture.committed();
         Ok(())

@@ -4,6 +4,7 @@ use super::Atomic;
 use super::capture::Capture;
 use super::map::{SoftState, map, soft_state};
 use super::read_only;
+use super::stats::Counters;
 use crate::alloc::backing::Backing;
 use crate::alloc::heap_core::Core;
 use crate::alloc::rebuild::rebuild;
@@ -36,10 +37,11 @@ pub(in crate::heap) fn open_file(
 ) -> Result<Heap, OpenError> {
     let log = to_c_string(&log_path(path))?;
     let directory = to_c_string(&directory_of(path))?;
-    let storage = Arc::new(RealStorage::new(file, log, directory, options.permissions));
     if read_only {
-        return read_only::open(&*storage, header, Some(path.to_path_buf()), options);
+        let storage = RealStorage::read_only(file, log, directory);
+        return read_only::open(&storage, header, Some(path.to_path_buf()), options);
     }
+    let storage = Arc::new(RealStorage::new(file, log, directory, options.permissions));
     open(storage, header, Some(path.to_path_buf()), options)
 }
 
@@ -85,6 +87,8 @@ pub(in crate::heap) fn open(
     let _ = storage.write_at(Part::Data, holder.as_bytes(), HOLDER_OFFSET);
     let atomic = Atomic {
         journal: Arc::new(journal),
+        tracking: tracker.tracking(),
+        counters: Counters::default(),
         capture: Mutex::new(Capture::new(tracker)),
         fold_at: options.fold_at,
         folding: Mutex::new(None),

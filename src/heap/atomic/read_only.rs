@@ -3,7 +3,8 @@
 use super::map::{SoftState, map, soft_state};
 use crate::alloc::backing::Backing;
 use crate::alloc::rebuild::rebuild;
-use crate::commit::journal::{Inspected, Journal};
+use crate::commit::journal::Journal;
+use crate::commit::recovery::Inspected;
 use crate::commit::storage::Storage;
 use crate::error::OpenError;
 use crate::format::header::{CLEAN, Header};
@@ -51,8 +52,8 @@ pub(super) fn open(
 pub(super) fn put_images(storage: &dyn Storage, header: &Header, inspected: &Inspected) -> Result<(), OpenError> {
     let base = header.window as usize * WINDOW;
     let mut image = [0_u8; PAGE];
-    for page in inspected.pages() {
-        inspected.read_image(storage, page, &mut image)?;
+    for (&page, &offset) in &inspected.images {
+        Inspected::read_image(storage, offset, &mut image)?;
         let place: *mut [u8; PAGE] = std::ptr::with_exposed_provenance_mut(base + page as usize * PAGE);
         // SAFETY: the log was found to name pages of the heap only, which are mapped, and nobody reads them yet.
         unsafe { place.write(image) };
