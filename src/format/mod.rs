@@ -26,6 +26,7 @@
 
 pub(crate) mod header;
 pub(crate) mod layout;
+pub(crate) mod log_record;
 pub(crate) mod root_entry;
 pub(crate) mod slab_entry;
 pub(crate) mod soft;

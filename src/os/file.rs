@@ -57,6 +57,15 @@ impl File {
         Self::open_with(directory, libc::O_RDWR | libc::O_TMPFILE | libc::O_EXCL, 0o600)
     }
 
+    /// Creates a file that lies in memory.
+    #[cfg(any(test, feature = "testing"))]
+    #[allow(dead_code, reason = "see `commit`")]
+    pub(crate) fn create_in_memory() -> Result<Self, CallError> {
+        // SAFETY: the name is a terminated string.
+        let fd = unsafe { libc::memfd_create(c"sal".as_ptr(), libc::MFD_CLOEXEC) };
+        Ok(Self { fd: AtomicI32::new(check("memfd_create", i64::from(fd))? as i32) })
+    }
+
     /// Opens a directory, to make its entries durable.
     pub(crate) fn open_directory(path: &CStr) -> Result<Self, CallError> {
         Self::open_with(path, libc::O_RDONLY | libc::O_DIRECTORY, 0)
@@ -230,12 +239,21 @@ impl File {
 
     /// Writes all of `bytes`.
     pub(crate) fn write_at(&self, bytes: &[u8], offset: u64) -> Result<(), CallError> {
+        // SAFETY: a slice is readable.
+        unsafe { self.write_raw_at(bytes.as_ptr(), bytes.len(), offset) }
+    }
+
+    /// Writes memory that other threads may be writing to meanwhile.
+    ///
+    /// # Safety
+    /// `len` bytes from `start` on are readable.
+    pub(crate) unsafe fn write_raw_at(&self, start: *const u8, len: usize, offset: u64) -> Result<(), CallError> {
         let mut done = 0;
-        while done < bytes.len() {
-            let rest = &bytes[done..];
+        while done < len {
             let at = (offset + done as u64) as i64;
-            // SAFETY: `rest` is readable for its length.
-            let returned = unsafe { libc::pwrite(self.fd(), rest.as_ptr().cast(), rest.len(), at) };
+            // SAFETY: `done` is less than `len`, so these bytes are among those that are readable; the kernel copies
+            // them, so that no value of theirs is seen here.
+            let returned = unsafe { libc::pwrite(self.fd(), start.add(done).cast(), len - done, at) };
             match check("pwrite", returned as i64) {
                 Ok(0) => return Err(CallError { call: "pwrite", errno: Errno(libc::EIO) }),
                 Ok(written) => done += written.unsigned_abs() as usize,

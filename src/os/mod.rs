@@ -32,6 +32,11 @@ pub(crate) mod errno {
     pub(crate) const NOT_SUPPORTED: Errno = Errno(libc::EOPNOTSUPP);
     pub(crate) const NAME_TOO_LONG: Errno = Errno(libc::ENAMETOOLONG);
     pub(crate) const READ_ONLY: Errno = Errno(libc::EROFS);
+    pub(crate) const IO: Errno = Errno(libc::EIO);
+    pub(crate) const NO_SPACE: Errno = Errno(libc::ENOSPC);
+    pub(crate) const OVER_QUOTA: Errno = Errno(libc::EDQUOT);
+    pub(crate) const FILE_TOO_BIG: Errno = Errno(libc::EFBIG);
+    pub(crate) const BAD_DESCRIPTOR: Errno = Errno(libc::EBADF);
 }
 
 impl Errno {

@@ -1,0 +1,126 @@
+//! The files of a heap on a real disk.
+
+use super::storage::{Part, Storage};
+use crate::os::file::{File, unlink};
+use crate::os::{CallError, errno};
+use core::ffi::CStr;
+use std::ffi::CString;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// The heap file, its log, and the directory they lie in.
+#[derive(Debug)]
+pub(crate) struct RealStorage {
+    data: File,
+    log: Mutex<Option<Arc<File>>>,
+    log_path: CString,
+    directory: CString,
+    permissions: u32,
+    is_writable: bool,
+}
+
+impl RealStorage {
+    /// `directory` is where `log_path` leads to; a log that is created gets these permissions.
+    pub(crate) fn new(data: File, log_path: CString, directory: CString, permissions: u32) -> Self {
+        Self { data, log: Mutex::new(None), log_path, directory, permissions, is_writable: true }
+    }
+
+    /// For [`Journal::inspect`](super::journal::Journal::inspect) alone.
+    pub(crate) fn read_only(data: File, log_path: CString, directory: CString) -> Self {
+        Self { is_writable: false, ..Self::new(data, log_path, directory, 0) }
+    }
+
+    fn set_log(&self, log: Option<File>) {
+        *self.log.lock().unwrap_or_else(PoisonError::into_inner) = log.map(Arc::new);
+    }
+
+    fn on<R>(&self, part: Part, operation: impl FnOnce(&File) -> Result<R, CallError>) -> Result<R, CallError> {
+        match part {
+            Part::Data => operation(&self.data),
+            Part::Log => {
+                let log = self.log.lock().unwrap_or_else(PoisonError::into_inner).clone();
+                match log {
+                    Some(log) => operation(&log),
+                    None => Err(CallError { call: "open", errno: errno::BAD_DESCRIPTOR }),
+                }
+            }
+        }
+    }
+
+    fn unlink_log(path: &CStr) -> Result<(), CallError> {
+        match unlink(path) {
+            Err(CallError { errno: errno::NOT_FOUND, .. }) => Ok(()),
+            done => done,
+        }
+    }
+}
+
+impl Storage for RealStorage {
+    fn read_at(&self, part: Part, bytes: &mut [u8], offset: u64) -> Result<usize, CallError> {
+        self.on(part, |file| file.read_at(bytes, offset))
+    }
+
+    fn write_at(&self, part: Part, bytes: &[u8], offset: u64) -> Result<(), CallError> {
+        self.on(part, |file| file.write_at(bytes, offset))
+    }
+
+    unsafe fn write_raw_at(&self, part: Part, start: *const u8, len: usize, offset: u64) -> Result<(), CallError> {
+        // SAFETY: the caller's promise.
+        self.on(part, |file| unsafe { file.write_raw_at(start, len, offset) })
+    }
+
+    fn sync_data(&self, part: Part) -> Result<(), CallError> {
+        self.on(part, File::sync_data)
+    }
+
+    fn reserve(&self, part: Part, offset: u64, len: u64) -> Result<(), CallError> {
+        self.on(part, |file| file.reserve(offset, len))
+    }
+
+    fn set_len(&self, part: Part, len: u64) -> Result<(), CallError> {
+        self.on(part, |file| file.set_len(len))
+    }
+
+    fn clear(&self, part: Part, offset: u64, len: u64) -> Result<(), CallError> {
+        self.on(part, |file| file.clear(offset, len))
+    }
+
+    fn len(&self, part: Part) -> Result<u64, CallError> {
+        self.on(part, |file| Ok(file.metadata()?.len))
+    }
+
+    fn open_log(&self) -> Result<bool, CallError> {
+        match File::open(&self.log_path, self.is_writable) {
+            Ok(log) => {
+                self.set_log(Some(log));
+                Ok(true)
+            }
+            Err(CallError { errno: errno::NOT_FOUND, .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn create_log(&self) -> Result<(), CallError> {
+        self.set_log(None);
+        Self::unlink_log(&self.log_path)?;
+        self.set_log(Some(File::create_new(&self.log_path, self.permissions)?));
+        Ok(())
+    }
+
+    fn remove_log(&self) -> Result<(), CallError> {
+        self.set_log(None);
+        Self::unlink_log(&self.log_path)
+    }
+
+    fn sync_directory(&self) -> Result<(), CallError> {
+        File::open_directory(&self.directory)?.sync_all()
+    }
+
+    fn data_fd(&self) -> i32 {
+        self.data.fd()
+    }
+
+    fn close(&self) {
+        self.set_log(None);
+        self.data.close();
+    }
+}

@@ -1,0 +1,165 @@
+//! Opening a heap that was not closed: its last commit, from the heap file and the log.
+//!
+//! What is read may be in the page cache only: of a process that was killed before it synced, or whose sync failed. So
+//! the header, and each record that is not known to be durable, is written again and synced before an image goes into
+//! the heap file; else a power cut could leave half of what a lost record says.
+
+use super::apply::{self, Newest};
+use super::chain::{self, Chain};
+use super::journal::{Journal, State, rewrite_header};
+use super::record::Record;
+use super::ring::{Growth, Ring};
+use super::storage::{Part, Storage};
+use crate::error::OpenError;
+use crate::format::PAGE;
+use crate::format::header::{CLEAN, Header};
+use crate::format::log_record::SECTOR;
+use crate::os::CallError;
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::Arc;
+
+/// What a recovery did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Replayed {
+    /// Commits that were in the log.
+    pub(crate) commits: u64,
+    /// Pages that were written into the heap file.
+    pub(crate) pages: u64,
+    /// Bytes of the log that were read for them.
+    pub(crate) bytes: u64,
+    /// The commit that the heap is at now.
+    pub(crate) last_commit: u64,
+}
+
+/// The last commit of a heap, found without changing a file.
+#[derive(Debug)]
+pub(crate) struct Inspected {
+    pub(crate) commit: u64,
+    /// Bytes of the heap file that are valid.
+    pub(crate) data_len: u64,
+    /// Where in the log the newest image of a page lies; every other page is as the heap file has it.
+    pub(crate) images: BTreeMap<u64, u64>,
+}
+
+impl Inspected {
+    /// Reads an image at a place that `images` names.
+    pub(crate) fn read_image(storage: &dyn Storage, offset: u64, into: &mut [u8; PAGE]) -> Result<(), CallError> {
+        apply::read_exactly(storage, Part::Log, into, offset)
+    }
+
+    /// A page as of the commit.
+    pub(crate) fn read_page(&self, storage: &dyn Storage, page: u64, into: &mut [u8; PAGE]) -> Result<(), CallError> {
+        if page >= self.data_len / PAGE as u64 {
+            into.fill(0);
+            return Ok(());
+        }
+        match self.images.get(&page) {
+            Some(&offset) => Self::read_image(storage, offset, into),
+            None => apply::read_padded(storage, Part::Data, into, page * PAGE as u64),
+        }
+    }
+}
+
+fn read_chain(storage: &dyn Storage, header: &Header) -> Result<Chain, OpenError> {
+    if !storage.open_log()? {
+        return Err(OpenError::LogMissing);
+    }
+    let found = storage.len(Part::Data)?;
+    if found < header.file_len {
+        return Err(OpenError::Truncated { expected: header.file_len, found });
+    }
+    chain::read(storage, header)
+}
+
+/// Writes a range of the log once more, as it reads.
+fn rewrite(storage: &dyn Storage, from: u64, to: u64, buffer: &mut Vec<u8>) -> Result<(), CallError> {
+    let mut at = from;
+    while at < to {
+        buffer.resize((to - at).min(1 << 20) as usize, 0);
+        apply::read_exactly(storage, Part::Log, buffer, at)?;
+        storage.write_at(Part::Log, buffer, at)?;
+        at += buffer.len() as u64;
+    }
+    Ok(())
+}
+
+/// Makes zero what the heap file got since `folded_through` and no commit names: remains of direct pages whose commit
+/// failed, and of a tail that an earlier recovery cut off.
+fn clear_unnamed(storage: &dyn Storage, header: &Header, chain: &Chain, pages: &[Newest]) -> Result<(), CallError> {
+    let end = chain.data_len / PAGE as u64;
+    let mut from = header.file_len / PAGE as u64;
+    let first = from;
+    let named = pages.iter().map(|newest| newest.page).filter(|page| *page >= first);
+    for page in named.chain([end]) {
+        if page > from {
+            storage.clear(Part::Data, from * PAGE as u64, (page - from) * PAGE as u64)?;
+        }
+        from = page + 1;
+    }
+    Ok(())
+}
+
+/// Makes durable what recovery rests on.
+fn secure(storage: &dyn Storage, header: &Header, chain: &Chain) -> Result<(), CallError> {
+    let mut buffer = Vec::new();
+    let unsure = |record: &&Arc<Record>| record.header.commit > chain.durable;
+    for record in chain.records.iter().filter(unsure) {
+        if let Some(at) = record.jump_at {
+            rewrite(storage, at, at + SECTOR, &mut buffer)?;
+        }
+        rewrite(storage, record.offset, record.offset + record.header.record_len(), &mut buffer)?;
+    }
+    storage.sync_data(Part::Log)?;
+    storage.sync_directory()?;
+    // The slot that the next header goes to may be the one that the medium still needs.
+    rewrite_header(storage, header)
+}
+
+impl Journal {
+    /// Recovers a heap whose header says *in use*: afterwards the heap file holds the last commit, and the journal goes
+    /// on behind it. The log stays as it is until the next fold, so the heap file need not be synced.
+    pub(crate) fn recover(storage: Arc<dyn Storage>, header: Header) -> Result<(Self, Replayed), OpenError> {
+        let chain = read_chain(&*storage, &header)?;
+        secure(&*storage, &header, &chain)?;
+        let pages = apply::newest(&chain.records, chain.data_len);
+        storage.set_len(Part::Data, chain.data_len)?;
+        clear_unnamed(&*storage, &header, &chain, &pages)?;
+        let written = apply::write_images(&*storage, &pages, false)?;
+
+        let replayed = Replayed {
+            commits: chain.records.len() as u64,
+            pages: written,
+            bytes: chain.records.iter().map(|record| record.header.record_len()).sum(),
+            last_commit: chain.last,
+        };
+        let growth = Growth::default();
+        let mut state = State {
+            header,
+            is_begun: true,
+            is_broken: false,
+            records: VecDeque::new(),
+            ring: Ring::new(header.log_start, chain.log_len, growth),
+            newest: HashMap::new(),
+            last: chain.last,
+            durable: chain.last,
+            checksum: 0,
+            data_len: chain.data_len,
+        };
+        state.checksum = state.identity().seed();
+        for record in chain.records {
+            state.take(record);
+        }
+        Ok((Self::with(storage, state, growth), replayed))
+    }
+
+    /// Finds the last commit without changing anything, for a heap that is only read, whether it was closed or not.
+    pub(crate) fn inspect(storage: &dyn Storage, header: &Header) -> Result<Inspected, OpenError> {
+        if header.state == CLEAN {
+            return Ok(Inspected { commit: header.commit, data_len: header.file_len, images: BTreeMap::new() });
+        }
+        let chain = read_chain(storage, header)?;
+        let newest = apply::newest(&chain.records, chain.data_len);
+        let images = newest.iter().filter_map(|newest| Some((newest.page, newest.image?))).collect();
+        Ok(Inspected { commit: chain.last, data_len: chain.data_len, images })
+    }
+}
