@@ -228,7 +228,7 @@ impl Journal {
         lock(&self.state).is_begun
     }
 
-    /// Whether an earlier failure left behind what nobody knows.
+    /// Whether nothing more can be made durable.
     pub(crate) fn is_broken(&self) -> bool {
         lock(&self.state).is_broken
     }
