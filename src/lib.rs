@@ -28,9 +28,12 @@ mod root;
 mod sync;
 
 #[cfg(not(loom))]
-pub use error::{CloseError, Error, OpenError, RootError, SessionError, SessionHolder, SyncError};
+pub use error::{CloseError, CollectError, Error, OpenError, RootError, SessionError, SessionHolder, SyncError};
 #[cfg(not(loom))]
-pub use heap::{Attached, ClassStats, Heap, HeapOptions, Mode, Read, SalAlloc, Stats, Write};
+pub use heap::{
+    Attached, BlockInfo, ClassStats, CollectReport, Heap, HeapOptions, Leak, LeakReport, Mode, Objects, Read,
+    RecoveryPhase, RecoveryProgress, RecoveryReport, SalAlloc, SalCollect, Stats, Write,
+};
 #[cfg(not(loom))]
 pub use persist::Persist;
 #[cfg(not(loom))]

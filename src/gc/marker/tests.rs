@@ -210,9 +210,10 @@ fn an_image_elsewhere_gives_the_same_marks() {
     let marks = Marks::new(stopped.rebuilt.units).unwrap();
     // SAFETY: the copy lives as long as the image.
     let image = unsafe { Image::new(copied.as_ptr(), stopped.heap.window, layout, stopped.rebuilt.units) };
-    let marker = Marker::new(image, &stopped.runs, &marks, None);
+    let job = Job::default();
+    let marker = Marker::new(image, &stopped.runs, &marks, None, &job);
     marker.work(|| ()).unwrap();
-    hold(&stopped, &nodes, &reached, &marks, marker.counters.blocks.load(Relaxed));
+    hold(&stopped, &nodes, &reached, &marks, job.counters.blocks.load(Relaxed));
 }
 
 #[test]
@@ -245,23 +246,24 @@ fn an_abort_stops_all_workers_and_says_so() {
     list(&mut graph, 100_000, 64, 0);
     let stopped = graph.stop();
     let marks = Marks::new(stopped.rebuilt.units).unwrap();
-    let marker = Marker::new(stopped.image(), &stopped.runs, &marks, None).with(2, STACK);
+    let job = Job::default();
+    let marker = Marker::new(stopped.image(), &stopped.runs, &marks, None, &job).with(2, STACK);
     std::thread::scope(|scope| {
         scope.spawn(|| marker.work(|| ()));
         marker
             .work(|| {
-                if marker.counters.blocks.load(Relaxed) > 10_000 {
-                    marker.pool.abort()
+                if job.counters.blocks.load(Relaxed) > 10_000 {
+                    job.pool.abort()
                 }
             })
             .unwrap();
         // Whoever did not tick asks the other one to stop.
-        if marker.counters.blocks.load(Relaxed) > 10_000 {
-            marker.pool.abort();
+        if job.counters.blocks.load(Relaxed) > 10_000 {
+            job.pool.abort();
         }
     });
-    assert!(!marker.pool.is_done());
-    assert!(marker.counters.blocks.load(Relaxed) < 100_000);
+    assert!(!job.pool.is_done());
+    assert!(job.counters.blocks.load(Relaxed) < 100_000);
 }
 
 proptest! {
