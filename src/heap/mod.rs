@@ -6,7 +6,11 @@ mod allocator;
 mod atomic;
 #[cfg(feature = "checked")]
 mod checked;
+<<<<<<< HEAD
 mod create;
+=======
+mod collect;
+>>>>>>> gc
 mod defaults;
 mod fork;
 mod gate;
@@ -17,6 +21,7 @@ mod lifecycle;
 mod options;
 mod owner;
 pub(crate) mod placement;
+pub(crate) mod recovery;
 mod session;
 mod shared;
 mod stats;
@@ -24,11 +29,16 @@ mod sync;
 mod table;
 mod temporary;
 
+<<<<<<< HEAD
 pub use atomic::{CommitStats, SnapshotProgress};
+=======
+pub use collect::{BlockInfo, CollectReport, Leak, LeakReport, Objects, SalCollect};
+>>>>>>> gc
 pub use handle::SalAlloc;
 pub use options::{DirtyTracking, HeapOptions, Mode, Recovery};
 pub use owner::Heap;
 pub(crate) use owner::{Attachment, HeapInner};
+pub use recovery::{RecoveryPhase, RecoveryProgress, RecoveryReport};
 pub use session::{Attached, Read, Write};
 pub use stats::{ClassStats, Stats};
 pub use sync::{SalSync, SyncLevel};
