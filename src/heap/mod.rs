@@ -6,11 +6,8 @@ mod allocator;
 mod atomic;
 #[cfg(feature = "checked")]
 mod checked;
-<<<<<<< HEAD
-mod create;
-=======
 mod collect;
->>>>>>> gc
+mod create;
 mod defaults;
 mod fork;
 mod gate;
@@ -29,11 +26,8 @@ mod sync;
 mod table;
 mod temporary;
 
-<<<<<<< HEAD
 pub use atomic::{CommitStats, SnapshotProgress};
-=======
 pub use collect::{BlockInfo, CollectReport, Leak, LeakReport, Objects, SalCollect};
->>>>>>> gc
 pub use handle::SalAlloc;
 pub use options::{DirtyTracking, HeapOptions, Mode, Recovery};
 pub use owner::Heap;
