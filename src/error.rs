@@ -326,6 +326,8 @@ pub enum CollectError {
     ReadOnly,
     /// The heap belongs to the process that this one was forked from.
     Forked,
+    /// The heap was not closed well the last time, and is still being recovered from that.
+    Recovering,
     /// Not everything was looked at, so nothing was given back.
     Incomplete,
     /// A system call failed: there was no memory for the tables.
@@ -452,6 +454,7 @@ impl fmt::Display for CollectError {
         match self {
             Self::ReadOnly => f.write_str("the heap is open for reading only"),
             Self::Forked => f.write_str("the heap belongs to the process that this one was forked from"),
+            Self::Recovering => f.write_str("the heap is still being recovered"),
             Self::Incomplete => f.write_str("not everything in the heap was looked at"),
             Self::Os { call, .. } => write!(f, "{call} failed while a heap was looked through"),
         }

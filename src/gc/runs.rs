@@ -52,7 +52,7 @@ impl Runs {
                     let len = slab_units((class as usize).min(CLASSES - 1));
                     if (class as usize) < CLASSES && len <= rest.len() {
                         for (back, word) in rest[..len].iter_mut().enumerate() {
-                            *word = u64::from(class) + 1 | (back as u64) << 8;
+                            *word = (u64::from(class) + 1) | ((back as u64) << 8);
                         }
                         unit += len;
                         continue;

@@ -4,6 +4,7 @@
 //! the heap meanwhile; and [`SalCollect::collect`] frees blocks that no root reaches, so nobody may hold one: a vector
 //! on a stack that lies in the heap would lose its elements.
 
+use super::atomic::Atomic;
 use super::owner::Heap;
 use super::recovery::{RecoveryError, mark};
 use super::stats::Bytes;
@@ -271,6 +272,9 @@ impl Heap {
         }
         if writes && inner.is_read_only() {
             return Err(CollectError::ReadOnly);
+        }
+        if writes && inner.atomic.as_ref().is_some_and(Atomic::is_recovering) {
+            return Err(CollectError::Recovering);
         }
         Ok(inner.core())
     }
