@@ -169,6 +169,27 @@ impl Tracker {
         len: usize,
         found: &mut dyn FnMut(Range<usize>),
     ) -> Result<(), CallError> {
+        self.scan_pages(address, len, false, found)
+    }
+
+    /// As [`Tracker::scan`], of a range with nothing but anonymous memory. That is quicker where much has been written to
+    /// small pages. If pages of a file are in it, those that were only read may be reported, too, once.
+    pub(crate) fn scan_anonymous(
+        &self,
+        address: usize,
+        len: usize,
+        found: &mut dyn FnMut(Range<usize>),
+    ) -> Result<(), CallError> {
+        self.scan_pages(address, len, true, found)
+    }
+
+    fn scan_pages(
+        &self,
+        address: usize,
+        len: usize,
+        anonymous: bool,
+        found: &mut dyn FnMut(Range<usize>),
+    ) -> Result<(), CallError> {
         self.check_process()?;
         let range = pages(address, len);
         let mut pagemap = lock(&self.pagemap);
@@ -178,13 +199,13 @@ impl Tracker {
         if self.tracking() == Tracking::Compare {
             return pagemap.private_pages(range, found);
         }
-        let Err(stopped) = pagemap.take_written(range.clone(), found) else {
+        let Err(stopped) = pagemap.take_written(range.clone(), anonymous, found) else {
             self.is_exact.store(true, Ordering::Relaxed);
             return Ok(());
         };
         let rest = stopped.at..range.end;
         if stopped.error.errno == Errno(libc::EPERM) {
-            self.arm_again(&pagemap, &rest);
+            self.arm_again(&pagemap, &rest, anonymous);
         }
         // Only now: a write before the pages were armed, by the failed walk or just now, made its page private. One
         // after it disarms the page, and is reported next time at the latest (T1).
@@ -193,8 +214,9 @@ impl Tracker {
 
     /// Takes hold of a range that is registered no more; if that is refused, goes over to comparing.
     #[cold]
-    fn arm_again(&self, pagemap: &Pagemap, range: &Range<usize>) {
-        let armed = self.register_pages(range).is_ok() && pagemap.take_written(range.clone(), &mut |_| ()).is_ok();
+    fn arm_again(&self, pagemap: &Pagemap, range: &Range<usize>, anonymous: bool) {
+        let armed =
+            self.register_pages(range).is_ok() && pagemap.take_written(range.clone(), anonymous, &mut |_| ()).is_ok();
         if !armed {
             *lock(&self.userfault) = None;
         }
