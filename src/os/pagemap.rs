@@ -43,7 +43,7 @@ const CHUNK: usize = 512 << 10;
 const SPANS: usize = 512;
 
 /// Bytes between two spans that are walked together sooner than by a call for each.
-const NEAR: usize = 16 * PAGE;
+const NEAR: usize = 64 * PAGE;
 
 #[repr(C)]
 struct Walk {
@@ -140,8 +140,9 @@ impl Pagemap {
         anonymous: bool,
         found: &mut dyn FnMut(Range<usize>),
     ) -> Result<(), Stopped> {
+        let mut found_spans = [NO_SPAN; SPANS];
         if anonymous {
-            return self.walk(range, &ARMING, found);
+            return self.walk(range, &ARMING, &mut found_spans, found);
         }
         // What is armed is passed over quickly. What becomes disarmed behind the first walk is for the next scan.
         let mut spans = [NO_SPAN; SPANS];
@@ -151,10 +152,10 @@ impl Pagemap {
                 self.step(at..range.end, &UNARMED, &mut spans).map_err(|error| Stopped { at, error })?;
             let mut spans = spans[..count].iter().map(|span| span.start as usize..span.end as usize).peekable();
             while let Some(mut near) = spans.next() {
-                while let Some(next) = spans.next_if(|next| next.start - near.end <= NEAR) {
+                while let Some(next) = spans.next_if(|next| next.start.saturating_sub(near.end) <= NEAR) {
                     near.end = next.end;
                 }
-                self.walk(near, &ARMING_PRIVATE, found)?;
+                self.walk(near, &ARMING_PRIVATE, &mut found_spans, found)?;
             }
             at = walked;
         }
@@ -167,19 +168,23 @@ impl Pagemap {
         range: Range<usize>,
         found: &mut dyn FnMut(Range<usize>),
     ) -> Result<(), CallError> {
-        match self.walk(range.clone(), &PRIVATE, found) {
+        match self.walk(range.clone(), &PRIVATE, &mut [NO_SPAN; SPANS], found) {
             Ok(()) => Ok(()),
             // Nothing has been reported from there on, and this walk arms nothing.
             Err(stopped) => self.read_private(stopped.at..range.end, found),
         }
     }
 
-    fn walk(&self, range: Range<usize>, wanted: &Wanted, found: &mut dyn FnMut(Range<usize>)) -> Result<(), Stopped> {
-        let mut spans = [NO_SPAN; SPANS];
+    fn walk(
+        &self,
+        range: Range<usize>,
+        wanted: &Wanted,
+        spans: &mut [Span; SPANS],
+        found: &mut dyn FnMut(Range<usize>),
+    ) -> Result<(), Stopped> {
         let mut at = range.start;
         while at < range.end {
-            let (count, walked) =
-                self.step(at..range.end, wanted, &mut spans).map_err(|error| Stopped { at, error })?;
+            let (count, walked) = self.step(at..range.end, wanted, spans).map_err(|error| Stopped { at, error })?;
             for span in &spans[..count] {
                 found(span.start as usize..span.end as usize);
             }
