@@ -223,6 +223,11 @@ impl Journal {
         lock(&self.state).ring.used()
     }
 
+    /// Whether the log holds nothing that the heap file does not.
+    pub(crate) fn is_folded(&self) -> bool {
+        lock(&self.state).records.is_empty()
+    }
+
     /// Whether there is a log, and the header says that the heap is in use.
     pub(crate) fn has_begun(&self) -> bool {
         lock(&self.state).is_begun

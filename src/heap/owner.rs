@@ -298,9 +298,15 @@ impl Heap {
     }
 
     /// Gives memory that no block uses back to the system, in memory and on the disk; returns how many bytes. What is
-    /// given back has to be faulted in again when it is next used.
+    /// given back has to be faulted in again when it is next used. Of an atomic heap, what its last commit holds stays.
     pub fn purge(&self) -> usize {
-        if self.inner.read_only || self.inner.is_forked() { 0 } else { self.inner.core().purge(1) }
+        if self.inner.read_only || self.inner.is_forked() {
+            return 0;
+        }
+        match &self.inner.atomic {
+            Some(atomic) => atomic.purge(self.inner.core(), 1),
+            None => self.inner.core().purge(1),
+        }
     }
 
     /// Waits until the heap, if it was not closed well the last time, has been recovered: until all memory that the stop left

@@ -13,6 +13,7 @@ mod close;
 mod map;
 mod open;
 mod page_runs;
+mod purge;
 mod read_only;
 mod recover;
 mod snapshot;
@@ -106,7 +107,8 @@ impl Atomic {
                 self.journal.make_durable()?;
             }
         } else {
-            self.journal.append(&capture.commit(), durability)?;
+            let appended = self.journal.append(&capture.commit(), durability);
+            appended.inspect_err(|_| capture.failed())?;
             self.counters.committed(capture.len());
         }
         capture.committed();
