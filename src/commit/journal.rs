@@ -48,7 +48,8 @@ pub(crate) struct Commit<'a> {
     /// Their images, a page each, in the same order.
     pub(crate) images: &'a [u8],
     /// Pages, ascending, that have been written to [`Part::Data`] already. None of them lies before
-    /// [`Journal::direct_floor`].
+    /// [`Journal::direct_floor`], and none was written after the journal had broken: it may be a page of the very commit
+    /// that broke it and is found at the next opening.
     pub(crate) direct: &'a [Range<u64>],
     /// Bytes of the heap file that are valid, a multiple of the page. What one commit cuts off and a later one takes in
     /// again without naming it is unknown.
