@@ -163,7 +163,7 @@ impl Worker<'_, '_> {
                 self.report();
                 (self.tick)();
             }
-            if self.marker.pool.is_hungry() {
+            if self.marker.pool.is_hungry() && self.stack.has_to_spare() {
                 self.donate();
             }
             if self.marker.pool.is_aborted() {
@@ -173,15 +173,11 @@ impl Worker<'_, '_> {
         }
     }
 
+    /// Gives part of the stack to those who wait.
+    #[cold]
     fn donate(&mut self) {
-        if self.stack.len() > 0 {
-            let stack = &mut self.stack;
-            self.marker.pool.give(|spans| {
-                if spans.is_empty() {
-                    stack.donate(DONATION, |span| spans.push(span));
-                }
-            });
-        }
+        let stack = &mut self.stack;
+        self.marker.pool.give(|spans| stack.donate(DONATION, |span| spans.push(span)));
     }
 
     #[inline(always)]

@@ -52,7 +52,7 @@ impl Runs {
                     let len = slab_units((class as usize).min(CLASSES - 1));
                     if (class as usize) < CLASSES && len <= rest.len() {
                         for (back, word) in rest[..len].iter_mut().enumerate() {
-                            *word = u64::from(class) + 1 | (back as u64) << 8;
+                            *word = (u64::from(class) + 1) | ((back as u64) << 8);
                         }
                         unit += len;
                         continue;
@@ -62,9 +62,9 @@ impl Runs {
                     let len = units_of_pages(len_pages);
                     if (1..=rest.len()).contains(&len) {
                         for (back, word) in rest[..len].iter_mut().enumerate() {
-                            *word = LARGE_TAIL | (back as u64) << 8;
+                            *word = LARGE_TAIL | ((back as u64) << 8);
                         }
-                        rest[0] = LARGE_HEAD | len_pages << 8;
+                        rest[0] = LARGE_HEAD | (len_pages << 8);
                         unit += len;
                         continue;
                     }
