@@ -28,7 +28,7 @@ pub(crate) struct Runs {
 }
 
 /// A block: where it lies in the segments, and where its mark does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Block {
     pub(crate) start: usize,
     pub(crate) len: usize,

@@ -34,6 +34,10 @@ impl Stack {
         Ok(Self { spans: Zeroed::new(room)?, len: 0 })
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
     /// Whether there is so much that others should have a part.
     pub(crate) fn has_to_spare(&self) -> bool {
         let bottom = self.spans.first().filter(|_| self.len > 0);
