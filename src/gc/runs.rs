@@ -28,7 +28,7 @@ pub(crate) struct Runs {
 }
 
 /// A block: where it lies in the segments, and where its mark does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Block {
     pub(crate) start: usize,
     pub(crate) len: usize,
@@ -62,9 +62,9 @@ impl Runs {
                     let len = units_of_pages(len_pages);
                     if (1..=rest.len()).contains(&len) {
                         for (back, word) in rest[..len].iter_mut().enumerate() {
-                            *word = LARGE_TAIL | (back as u64) << 8;
+                            *word = LARGE_TAIL | ((back as u64) << 8);
                         }
-                        rest[0] = LARGE_HEAD | len_pages << 8;
+                        rest[0] = LARGE_HEAD | (len_pages << 8);
                         unit += len;
                         continue;
                     }
