@@ -29,6 +29,7 @@ pub(in crate::heap) fn finish(heap: &HeapInner, core: &Core, keep_copy: bool) ->
         // The file is as clean as it was.
         return Ok(());
     }
+    atomic.journal.check_files().map_err(|error| CloseError::Sync(error.into()))?;
     // SAFETY: nobody else is inside.
     let units = unsafe { (*core.space.get()).trim() };
     let discards = atomic.discard || heap.gate.is_poisoned();

@@ -78,9 +78,7 @@ impl Atomic {
     /// was.
     pub(super) fn commit(&self, heap: &HeapInner, level: SyncLevel, limit: Option<Duration>) -> Result<u64, SyncError> {
         let mut capture = self.capture();
-        if self.journal.is_broken() {
-            return Err(SyncError::Broken);
-        }
+        self.journal.check_files()?;
         {
             let _closed = heap.gate.close_for_capture(limit).map_err(|holders| SyncError::GateTimeout { holders })?;
             // Somebody may have panicked since the sync began.
