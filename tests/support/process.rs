@@ -1,6 +1,10 @@
 //! Other processes: this very test program, started again for one test in another role.
 
+use std::ffi::CString;
+use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, Receiver};
@@ -38,6 +42,50 @@ pub(crate) fn start_with(test: &str, role: &str, path: &Path, prepare: impl FnOn
     let mut child = command.spawn().unwrap();
     let (input, output) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
     Process { child, input, output: Some(BufReader::new(output)), said: String::new() }
+}
+
+/// As [`start`]; the directory of `path` is a file system of its own there, of so many MiB, which goes with the process.
+/// None if that is not permitted here.
+pub(crate) fn start_on_small_disk(test: &str, role: &str, path: &Path, mebibytes: usize) -> Option<Process> {
+    let directory = path.parent().unwrap().as_os_str().as_bytes();
+    let target = CString::new(directory).unwrap();
+    let size = CString::new(format!("size={mebibytes}m")).unwrap();
+    let child = std::panic::catch_unwind(|| {
+        start_with(test, role, path, |command| {
+            // SAFETY: system calls only, between fork and exec.
+            unsafe {
+                command.pre_exec(move || {
+                    let flags = libc::CLONE_NEWNS | if libc::geteuid() == 0 { 0 } else { libc::CLONE_NEWUSER };
+                    let nothing = std::ptr::null();
+                    let private = libc::MS_REC | libc::MS_PRIVATE;
+                    if libc::unshare(flags) != 0
+                        || libc::mount(nothing, c"/".as_ptr(), nothing, private, nothing.cast()) != 0
+                        || libc::mount(c"none".as_ptr(), target.as_ptr(), c"tmpfs".as_ptr(), 0, size.as_ptr().cast())
+                            != 0
+                    {
+                        return Err(std::io::Error::last_os_error());
+                    }
+                    Ok(())
+                });
+            }
+        })
+    });
+    if child.is_err() {
+        println!("no file system of our own can be mounted");
+    }
+    child.ok()
+}
+
+/// Takes all space that the file system has, until what is returned is dropped.
+pub(crate) fn fill_disk(directory: &Path) -> File {
+    let name = directory.join("filler");
+    let mut file = File::create(&name).unwrap();
+    for size in [1 << 20, 4096] {
+        while file.write_all(&vec![1; size]).is_ok() {}
+    }
+    // The file lives on without its name.
+    std::fs::remove_file(&name).unwrap();
+    file
 }
 
 /// Runs `test` of this program in a role; it must succeed.
