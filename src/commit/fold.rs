@@ -82,6 +82,11 @@ impl Journal {
         FoldPause { folding: Arc::clone(&self.folding) }
     }
 
+    /// Whether somebody has a [`FoldPause`].
+    pub(crate) fn is_folding_paused(&self) -> bool {
+        lock(&self.folding.turns).0 > 0
+    }
+
     /// Folds all commits that are durable now. Waits while folding is paused or another fold is under way.
     pub(crate) fn fold(&self) -> Result<Folded, AppendError> {
         let turn = self.folding.turn();

@@ -91,6 +91,8 @@ impl Atomic {
             self.counters.paused(closed.elapsed());
         }
         self.append(&mut capture, level)?;
+        // Others may commit while this one waits.
+        drop(capture);
         if level == SyncLevel::Full {
             self.wait_for_fold();
             self.journal.fold()?;
@@ -116,10 +118,11 @@ impl Atomic {
         Ok(())
     }
 
-    /// Folds the log on a thread of its own if it is long; waits for that if it is far too long.
+    /// Folds the log on a thread of its own if it is long; waits for that if it is far too long. While a snapshot is made
+    /// it gets as long as it gets.
     fn fold_if_long(&self) {
         let len = self.journal.log_bytes();
-        if len < self.fold_at {
+        if len < self.fold_at || self.journal.is_folding_paused() {
             return;
         }
         let mut folding = self.folding.lock().unwrap_or_else(PoisonError::into_inner);
@@ -132,11 +135,16 @@ impl Atomic {
             let _ = thread.join();
         }
         let journal = Arc::clone(&self.journal);
-        // An error is remembered by the journal, and found by the next sync.
-        let started = std::thread::Builder::new().name("sal-fold".into()).spawn(move || drop(journal.fold()));
-        match started {
+        // An error is remembered by the journal, and found by the next sync. It must not wait for a snapshot, because
+        // commits wait for it.
+        let fold = move || {
+            let _ = journal.try_fold();
+        };
+        match std::thread::Builder::new().name("sal-fold".into()).spawn(fold) {
             Ok(thread) => *folding = Some(thread),
-            Err(_) => drop(self.journal.fold()),
+            Err(_) => {
+                let _ = self.journal.try_fold();
+            }
         }
     }
 
