@@ -237,7 +237,7 @@ fn progress_rises_to_the_end_and_breaking_off_leaves_no_file() {
     let (_directory, path) = fresh_path();
     let copy = path.with_file_name("copy");
     let heap = open(&path);
-    fill(&heap, 0..200_000);
+    fill(&heap, 0..60_000);
     heap.sync().unwrap();
     let mut told: Vec<SnapshotProgress> = Vec::new();
     heap.snapshot_with(&copy, |progress| {
@@ -258,7 +258,7 @@ fn progress_rises_to_the_end_and_breaking_off_leaves_no_file() {
         assert!(matches!(broken_off, Err(SyncError::Os { source, .. }) if source.kind() == ErrorKind::Interrupted));
         assert!(!copy.exists() && files(&path) == 2, "the heap and its log");
     }
-    fill(&heap, 200_000..200_001);
+    fill(&heap, 60_000..60_001);
     heap.sync_with(SyncLevel::Full).unwrap();
     unmap(heap);
 }
