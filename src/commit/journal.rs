@@ -269,6 +269,18 @@ impl Journal {
         if self.is_broken() { Err(AppendError::Broken) } else { Ok(()) }
     }
 
+    /// Breaks the journal if the files are no longer what they were when it last wrote to them.
+    pub(crate) fn check_files(&self) -> Result<(), AppendError> {
+        let (data_len, log_len) = {
+            let state = lock(&self.state);
+            if state.is_broken {
+                return Err(AppendError::Broken);
+            }
+            (state.data_len, state.is_begun.then(|| state.ring.len()))
+        };
+        self.storage.check(data_len, log_len).map_err(|error| self.fail(error, true))
+    }
+
     /// Makes `next` the header, in the slot of its turn.
     pub(super) fn write_header(&self, mut next: Header) -> Result<(), AppendError> {
         next.generation += 1;

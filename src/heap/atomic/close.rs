@@ -32,6 +32,7 @@ pub(in crate::heap) fn finish(heap: &HeapInner, core: &Core, keep_copy: bool) ->
         forget_holder(atomic);
         return Ok(());
     }
+    atomic.journal.check_files().map_err(|error| CloseError::Sync(error.into()))?;
     // SAFETY: nobody else is inside.
     let units = unsafe { (*core.space.get()).trim() };
     let discards = atomic.discard || heap.gate.is_poisoned();

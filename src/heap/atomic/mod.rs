@@ -74,9 +74,7 @@ impl Atomic {
     /// was.
     pub(super) fn commit(&self, heap: &HeapInner, level: SyncLevel, limit: Option<Duration>) -> Result<u64, SyncError> {
         let mut capture = self.capture();
-        if self.journal.is_broken() {
-            return Err(SyncError::Broken);
-        }
+        self.journal.check_files()?;
         {
             let _closed = heap.gate.close_for_capture(limit).map_err(|holders| SyncError::GateTimeout { holders })?;
             // Somebody may have panicked since the sync began.
@@ -89,6 +87,8 @@ impl Atomic {
             self.counters.paused(closed.elapsed());
         }
         self.append(&mut capture, level)?;
+        // Others may commit while this one waits.
+        drop(capture);
         if level == SyncLevel::Full {
             self.wait_for_fold();
             self.journal.fold()?;
@@ -115,10 +115,11 @@ impl Atomic {
         Ok(())
     }
 
-    /// Folds the log on a thread of its own if it is long; waits for that if it is far too long.
+    /// Folds the log on a thread of its own if it is long; waits for that if it is far too long. While a snapshot is made
+    /// it gets as long as it gets.
     fn fold_if_long(&self) {
         let len = self.journal.log_bytes();
-        if len < self.fold_at {
+        if len < self.fold_at || self.journal.is_folding_paused() {
             return;
         }
         let mut folding = self.folding.lock().unwrap_or_else(PoisonError::into_inner);
@@ -131,11 +132,12 @@ impl Atomic {
             let _ = thread.join();
         }
         let journal = Arc::clone(&self.journal);
-        // An error is remembered by the journal, and found by the next sync.
-        let started = std::thread::Builder::new().name("sal-fold".into()).spawn(move || {
+        // An error is remembered by the journal, and found by the next sync. It must not wait for a snapshot, because
+        // commits wait for it.
+        let fold = move || {
             let _ = journal.try_fold();
-        });
-        match started {
+        };
+        match std::thread::Builder::new().name("sal-fold".into()).spawn(fold) {
             Ok(thread) => *folding = Some(thread),
             Err(_) => {
                 let _ = self.journal.try_fold();

@@ -70,7 +70,7 @@ pub(in crate::heap) fn open(
         replayed = done;
         journal
     };
-    let mut header = journal.header();
+    let mut header = Header { commit: journal.last_commit(), ..journal.header() };
     limit_capacity(&mut header, options)?;
     let data_len = journal.data_len();
     let soft = if was_clean { soft_state(&*storage, &header)? } else { SoftState::Stale };

@@ -46,6 +46,8 @@ impl Atomic {
         progress: &mut dyn FnMut(SnapshotProgress) -> ControlFlow<()>,
     ) -> Result<u64, SyncError> {
         self.wait_for_fold();
+        // Also commits that nobody has waited for.
+        self.journal.make_durable()?;
         self.journal.fold()?;
         let paused = self.journal.pause_folding();
         let header = self.journal.header();
