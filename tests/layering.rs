@@ -336,7 +336,7 @@ fn no_module_names_one_above_it_or_a_peer_and_only_os_makes_system_calls() {
             module.pop();
         }
         // The crate's root, and files of tests, which `#[cfg(test)] mod` brings in.
-        if module == ["lib"] || ["tests", "damage"].contains(module.last().unwrap()) {
+        if module == ["lib"] || module.contains(&"tests") || module.last() == Some(&"damage") {
             continue;
         }
         let text = std::fs::read_to_string(&path).unwrap();

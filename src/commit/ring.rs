@@ -225,8 +225,9 @@ mod tests {
                 let len = SECTOR * (1 + random(20));
                 let place = ring.place(len);
                 ring.grown(place.file_len[random(2) as usize]);
-                let mut parts = vec![place.at..place.at + len];
-                parts.extend(place.jump_at.map(|at| at..at + SECTOR));
+                let record = place.at..place.at + len;
+                let mut parts = Vec::from_iter(place.jump_at.map(|at| at..at + SECTOR));
+                parts.insert(0, record.clone());
                 assert!(place.at + len + SECTOR <= ring.len());
                 for part in &parts {
                     assert!(part.start >= RECORDS_START);
@@ -234,7 +235,7 @@ mod tests {
                 }
                 assert!(parts.len() == 1 || parts[1].end <= parts[0].start || parts[0].end <= parts[1].start);
                 ring.take(place.at, place.jump_at, len);
-                live.push_back(parts.swap_remove(0));
+                live.push_back(record);
             }
             assert!(ring.len() < 2000 * SECTOR || live.len() > 50, "space is used again");
         }

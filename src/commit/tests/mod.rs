@@ -1,3 +1,6 @@
 //! The journal on real files, and on the simulated disk with a model beside it.
 
+mod crashes;
+mod faults;
+mod model;
 mod real_files;

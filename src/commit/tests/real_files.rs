@@ -164,7 +164,7 @@ fn direct_pages_are_made_valid_by_their_record() {
     let bytes = [page_of(4), page_of(5), page_of(6)].concat();
     // SAFETY: a vector's bytes.
     unsafe { storage.write_raw_at(Part::Data, bytes.as_ptr(), bytes.len(), first * PAGE_LEN).unwrap() };
-    let direct = [first..first + 3];
+    let direct = [first..first + 1, first + 1..first + 3];
     let data_len = (first + 10) * PAGE_LEN;
     let commit = Commit { pages: &[7], images: &page_of(1), direct: &direct, data_len };
     journal.append(&commit, Durability::Durable).unwrap();
