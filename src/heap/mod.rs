@@ -24,6 +24,8 @@ mod sync;
 mod table;
 mod temporary;
 
+#[cfg(any(test, feature = "testing"))]
+pub(crate) use atomic::open_or_create_on;
 pub use atomic::{CommitStats, SnapshotProgress};
 pub use handle::SalAlloc;
 pub use options::{DirtyTracking, HeapOptions, Mode, Recovery};

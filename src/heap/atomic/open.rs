@@ -66,7 +66,13 @@ pub(in crate::heap) fn open(
     } else {
         Journal::recover(Arc::clone(&storage), header)?.0
     };
+    #[cfg(any(test, feature = "testing"))]
+    let journal = match options.log_step {
+        Some(least) => journal.with_growth(crate::commit::ring::Growth { least, most: 2 * least }),
+        None => journal,
+    };
     let mut header = journal.header();
+    header.commit = journal.last_commit();
     limit_capacity(&mut header, options)?;
     let data_len = journal.data_len();
     let soft = if was_clean { soft_state(&*storage, &header)? } else { SoftState::Stale };
