@@ -314,9 +314,33 @@ pub enum Error {
     Root(RootError),
     /// A sync failed.
     Sync(SyncError),
+    /// A heap could not be looked through.
+    Collect(CollectError),
 }
 
-from_os!(OpenError CloseError SyncError);
+/// Why a heap could not be looked through.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum CollectError {
+    /// The heap is open for reading only, and nothing in it can be given back.
+    ReadOnly,
+    /// The heap belongs to the process that this one was forked from.
+    Forked,
+    /// The heap was not closed well the last time, and is still being recovered from that.
+    Recovering,
+    /// Not everything was looked at, so nothing was given back.
+    Incomplete,
+    /// A system call failed: there was no memory for the tables.
+    #[non_exhaustive]
+    Os {
+        /// As in its manual page.
+        call: &'static str,
+        /// What it reported.
+        source: io::Error,
+    },
+}
+
+from_os!(OpenError CloseError SyncError CollectError);
 
 impl fmt::Display for OpenError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -425,6 +449,18 @@ impl fmt::Display for SyncError {
     }
 }
 
+impl fmt::Display for CollectError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ReadOnly => f.write_str("the heap is open for reading only"),
+            Self::Forked => f.write_str("the heap belongs to the process that this one was forked from"),
+            Self::Recovering => f.write_str("the heap is still being recovered"),
+            Self::Incomplete => f.write_str("not everything in the heap was looked at"),
+            Self::Os { call, .. } => write!(f, "{call} failed while a heap was looked through"),
+        }
+    }
+}
+
 impl fmt::Display for SessionHolder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "thread {} for {:?}, begun at {}", self.thread, self.open_for, self.begun_at)
@@ -467,6 +503,7 @@ impl fmt::Display for Error {
             Self::Session(error) => error.fmt(f),
             Self::Root(error) => error.fmt(f),
             Self::Sync(error) => error.fmt(f),
+            Self::Collect(error) => error.fmt(f),
         }
     }
 }
@@ -484,7 +521,7 @@ macro_rules! source_of_os {
     };
 }
 
-source_of_os!(OpenError CloseError SyncError);
+source_of_os!(OpenError CloseError SyncError CollectError);
 impl std::error::Error for SessionError {}
 impl std::error::Error for RootError {}
 
@@ -496,6 +533,7 @@ impl std::error::Error for Error {
             Self::Session(error) => error.source(),
             Self::Root(error) => error.source(),
             Self::Sync(error) => error.source(),
+            Self::Collect(error) => error.source(),
         }
     }
 }
@@ -510,7 +548,7 @@ macro_rules! into_error {
     };
 }
 
-into_error!(Open OpenError Close CloseError Session SessionError Root RootError Sync SyncError);
+into_error!(Open OpenError Close CloseError Session SessionError Root RootError Sync SyncError Collect CollectError);
 
 impl From<SessionError> for RootError {
     fn from(error: SessionError) -> Self {

@@ -30,10 +30,11 @@ mod sync;
 pub mod testing;
 
 #[cfg(not(loom))]
-pub use error::{CloseError, Error, OpenError, RootError, SessionError, SessionHolder, SyncError};
+pub use error::{CloseError, CollectError, Error, OpenError, RootError, SessionError, SessionHolder, SyncError};
 #[cfg(not(loom))]
 pub use heap::{
-    Attached, ClassStats, CommitStats, DirtyTracking, Heap, HeapOptions, Mode, Read, Recovery, SalAlloc, SalSync,
+    Attached, BlockInfo, ClassStats, CollectReport, CommitStats, DirtyTracking, Heap, HeapOptions, Leak, LeakReport,
+    Mode, Objects, Read, Recovery, RecoveryPhase, RecoveryProgress, RecoveryReport, SalAlloc, SalCollect, SalSync,
     SnapshotProgress, Stats, SyncLevel, Write,
 };
 #[cfg(not(loom))]

@@ -162,3 +162,35 @@ fn an_unclean_heap_without_its_log_or_with_a_foreign_one_is_refused() {
     assert_eq!(heap.read().unwrap().root(NUMBERS).unwrap().len(), 10);
     unmap(heap);
 }
+#[test]
+fn memory_that_a_crash_left_unreachable_is_given_back() {
+    let name = "memory_that_a_crash_left_unreachable_is_given_back";
+    if let Some((_, path)) = process::role() {
+        let heap = open(&path).unwrap();
+        let handle = heap.alloc();
+        heap.with_session(|tx| tx.set_root(NUMBERS, (0..10_000).collect())).unwrap();
+        // Reachable from this stack only, when the commit is made.
+        let lost: Vec<_> = (0..2000_u64).map(|n| allocator_api2::boxed::Box::new_in([n; 16], handle)).collect();
+        let large = allocator_api2::vec![in handle; 7_u8; 5 << 20];
+        heap.sync().unwrap();
+        process::say("done");
+        process::hear();
+        drop((lost, large));
+        return;
+    }
+    let _alone = alone();
+    for recovery in [Recovery::Eager, Recovery::Background] {
+        let (_directory, path) = fresh_path();
+        let mut child = process::start(name, "writer", &path);
+        child.wait_for("done");
+        child.kill();
+        let heap = open_with(&HeapOptions::new().recovery(recovery), &path).unwrap();
+        let report = heap.wait_for_recovery().unwrap();
+        assert!(report.collected.reclaimed_bytes >= 2000 * 128 + (5 << 20), "{report:?}");
+        let stats = heap.stats();
+        assert_eq!(stats.large_objects, 0, "{recovery:?}");
+        assert!(stats.live_bytes < 200_000, "{stats}");
+        assert!(heap.read().unwrap().root(NUMBERS).unwrap().iter().copied().eq(0..10_000));
+        unmap(heap);
+    }
+}

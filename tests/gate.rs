@@ -201,24 +201,6 @@ fn a_panic_in_a_write_session_poisons_the_heap_until_it_is_cleared() {
 }
 
 #[test]
-fn a_sync_that_waits_for_a_session_that_panics_does_not_commit() {
-    let (_directory, path) = fresh_path();
-    let heap = open(&path, Duration::MAX);
-    let tx = heap.write().unwrap();
-    thread::scope(|scope| {
-        let sync = scope.spawn(|| heap.sync());
-        for _ in 0..100 {
-            thread::yield_now();
-        }
-        panics(move || {
-            let _tx = tx;
-            panic!("half way");
-        });
-        assert!(matches!(sync.join().unwrap(), Err(SyncError::Poisoned)));
-    });
-}
-
-#[test]
 fn a_session_that_begins_and_ends_while_its_thread_panics_already_poisons_nothing() {
     struct CleansUp<'a>(&'a Heap);
     impl Drop for CleansUp<'_> {

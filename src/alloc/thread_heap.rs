@@ -460,6 +460,19 @@ impl ThreadHeap {
         unsafe { ((*heap).lease.segment, (*heap).lease.free) }
     }
 
+    /// The free blocks of a class that the thread keeps at hand.
+    ///
+    /// # Safety
+    /// As for [`ThreadHeap::leased`], as long as the blocks are looked at.
+    pub(crate) unsafe fn cached<'a>(heap: *const Self, class: usize) -> &'a [*mut u8] {
+        // SAFETY: the caller's promise; H1.
+        unsafe {
+            let magazine = &(&(*heap).magazines)[class];
+            let first = (&raw const (*heap).slots).cast::<*mut u8>().add(magazine.floor as usize);
+            core::slice::from_raw_parts(first, (magazine.top.load(Ordering::Relaxed) - magazine.floor) as usize)
+        }
+    }
+
     /// The first slab of the thread's list of a class: its head unit + 1, or 0.
     ///
     /// # Safety

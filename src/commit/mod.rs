@@ -10,7 +10,7 @@
 mod apply;
 mod chain;
 mod finish;
-mod fold;
+pub(crate) mod fold;
 pub(crate) mod journal;
 pub(crate) mod real;
 mod record;

@@ -296,7 +296,7 @@ mod tests {
         let moved = Header { layout: Layout { roots: Default::default(), ..header().layout }, ..header() };
         let window = Header { window: 3, ..header() };
         let mode = Header { mode: 3, ..header() };
-        let without_checksums = Header { mode: ATOMIC, ..header() };
+        let without_checksums = Header { mode: ATOMIC, layout: Layout::for_capacity(8 << 30, false), ..header() };
         let capacity = Header { capacity: u64::MAX, ..header() };
         let state = Header { state: 9, ..header() };
         assert!(Header::decode(&other_layout.encode()).is_ok());

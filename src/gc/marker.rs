@@ -41,9 +41,17 @@ const PATIENCE: Duration = Duration::from_millis(20);
 /// Entries of a worker's stack, if nobody wants another number: 16 MiB, which are taken as they are used.
 pub(crate) const STACK: usize = 1 << 20;
 
+/// What the workers of one marking share, and others may look at meanwhile.
+#[derive(Debug, Default)]
+pub(crate) struct Job {
+    pub(crate) pool: Pool,
+    pub(crate) counters: Counters,
+}
+
 /// How far marking has come.
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
+    /// Blocks that were marked, and bytes of them.
     pub(crate) blocks: AtomicU64,
     pub(crate) bytes: AtomicU64,
     /// Bytes that were looked at.
@@ -60,8 +68,8 @@ pub(crate) struct Marker<'a> {
     marks: &'a Marks,
     /// Blocks with a mark that are not to be looked at: they are free.
     free: Option<&'a Marks>,
-    pub(crate) pool: Pool,
-    pub(crate) counters: Counters,
+    pool: &'a Pool,
+    counters: &'a Counters,
     /// Whether there may be more than one worker.
     shared: bool,
     stack: usize,
@@ -70,9 +78,8 @@ pub(crate) struct Marker<'a> {
 impl<'a> Marker<'a> {
     /// A marking of an image with those runs, which sets `marks`. If a block is free according to `free`, it has its mark
     /// already.
-    pub(crate) fn new(image: Image, runs: &'a Runs, marks: &'a Marks, free: Option<&'a Marks>) -> Self {
-        let (pool, counters) = (Pool::default(), Counters::default());
-        Self { image, runs, marks, free, pool, counters, shared: true, stack: STACK }
+    pub(crate) fn new(image: Image, runs: &'a Runs, marks: &'a Marks, free: Option<&'a Marks>, job: &'a Job) -> Self {
+        Self { image, runs, marks, free, pool: &job.pool, counters: &job.counters, shared: true, stack: STACK }
     }
 
     /// With so many workers, and so many entries on each one's stack.

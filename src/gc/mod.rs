@@ -7,6 +7,7 @@
 //! Bottom to top: [`zeroed`] is memory for tables; [`image`] is the heap's bytes at one moment; [`runs`] says which block
 //! a position falls into, and [`marks`] which blocks were reached; [`stack`] and [`pool`] hold what is still to be
 //! looked at, of one worker and of all; [`marker`] does the work; [`sweep`] gives back what has no mark.
+//! [`live`] finds out which blocks of a heap in use are free.
 //!
 //! This layer may use the standard library's containers: no allocation calls it. It believes nothing that it reads
 //! from a heap, and never panics on it.
@@ -16,6 +17,7 @@
 #![allow(unsafe_code)]
 
 pub(crate) mod image;
+pub(crate) mod live;
 pub(crate) mod marker;
 pub(crate) mod marks;
 pub(crate) mod pool;

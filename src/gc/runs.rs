@@ -52,7 +52,7 @@ impl Runs {
                     let len = slab_units((class as usize).min(CLASSES - 1));
                     if (class as usize) < CLASSES && len <= rest.len() {
                         for (back, word) in rest[..len].iter_mut().enumerate() {
-                            *word = u64::from(class) + 1 | (back as u64) << 8;
+                            *word = (u64::from(class) + 1) | ((back as u64) << 8);
                         }
                         unit += len;
                         continue;
@@ -151,6 +151,17 @@ impl Runs {
         })
     }
 
+    /// Blocks of all runs, and bytes in them.
+    pub(crate) fn total(&self) -> (u64, u64) {
+        self.iter().fold((0, 0), |(blocks, bytes), run| match run {
+            Run::Slab { class, .. } => {
+                let here = u64::from(slab_blocks(class));
+                (blocks + here, bytes + here * class_size(class) as u64)
+            }
+            Run::Large { len_pages, .. } => (blocks + 1, bytes + len_pages * PAGE as u64),
+        })
+    }
+
     /// All runs, in the order of their addresses.
     pub(crate) fn iter(&self) -> impl Iterator<Item = Run> + '_ {
         self.in_units(0..self.units())
@@ -166,6 +177,14 @@ impl Runs {
             let here = (blocks - word * 64).min(64);
             (head * WORDS_PER_UNIT + word, u64::MAX >> (64 - here))
         })
+    }
+
+    /// The unit behind a run.
+    pub(crate) fn end_of(run: Run) -> usize {
+        match run {
+            Run::Slab { head, class } => head + slab_units(class),
+            Run::Large { head, len_pages } => head + units_of_pages(len_pages),
+        }
     }
 
     /// The block of a run whose mark is that bit of its word `word`.

@@ -1,7 +1,7 @@
 //! Heaps in which tests build graphs of blocks by hand, stop, and mark.
 
 use super::image::Image;
-use super::marker::{Marker, STACK};
+use super::marker::{Job, Marker, STACK};
 use super::marks::Marks;
 use super::runs::{Block, Runs};
 use crate::alloc::heap_core::testing::TestHeap;
@@ -178,15 +178,16 @@ impl Stopped {
     /// Marks with so many workers and so small stacks; returns the marks, how many there are, and the rounds it took.
     pub(crate) fn mark(&self, workers: usize, stack: usize) -> (Marks, u64, u64) {
         let marks = Marks::new(self.rebuilt.units).unwrap();
-        let marker = Marker::new(self.image(), &self.runs, &marks, None).with(workers, stack);
+        let job = Job::default();
+        let marker = Marker::new(self.image(), &self.runs, &marks, None, &job).with(workers, stack);
         std::thread::scope(|scope| {
             for _ in 0..workers {
                 scope.spawn(|| marker.work(|| ()).unwrap());
             }
         });
-        assert!(marker.pool.is_done());
+        assert!(job.pool.is_done());
         let count = |counter: &std::sync::atomic::AtomicU64| counter.load(std::sync::atomic::Ordering::Relaxed);
-        let (blocks, rounds) = (count(&marker.counters.blocks), count(&marker.counters.rounds));
+        let (blocks, rounds) = (count(&job.counters.blocks), count(&job.counters.rounds));
         (marks, blocks, rounds)
     }
 

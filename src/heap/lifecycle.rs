@@ -295,6 +295,10 @@ pub(super) fn publish(
 /// that it is clean, then its lock is given back.
 pub(super) fn shut(heap: &HeapInner, unmap: bool) -> Result<(), CloseError> {
     heap.gate.close();
+    if let Some(atomic) = &heap.atomic {
+        // It works in the heap as any thread does, and needs it open.
+        atomic.stop_recovery();
+    }
     let _closing = fork::CLOSING.lock();
     let core = heap.core();
     windows::withdraw(core.window);

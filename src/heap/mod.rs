@@ -6,6 +6,7 @@ mod allocator;
 mod atomic;
 #[cfg(feature = "checked")]
 mod checked;
+mod collect;
 mod create;
 mod defaults;
 mod fork;
@@ -17,6 +18,7 @@ mod lifecycle;
 mod options;
 mod owner;
 pub(crate) mod placement;
+pub(crate) mod recovery;
 mod session;
 mod shared;
 mod stats;
@@ -27,10 +29,12 @@ mod temporary;
 #[cfg(any(test, feature = "testing"))]
 pub(crate) use atomic::open_or_create_on;
 pub use atomic::{CommitStats, SnapshotProgress};
+pub use collect::{BlockInfo, CollectReport, Leak, LeakReport, Objects, SalCollect};
 pub use handle::SalAlloc;
 pub use options::{DirtyTracking, HeapOptions, Mode, Recovery};
 pub use owner::Heap;
 pub(crate) use owner::{Attachment, HeapInner};
+pub use recovery::{RecoveryPhase, RecoveryProgress, RecoveryReport};
 pub use session::{Attached, Read, Write};
 pub use stats::{ClassStats, Stats};
 pub use sync::{SalSync, SyncLevel};

@@ -2,9 +2,13 @@
 
 use super::lifecycle::{self, Existing};
 use super::owner::Heap;
+use super::recovery::RecoveryProgress;
 use super::sync::SYNC_TIMEOUT;
 use crate::error::OpenError;
+use std::fmt;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// What a heap promises about its contents.
@@ -54,6 +58,16 @@ pub enum DirtyTracking {
     Compare,
 }
 
+/// See [`HeapOptions::on_recovery`].
+#[derive(Clone)]
+pub(super) struct OnRecovery(pub(super) Arc<dyn Fn(&RecoveryProgress) -> ControlFlow<()> + Send + Sync>);
+
+impl fmt::Debug for OnRecovery {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("OnRecovery(..)")
+    }
+}
+
 /// Default for [`HeapOptions::fold_at`].
 const FOLD_AT: u64 = 64 << 20;
 
@@ -76,6 +90,7 @@ pub struct HeapOptions {
     pub(super) capacity: Option<u64>,
     pub(super) mode: Option<Mode>,
     pub(super) recovery: Recovery,
+    pub(super) on_recovery: Option<OnRecovery>,
     pub(super) tracking: Option<DirtyTracking>,
     pub(super) fold_at: u64,
     pub(super) discard: bool,
@@ -104,6 +119,7 @@ impl HeapOptions {
             capacity: None,
             mode: None,
             recovery: Recovery::Background,
+            on_recovery: None,
             tracking: None,
             fold_at: FOLD_AT,
             discard: false,
@@ -147,6 +163,13 @@ impl HeapOptions {
     /// When memory that a crash left unreachable is given back; on a thread of its own unless said otherwise.
     pub const fn recovery(mut self, recovery: Recovery) -> Self {
         self.recovery = recovery;
+        self
+    }
+
+    /// Is told from time to time how far an eager recovery has come, and can break it off: then what was not found yet
+    /// stays occupied until the next opening.
+    pub fn on_recovery(mut self, tell: impl Fn(&RecoveryProgress) -> ControlFlow<()> + Send + Sync + 'static) -> Self {
+        self.on_recovery = Some(OnRecovery(Arc::new(tell)));
         self
     }
 

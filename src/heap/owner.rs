@@ -7,6 +7,7 @@ use super::group_commit::GroupCommit;
 use super::handle::SalAlloc;
 use super::lifecycle;
 use super::options::{HeapOptions, Mode};
+use super::recovery::{RecoveryProgress, RecoveryReport};
 use super::session::{Read, Write};
 use super::sync::SyncLevel;
 use super::table::HEAPS;
@@ -300,6 +301,25 @@ impl Heap {
     /// given back has to be faulted in again when it is next used.
     pub fn purge(&self) -> usize {
         if self.inner.read_only || self.inner.is_forked() { 0 } else { self.inner.core().purge(1) }
+    }
+
+    /// Waits until the heap, if it was not closed well the last time, has been recovered: until all memory that the stop left
+    /// unreachable has been given back. The report says what was done; none if there was nothing to recover, or recovery
+    /// was broken off.
+    pub fn wait_for_recovery(&self) -> Option<RecoveryReport> {
+        self.inner.atomic.as_ref().and_then(Atomic::wait_for_recovery)
+    }
+
+    /// How far a recovery in the background has come; none if there is none.
+    pub fn recovery_progress(&self) -> Option<RecoveryProgress> {
+        self.inner.atomic.as_ref().and_then(Atomic::recovery_progress)
+    }
+
+    /// Breaks off a recovery in the background. What it has not found yet stays occupied until the heap is opened again.
+    pub fn abort_recovery(&self) {
+        if let Some(atomic) = &self.inner.atomic {
+            atomic.stop_recovery();
+        }
     }
 
     /// Closes the heap: everything is written to the disk, then the file is marked as closed and its lock given back.

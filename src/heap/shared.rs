@@ -4,16 +4,20 @@
 //! A header with the state *in use* is durable before the first store to the mapping; everything stored is durable
 //! before the header with the state *clean*.
 
+use super::collect::default_workers;
 use super::create::write_header;
-use super::lifecycle::{at_its_place, check_soft_state, copy_used, limit_capacity, make_core, publish};
+use super::lifecycle::{at_its_place, check_soft_state, check_use, copy_used, limit_capacity, make_core, publish};
 use super::options::{HeapOptions, Mode};
 use super::owner::{Heap, HeapInner};
+use super::recovery::recover_eagerly;
 use crate::alloc::backing::Backing;
 use crate::alloc::heap_core::Core;
+use crate::alloc::rebuild::rebuild;
 use crate::error::{CloseError, OpenError};
 use crate::format::header::{CLEAN, HOLDER_OFFSET, Header, Holder, IN_USE};
 use crate::format::soft::SoftHeader;
-use crate::format::{SEGMENT_UNITS, UNIT, WINDOW};
+use crate::format::{PAGE, SEGMENT_UNITS, UNIT, WINDOW};
+use crate::gc::image::Image;
 use crate::os::file::File;
 use crate::os::mapping::{self, Access, Source};
 use crate::os::{CallError, process};
@@ -34,20 +38,55 @@ pub(super) fn open(
     read_only: bool,
     options: &HeapOptions,
 ) -> Result<Heap, OpenError> {
-    if header.state != CLEAN {
+    let is_unclean = header.state != CLEAN;
+    if is_unclean && (read_only || !options.accept_unclean) {
         return Err(OpenError::Unclean);
     }
     limit_capacity(&mut header, options)?;
     let core = at_its_place(&{ header }, || {
+        let units = if is_unclean { clear_state(&header, &file)? } else { 0 };
         map_file(&header, &file, read_only)?;
+        if !is_unclean {
+            check_state(&header)?;
+        }
         let backing = if read_only { Backing::ReadOnly(Some(file)) } else { Backing::of_file(file) };
         let core = make_core(&header, backing, options)?;
+        if is_unclean {
+            recover(core, &header, units).inspect_err(|_| {
+                // SAFETY: nobody knows of it.
+                unsafe { Core::destroy(core.as_ptr()) }
+            })?;
+        }
         if !read_only {
             mark_in_use(core, &mut header)?;
         }
         Ok(core)
     })?;
     Ok(publish(core, header, Mode::Shared, path, None, options))
+}
+
+/// Forgets the allocator's state of a heap that was not closed; returns how many units its file reaches to.
+fn clear_state(header: &Header, file: &File) -> Result<usize, OpenError> {
+    let layout = &header.layout;
+    let end = layout.remote_bits.offset + layout.remote_bits.len;
+    file.clear(layout.soft.offset, end - layout.soft.offset)?;
+    file.reserve(layout.soft.offset, PAGE as u64)?;
+    let len = file.metadata()?.len.min(layout.end());
+    Ok((len.saturating_sub(layout.segments.offset) / UNIT as u64) as usize)
+}
+
+/// Makes the allocator's state of a heap that was not closed, and gives back what nothing reaches.
+fn recover(core: NonNull<Core>, header: &Header, units: usize) -> Result<(), OpenError> {
+    // SAFETY: made by the caller over cleared state, and nobody else has it.
+    let core = unsafe { core.as_ref() };
+    // SAFETY: as above.
+    let rebuilt = unsafe { rebuild(core, units) }?;
+    check_use(header, rebuilt.used_units)?;
+    // SAFETY: the heap's own memory, in which nobody stores meanwhile.
+    let image = unsafe { Image::new(std::ptr::with_exposed_provenance(core.base), core.window, core.layout, units) };
+    // SAFETY: rebuilt just now, and nobody else has it.
+    unsafe { recover_eagerly(core, image, default_workers(), None) }?;
+    Ok(())
 }
 
 /// Makes it durable that the file is in use, before the first store to the mapping. On failure the core is gone.
@@ -69,7 +108,7 @@ fn mark_in_use(core: NonNull<Core>, header: &mut Header) -> Result<(), OpenError
     })
 }
 
-/// Maps the file over its reserved windows and looks whether the allocator's state is what the header says.
+/// Maps the file over its reserved windows.
 fn map_file(header: &Header, file: &File, read_only: bool) -> Result<(), OpenError> {
     let access = if read_only { Access::Read } else { Access::ReadWrite };
     let layout = &header.layout;
@@ -79,7 +118,13 @@ fn map_file(header: &Header, file: &File, read_only: bool) -> Result<(), OpenErr
     if header.file_len < layout.segments.offset {
         return Err(OpenError::Inconsistent { field: "file length" });
     }
-    let soft: *const SoftHeader = std::ptr::with_exposed_provenance(base + layout.soft.offset as usize);
+    Ok(())
+}
+
+/// Whether the allocator's state in a mapped heap is what the header says.
+fn check_state(header: &Header) -> Result<(), OpenError> {
+    let base = header.window as usize * WINDOW;
+    let soft: *const SoftHeader = std::ptr::with_exposed_provenance(base + header.layout.soft.offset as usize);
     // SAFETY: mapped just now and within the file; these fields are plain numbers, which nobody else changes.
     let (epoch, committed, used) =
         unsafe { ((*soft).epoch, (*soft).committed_units.load(Ordering::Relaxed), (*soft).locked.used_units) };

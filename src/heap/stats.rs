@@ -141,7 +141,7 @@ impl SalAlloc {
 }
 
 /// A number of bytes with a unit that keeps it short.
-struct Bytes(u64);
+pub(super) struct Bytes(pub(super) u64);
 
 impl fmt::Display for Bytes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

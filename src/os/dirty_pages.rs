@@ -169,6 +169,27 @@ impl Tracker {
         len: usize,
         found: &mut dyn FnMut(Range<usize>),
     ) -> Result<(), CallError> {
+        self.scan_pages(address, len, false, found)
+    }
+
+    /// As [`Tracker::scan`], of a range with nothing but anonymous memory. That is quicker where much has been written to
+    /// small pages. If pages of a file are in it, those that were only read may be reported, too, once.
+    pub(crate) fn scan_anonymous(
+        &self,
+        address: usize,
+        len: usize,
+        found: &mut dyn FnMut(Range<usize>),
+    ) -> Result<(), CallError> {
+        self.scan_pages(address, len, true, found)
+    }
+
+    fn scan_pages(
+        &self,
+        address: usize,
+        len: usize,
+        anonymous: bool,
+        found: &mut dyn FnMut(Range<usize>),
+    ) -> Result<(), CallError> {
         self.check_process()?;
         let range = pages(address, len);
         let mut pagemap = lock(&self.pagemap);
@@ -178,13 +199,13 @@ impl Tracker {
         if self.tracking() == Tracking::Compare {
             return pagemap.private_pages(range, found);
         }
-        let Err(stopped) = pagemap.take_written(range.clone(), found) else {
+        let Err(stopped) = pagemap.take_written(range.clone(), anonymous, found) else {
             self.is_exact.store(true, Ordering::Relaxed);
             return Ok(());
         };
         let rest = stopped.at..range.end;
         if stopped.error.errno == Errno(libc::EPERM) {
-            self.arm_again(&pagemap, &rest);
+            self.arm_again(&pagemap, &rest, anonymous);
         }
         // Only now: a write before the pages were armed, by the failed walk or just now, made its page private. One
         // after it disarms the page, and is reported next time at the latest (T1).
@@ -193,8 +214,9 @@ impl Tracker {
 
     /// Takes hold of a range that is registered no more; if that is refused, goes over to comparing.
     #[cold]
-    fn arm_again(&self, pagemap: &Pagemap, range: &Range<usize>) {
-        let armed = self.register_pages(range).is_ok() && pagemap.take_written(range.clone(), &mut |_| ()).is_ok();
+    fn arm_again(&self, pagemap: &Pagemap, range: &Range<usize>, anonymous: bool) {
+        let armed =
+            self.register_pages(range).is_ok() && pagemap.take_written(range.clone(), anonymous, &mut |_| ()).is_ok();
         if !armed {
             *lock(&self.userfault) = None;
         }
@@ -238,104 +260,4 @@ fn unusable() -> CallError {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use Tracking::{Compare, WriteProtect};
-
-    /// A mapping of its own.
-    struct Area {
-        at: usize,
-        len: usize,
-    }
-
-    impl Area {
-        fn anonymous(pages: usize) -> Self {
-            let at = mapping::map_anywhere(pages * PAGE, Access::ReadWrite, Source::Anonymous).unwrap();
-            Self { at, len: pages * PAGE }
-        }
-
-        fn pointer(&self, page: usize) -> *mut u8 {
-            assert!(page * PAGE < self.len);
-            ptr::with_exposed_provenance_mut(self.at + page * PAGE)
-        }
-
-        fn write(&self, page: usize) {
-            // SAFETY: within the mapping, which only this test knows.
-            unsafe { self.pointer(page).write_volatile(self.read(page).wrapping_add(1)) };
-        }
-
-        fn read(&self, page: usize) -> u8 {
-            // SAFETY: as in `write`.
-            unsafe { self.pointer(page).read_volatile() }
-        }
-
-        /// The numbers of the pages that a scan of all of it reports.
-        fn scan(&self, tracker: &Tracker) -> Vec<usize> {
-            let mut pages = Vec::new();
-            tracker.scan(self.at, self.len, &mut |range| self.add(&mut pages, range)).unwrap();
-            pages
-        }
-
-        fn private(&self, tracker: &Tracker) -> Vec<usize> {
-            let mut pages = Vec::new();
-            tracker.private_pages(self.at, self.len, &mut |range| self.add(&mut pages, range)).unwrap();
-            pages
-        }
-
-        /// Ranges come in ascending order, lie within what was asked for, and consist of whole pages.
-        fn add(&self, pages: &mut Vec<usize>, range: Range<usize>) {
-            assert!(range.start < range.end && range.start % PAGE == 0 && range.end % PAGE == 0, "{range:x?}");
-            assert!(range.start >= self.at && range.end <= self.at + self.len, "{range:x?}");
-            let first = (range.start - self.at) / PAGE;
-            assert!(pages.last().is_none_or(|&last| last < first));
-            pages.extend(first..(range.end - self.at) / PAGE);
-        }
-    }
-
-    impl Drop for Area {
-        fn drop(&mut self) {
-            // SAFETY: mapped by `Area`, and gone with it.
-            unsafe { mapping::unmap(self.at, self.len).unwrap() };
-        }
-    }
-
-    fn tracker(tracking: Tracking) -> Tracker {
-        let tracker = Tracker::new(Some(tracking)).unwrap();
-        assert_eq!(tracker.tracking(), tracking, "these tests need a kernel that can do both");
-        assert_eq!(tracker.sees_exactly(), tracking == WriteProtect);
-        tracker
-    }
-
-    #[test]
-    fn a_scan_reports_what_was_written_since_the_last_one() {
-        let tracker = tracker(WriteProtect);
-        let area = Area::anonymous(64);
-        area.write(3);
-        tracker.register(area.at, area.len).unwrap();
-        area.write(5);
-        area.read(6);
-        assert_eq!(area.scan(&tracker), [3, 5], "the first scan reports all private pages");
-        assert!(area.scan(&tracker).is_empty());
-        area.write(5);
-        area.write(6);
-        area.write(63);
-        area.read(3);
-        assert_eq!(area.scan(&tracker), [5, 6, 63]);
-        assert!(area.scan(&tracker).is_empty());
-        assert_eq!(area.private(&tracker), [3, 5, 6, 63]);
-        assert!(tracker.sees_exactly());
-    }
-
-    #[test]
-    fn comparing_reports_all_private_pages_each_time() {
-        let tracker = tracker(Compare);
-        let area = Area::anonymous(64);
-        tracker.register(area.at, area.len).unwrap();
-        area.write(3);
-        area.read(6);
-        assert_eq!(area.scan(&tracker), [3]);
-        area.write(9);
-        assert_eq!(area.scan(&tracker), [3, 9]);
-        assert!(!tracker.sees_exactly());
-    }
-}
+mod tests;

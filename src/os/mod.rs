@@ -5,12 +5,9 @@
 #![allow(unsafe_code)]
 
 pub(crate) mod barrier;
-#[cfg_attr(not(test), expect(dead_code, reason = "for commits, which are not there yet"))]
 pub(crate) mod buffer;
-#[cfg_attr(not(test), expect(dead_code, reason = "for commits, which are not there yet"))]
 pub(crate) mod copy;
 mod descriptor;
-#[cfg_attr(not(test), expect(dead_code, reason = "for commits, which are not there yet"))]
 pub(crate) mod dirty_pages;
 pub(crate) mod env;
 pub(crate) mod file;

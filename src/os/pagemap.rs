@@ -42,6 +42,9 @@ const CHUNK: usize = 512 << 10;
 /// Ranges that the kernel reports at once.
 const SPANS: usize = 512;
 
+/// Bytes between two spans that are walked together sooner than by a call for each.
+const NEAR: usize = 64 * PAGE;
+
 #[repr(C)]
 struct Walk {
     size: u64,
@@ -66,6 +69,8 @@ struct Span {
     kinds: u64,
 }
 
+const NO_SPAN: Span = Span { start: 0, end: 0, kinds: 0 };
+
 const _: () = assert!(size_of::<Walk>() == 96 && size_of::<Span>() == 24);
 
 /// Pages that a walk reports.
@@ -76,14 +81,17 @@ struct Wanted {
     any_of: u64,
 }
 
-/// Private pages that are not armed. A page that does not exist counts as written to some kernels; to arm it would cost
-/// page tables and keep huge pages away, so it must be somewhere, too.
-const WRITTEN: Wanted = Wanted {
-    flags: WP_MATCHING | CHECK_WPASYNC,
-    inverted: IS_FILE | IS_ZERO,
-    all_of: IS_WRITTEN | IS_FILE | IS_ZERO,
-    any_of: IS_PRESENT | IS_SWAPPED,
-};
+/// Pages that are not armed. One that does not exist counts as written to some kernels; to arm it would cost page tables
+/// and keep huge pages away, so it must be somewhere, too.
+const UNARMED: Wanted =
+    Wanted { flags: CHECK_WPASYNC, inverted: IS_ZERO, all_of: IS_WRITTEN | IS_ZERO, any_of: IS_PRESENT | IS_SWAPPED };
+
+/// The same, armed as they are reported.
+const ARMING: Wanted = Wanted { flags: WP_MATCHING | CHECK_WPASYNC, ..UNARMED };
+
+/// The same, but only private pages. To tell these the kernel must look at each page that is there, and not just at the
+/// page tables: over small pages that takes 25 times as long.
+const ARMING_PRIVATE: Wanted = Wanted { inverted: IS_FILE | IS_ZERO, all_of: IS_WRITTEN | IS_FILE | IS_ZERO, ..ARMING };
 
 /// Private pages: our own copies of a file's, and anonymous ones.
 const PRIVATE: Wanted =
@@ -124,9 +132,34 @@ impl Pagemap {
         Ok(())
     }
 
-    /// Reports the private pages of a range that are not armed, and arms them (P1).
-    pub(super) fn take_written(&self, range: Range<usize>, found: &mut dyn FnMut(Range<usize>)) -> Result<(), Stopped> {
-        self.walk(range, &WRITTEN, found)
+    /// Reports the private pages of a range that are not armed, and arms them (P1). If the whole range is `anonymous`,
+    /// that is quicker; pages of a file in it are then reported and armed, too.
+    pub(super) fn take_written(
+        &self,
+        range: Range<usize>,
+        anonymous: bool,
+        found: &mut dyn FnMut(Range<usize>),
+    ) -> Result<(), Stopped> {
+        let mut found_spans = [NO_SPAN; SPANS];
+        if anonymous {
+            return self.walk(range, &ARMING, &mut found_spans, found);
+        }
+        // What is armed is passed over quickly. What becomes disarmed behind the first walk is for the next scan.
+        let mut spans = [NO_SPAN; SPANS];
+        let mut at = range.start;
+        while at < range.end {
+            let (count, walked) =
+                self.step(at..range.end, &UNARMED, &mut spans).map_err(|error| Stopped { at, error })?;
+            let mut spans = spans[..count].iter().map(|span| span.start as usize..span.end as usize).peekable();
+            while let Some(mut near) = spans.next() {
+                while let Some(next) = spans.next_if(|next| next.start.saturating_sub(near.end) <= NEAR) {
+                    near.end = next.end;
+                }
+                self.walk(near, &ARMING_PRIVATE, &mut found_spans, found)?;
+            }
+            at = walked;
+        }
+        Ok(())
     }
 
     /// Reports all private pages of a range, and where they cannot be told apart pages of zeros.
@@ -135,49 +168,65 @@ impl Pagemap {
         range: Range<usize>,
         found: &mut dyn FnMut(Range<usize>),
     ) -> Result<(), CallError> {
-        match self.walk(range.clone(), &PRIVATE, found) {
+        match self.walk(range.clone(), &PRIVATE, &mut [NO_SPAN; SPANS], found) {
             Ok(()) => Ok(()),
             // Nothing has been reported from there on, and this walk arms nothing.
             Err(stopped) => self.read_private(stopped.at..range.end, found),
         }
     }
 
-    fn walk(&self, range: Range<usize>, wanted: &Wanted, found: &mut dyn FnMut(Range<usize>)) -> Result<(), Stopped> {
-        #[cfg(test)]
-        if self.reads_only {
-            return Err(Stopped { at: range.start, error: CallError { call: "ioctl", errno: Errno(libc::ENOTTY) } });
-        }
-        let mut spans = [Span { start: 0, end: 0, kinds: 0 }; SPANS];
+    fn walk(
+        &self,
+        range: Range<usize>,
+        wanted: &Wanted,
+        spans: &mut [Span; SPANS],
+        found: &mut dyn FnMut(Range<usize>),
+    ) -> Result<(), Stopped> {
         let mut at = range.start;
         while at < range.end {
-            let mut walk = Walk {
-                size: size_of::<Walk>() as u64,
-                flags: wanted.flags,
-                start: at as u64,
-                end: range.end as u64,
-                walk_end: 0,
-                spans: (&raw mut spans).expose_provenance() as u64,
-                spans_len: SPANS as u64,
-                max_pages: 0,
-                inverted: wanted.inverted,
-                all_of: wanted.all_of,
-                any_of: wanted.any_of,
-                told: 0,
-            };
-            // SAFETY: the request reads and writes one `Walk` and writes at most `SPANS` spans, which are ours. It
-            // changes no contents; armed pages are disarmed by whoever writes to them.
-            let returned = unsafe { libc::ioctl(self.descriptor.fd(), REQUEST_SCAN, &raw mut walk) };
-            let count = check("ioctl", i64::from(returned)).map_err(|error| Stopped { at, error })?;
-            for span in &spans[..(count as usize).min(SPANS)] {
+            let (count, walked) = self.step(at..range.end, wanted, spans).map_err(|error| Stopped { at, error })?;
+            for span in &spans[..count] {
                 found(span.start as usize..span.end as usize);
             }
-            if walk.walk_end as usize <= at {
-                // No kernel does this. To go on would be to stay here for ever.
-                return Err(Stopped { at, error: CallError { call: "ioctl", errno: Errno(libc::EIO) } });
-            }
-            at = walk.walk_end as usize;
+            at = walked;
         }
         Ok(())
+    }
+
+    /// One call: how many spans it gave, and where it ended, which is behind the start.
+    fn step(
+        &self,
+        range: Range<usize>,
+        wanted: &Wanted,
+        spans: &mut [Span; SPANS],
+    ) -> Result<(usize, usize), CallError> {
+        #[cfg(test)]
+        if self.reads_only {
+            return Err(CallError { call: "ioctl", errno: Errno(libc::ENOTTY) });
+        }
+        let mut walk = Walk {
+            size: size_of::<Walk>() as u64,
+            flags: wanted.flags,
+            start: range.start as u64,
+            end: range.end as u64,
+            walk_end: 0,
+            spans: spans.as_mut_ptr().expose_provenance() as u64,
+            spans_len: SPANS as u64,
+            max_pages: 0,
+            inverted: wanted.inverted,
+            all_of: wanted.all_of,
+            any_of: wanted.any_of,
+            told: 0,
+        };
+        // SAFETY: the request reads and writes one `Walk` and writes at most `SPANS` spans, which are ours. It changes no
+        // contents; armed pages are disarmed by whoever writes to them.
+        let returned = unsafe { libc::ioctl(self.descriptor.fd(), REQUEST_SCAN, &raw mut walk) };
+        let count = check("ioctl", i64::from(returned))?;
+        if walk.walk_end as usize <= range.start {
+            // No kernel does this. To go on would be to stay here for ever.
+            return Err(CallError { call: "ioctl", errno: Errno(libc::EIO) });
+        }
+        Ok(((count as usize).min(SPANS), walk.walk_end as usize))
     }
 
     fn read_private(&mut self, range: Range<usize>, found: &mut dyn FnMut(Range<usize>)) -> Result<(), CallError> {

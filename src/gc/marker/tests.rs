@@ -22,7 +22,7 @@ fn set_bits(marks: &Marks, stopped: &Stopped) -> u64 {
 fn random_graph(graph: &mut Graph, count: usize) -> (Vec<Node>, HashSet<usize>) {
     let sizes: Vec<usize> = (0..count)
         .map(|_| match graph.below(100) {
-            0 => 256 * 1024 + graph.below(5 << 20),
+            0 => 256 * 1024 + graph.below(1 << 20),
             1..=5 => graph.below(250_000),
             6..=20 => graph.below(4000),
             _ => graph.below(200),
@@ -67,7 +67,7 @@ fn hold(stopped: &Stopped, nodes: &[Node], reached: &HashSet<usize>, marks: &Mar
 
 #[test]
 fn exactly_what_roots_reach_is_marked_and_the_sweep_frees_exactly_the_rest() {
-    for round in 0..6 {
+    for round in 0..4 {
         let mut graph = Graph::new(1 << 30, SEED + round);
         let (nodes, reached) = random_graph(&mut graph, 4000);
         let stopped = graph.stop();
@@ -99,7 +99,7 @@ fn exactly_what_roots_reach_is_marked_and_the_sweep_frees_exactly_the_rest() {
 #[test]
 fn any_number_of_workers_and_any_stack_give_the_same_marks() {
     let mut graph = Graph::new(1 << 30, SEED);
-    let (nodes, reached) = random_graph(&mut graph, 6000);
+    let (nodes, reached) = random_graph(&mut graph, 2000);
     let stopped = graph.stop();
     let mut overflowed = 0;
     for (workers, stack) in [(1, 1), (1, 7), (2, 1), (2, 50), (4, 1 << 16), (3, 0)] {
@@ -210,9 +210,10 @@ fn an_image_elsewhere_gives_the_same_marks() {
     let marks = Marks::new(stopped.rebuilt.units).unwrap();
     // SAFETY: the copy lives as long as the image.
     let image = unsafe { Image::new(copied.as_ptr(), stopped.heap.window, layout, stopped.rebuilt.units) };
-    let marker = Marker::new(image, &stopped.runs, &marks, None);
+    let job = Job::default();
+    let marker = Marker::new(image, &stopped.runs, &marks, None, &job);
     marker.work(|| ()).unwrap();
-    hold(&stopped, &nodes, &reached, &marks, marker.counters.blocks.load(Relaxed));
+    hold(&stopped, &nodes, &reached, &marks, job.counters.blocks.load(Relaxed));
 }
 
 #[test]
@@ -245,27 +246,28 @@ fn an_abort_stops_all_workers_and_says_so() {
     list(&mut graph, 100_000, 64, 0);
     let stopped = graph.stop();
     let marks = Marks::new(stopped.rebuilt.units).unwrap();
-    let marker = Marker::new(stopped.image(), &stopped.runs, &marks, None).with(2, STACK);
+    let job = Job::default();
+    let marker = Marker::new(stopped.image(), &stopped.runs, &marks, None, &job).with(2, STACK);
     std::thread::scope(|scope| {
         scope.spawn(|| marker.work(|| ()));
         marker
             .work(|| {
-                if marker.counters.blocks.load(Relaxed) > 10_000 {
-                    marker.pool.abort()
+                if job.counters.blocks.load(Relaxed) > 10_000 {
+                    job.pool.abort()
                 }
             })
             .unwrap();
         // Whoever did not tick asks the other one to stop.
-        if marker.counters.blocks.load(Relaxed) > 10_000 {
-            marker.pool.abort();
+        if job.counters.blocks.load(Relaxed) > 10_000 {
+            job.pool.abort();
         }
     });
-    assert!(!marker.pool.is_done());
-    assert!(marker.counters.blocks.load(Relaxed) < 100_000);
+    assert!(!job.pool.is_done());
+    assert!(job.counters.blocks.load(Relaxed) < 100_000);
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 16, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 6, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn no_directory_crashes_it(words in prop::collection::vec(prop_oneof![any::<u64>(), 0_u64..9, (0_u64..4).prop_map(|part| (1 << 30) * part)], 64)) {

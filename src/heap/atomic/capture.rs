@@ -197,18 +197,14 @@ fn tracked_areas(core: &Core) -> [(usize, usize); 2] {
     [(hard, hard_end - hard), (layout.segments.offset as usize, layout.segments.len as usize)]
 }
 
-/// What of them can have been written to.
-fn tracked_ranges(core: &Core) -> [(usize, usize); 4] {
-    let layout = &core.layout;
+/// What of them can have been written to. The areas before the segments follow each other, and what of them nobody has
+/// touched costs next to nothing to look at.
+fn tracked_ranges(core: &Core) -> [(usize, usize); 2] {
+    let [hard, (segments, _)] = tracked_areas(core);
     let committed = {
         let _guard = core.lock.lock();
         // SAFETY: under the lock (K1).
         unsafe { (*core.space.get()).committed_units() }
     };
-    [
-        (layout.slab_table.offset as usize, (committed * 8).next_multiple_of(PAGE)),
-        (layout.roots.offset as usize, layout.roots.len as usize),
-        (layout.types.offset as usize, layout.types.len as usize),
-        (layout.segments.offset as usize, committed * UNIT),
-    ]
+    [hard, (segments, committed * UNIT)]
 }

@@ -16,6 +16,7 @@ mod on_storage;
 mod open;
 mod page_runs;
 mod read_only;
+mod recover;
 mod snapshot;
 mod stats;
 
@@ -34,7 +35,6 @@ use crate::os::dirty_pages::Tracking;
 use capture::Capture;
 use stats::Counters;
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -55,8 +55,7 @@ pub(crate) struct Atomic {
     discard: bool,
     /// Whether the file's allocator state is that of an earlier close.
     is_soft_stale: bool,
-    /// Whether some of what the file holds may be reached from nowhere and was not found yet.
-    recovery_pending: AtomicBool,
+    recovery: Mutex<recover::State>,
 }
 
 impl From<AppendError> for SyncError {
@@ -72,10 +71,6 @@ impl Atomic {
     fn capture(&self) -> MutexGuard<'_, Capture> {
         // Whoever panicked had noted everything before.
         self.capture.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(super) fn journal(&self) -> &Arc<Journal> {
-        &self.journal
     }
 
     /// Commits what was written since the last commit; returns the commit's number, or that of the last one if nothing
@@ -139,10 +134,14 @@ impl Atomic {
         }
         let journal = Arc::clone(&self.journal);
         // An error is remembered by the journal, and found by the next sync.
-        let started = std::thread::Builder::new().name("sal-fold".into()).spawn(move || drop(journal.fold()));
+        let started = std::thread::Builder::new().name("sal-fold".into()).spawn(move || {
+            let _ = journal.try_fold();
+        });
         match started {
             Ok(thread) => *folding = Some(thread),
-            Err(_) => drop(self.journal.fold()),
+            Err(_) => {
+                let _ = self.journal.try_fold();
+            }
         }
     }
 
@@ -157,11 +156,6 @@ impl Atomic {
     pub(super) fn close(&self) {
         self.wait_for_fold();
         self.journal.storage().close();
-    }
-
-    /// Whether marking has yet to find what the file holds in vain.
-    pub(super) fn is_recovery_pending(&self) -> bool {
-        self.recovery_pending.load(Ordering::Acquire)
     }
 }
 

@@ -4,12 +4,14 @@ use super::Atomic;
 use super::capture::Capture;
 use super::map::{SoftState, map, soft_state};
 use super::read_only;
+use super::recover::{State, recover};
 use super::stats::Counters;
 use crate::alloc::backing::Backing;
 use crate::alloc::heap_core::Core;
 use crate::alloc::rebuild::rebuild;
 use crate::commit::journal::Journal;
 use crate::commit::real::RealStorage;
+use crate::commit::recovery::Replayed;
 use crate::commit::storage::{Part, Storage};
 use crate::error::OpenError;
 use crate::format::UNIT;
@@ -23,7 +25,6 @@ use crate::os::file::File;
 use crate::os::process;
 use std::path::{Path, PathBuf};
 use std::ptr::NonNull;
-use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 use zerocopy::IntoBytes;
 
@@ -57,6 +58,7 @@ pub(in crate::heap) fn open(
         DirtyTracking::Compare => Tracking::Compare,
     }))?;
     let was_clean = header.state == CLEAN;
+    let mut replayed = Replayed::default();
     let journal = if was_clean {
         // Behind it may lie what a close could not cut off any more; it must not show when the heap grows.
         if storage.len(Part::Data)? > header.file_len {
@@ -64,7 +66,9 @@ pub(in crate::heap) fn open(
         }
         Journal::of_clean(Arc::clone(&storage), header)
     } else {
-        Journal::recover(Arc::clone(&storage), header)?.0
+        let (journal, done) = Journal::recover(Arc::clone(&storage), header)?;
+        replayed = done;
+        journal
     };
     #[cfg(any(test, feature = "testing"))]
     let journal = match options.log_step {
@@ -77,16 +81,19 @@ pub(in crate::heap) fn open(
     let data_len = journal.data_len();
     let soft = if was_clean { soft_state(&*storage, &header)? } else { SoftState::Stale };
     let units = data_len.saturating_sub(header.layout.segments.offset).div_ceil(UNIT as u64) as usize;
-    let core = at_its_place(&header, || {
+    let (core, (recovery, prepared)) = at_its_place(&header, || {
         map(&header, storage.data_fd(), data_len, soft, options.huge_pages)?;
         let core = make_core(&header, Backing::Private, options)?;
         if soft == SoftState::Stale {
-            rebuild_state(core, &header, units).inspect_err(|_| {
+            let recovered = rebuild_state(core, &header, units)
+                // SAFETY: rebuilt just now, and nobody else has it.
+                .and_then(|()| unsafe { recover(core.as_ref(), units, &journal, replayed, options) });
+            return recovered.map(|recovered| (core, recovered)).inspect_err(|_| {
                 // SAFETY: nobody knows of it.
                 unsafe { Core::destroy(core.as_ptr()) }
-            })?;
+            });
         }
-        Ok(core)
+        Ok((core, (State::None, None)))
     })?;
     // For those who find the file locked; nothing depends on it.
     let holder = Holder { process: process::id(), unused: 0 };
@@ -100,9 +107,13 @@ pub(in crate::heap) fn open(
         folding: Mutex::new(None),
         discard: options.discard,
         is_soft_stale: soft == SoftState::Stale,
-        recovery_pending: AtomicBool::new(soft == SoftState::Stale && units > 0),
+        recovery: Mutex::new(recovery),
     };
-    Ok(publish(core, header, Mode::Atomic, path, Some(atomic), options))
+    let heap = publish(core, header, Mode::Atomic, path, Some(atomic), options);
+    if let (Some(prepared), Some(atomic)) = (prepared, &heap.inner().atomic) {
+        atomic.start_recovery(header.window, prepared, replayed);
+    }
+    Ok(heap)
 }
 
 /// Makes the allocator's state of a heap that nobody else has yet.

@@ -1,5 +1,7 @@
 use super::*;
+use crate::error::SyncError;
 use crate::heap::{Heap, HeapOptions};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc;
 
 const NO_WAIT: Option<Duration> = Some(Duration::ZERO);
@@ -164,6 +166,27 @@ fn when_the_limit_passes_the_holders_are_named_and_the_gate_is_open_again() {
         drop(release);
     });
     drop(gate.close_for_capture(NO_WAIT).unwrap());
+    check_idle(gate);
+}
+
+#[test]
+fn a_sync_that_waits_for_a_session_that_panics_does_not_commit() {
+    let directory = tempfile::tempdir().unwrap();
+    // SAFETY: only this test writes to the file.
+    let heap = unsafe { Heap::open(directory.path().join("heap.sal")) }.unwrap();
+    let gate = &heap.inner().gate;
+    let tx = heap.write().unwrap();
+    thread::scope(|scope| {
+        let sync = scope.spawn(|| heap.sync());
+        wait_until(gate, |state| state.phase == Phase::Closing);
+        let panicked = catch_unwind(AssertUnwindSafe(move || {
+            let _tx = tx;
+            panic!("half way");
+        }));
+        assert!(panicked.is_err());
+        assert!(matches!(sync.join().unwrap(), Err(SyncError::Poisoned)));
+    });
+    assert_eq!(heap.last_commit().unwrap(), 0);
     check_idle(gate);
 }
 

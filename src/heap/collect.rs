@@ -1,0 +1,435 @@
+//! What lies in a heap, what its roots reach, and giving back the rest on demand.
+//!
+//! [`Heap::locate`] may be asked at any time. All else looks at the bookkeeping of every thread, so nobody else may be in
+//! the heap meanwhile; and [`SalCollect::collect`] frees blocks that no root reaches, so nobody may hold one: a vector
+//! on a stack that lies in the heap would lose its elements.
+
+use super::atomic::Atomic;
+use super::owner::Heap;
+use super::recovery::{RecoveryError, mark};
+use super::stats::Bytes;
+use crate::alloc::heap_core::{Core, Run};
+use crate::alloc::size_class::{class_size, index_in_slab, slab_blocks};
+use crate::alloc::threads::Threads;
+use crate::error::CollectError;
+use crate::format::PAGE;
+use crate::gc::image::Image;
+use crate::gc::live::{copy_of, free_blocks};
+use crate::gc::marker::{Counters, Job, Marker, STACK};
+use crate::gc::marks::Marks;
+use crate::gc::runs::Runs;
+use crate::gc::sweep::{Swept, sweep};
+use crate::os::CallError;
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+/// Most threads that mark.
+const MOST_WORKERS: usize = 8;
+/// Leaked blocks that a report names.
+const LEAKS_NAMED: usize = 1000;
+/// Bytes of a leaked block that a report shows.
+const LEAK_BYTES: usize = 32;
+
+/// Threads that mark, if nobody wants another number.
+pub(crate) fn default_workers() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from).min(MOST_WORKERS)
+}
+
+/// A block of a heap.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct BlockInfo {
+    /// Address of its first byte.
+    pub start: usize,
+    /// Bytes that it really has, of which its owner may have asked for fewer.
+    pub len: usize,
+    /// Whether it stands alone, and lies in no slab with others of its size.
+    pub is_large: bool,
+    /// Whether it is allocated; none if only the thread that owns the slab knows. A block that was freed a moment ago may
+    /// still count as allocated, because threads keep such blocks at hand.
+    pub is_allocated: Option<bool>,
+}
+
+/// What [`SalCollect::collect`] found and did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct CollectReport {
+    /// Blocks that the roots reach.
+    pub marked_blocks: u64,
+    /// Bytes in them.
+    pub marked_bytes: u64,
+    /// Blocks that were given back; large objects included.
+    pub reclaimed_blocks: u64,
+    /// Bytes in them.
+    pub reclaimed_bytes: u64,
+    /// Large objects that were given back.
+    pub reclaimed_large: u64,
+    /// Bytes in them.
+    pub reclaimed_large_bytes: u64,
+    /// How long it took to find what the roots reach.
+    pub marking: Duration,
+    /// How long it took to give back the rest.
+    pub sweeping: Duration,
+    /// Threads that looked.
+    pub workers: usize,
+}
+
+impl CollectReport {
+    pub(super) fn new(counters: &Counters, swept: &Swept, [marking, sweeping]: [Duration; 2], workers: usize) -> Self {
+        // Relaxed: the workers have been joined.
+        let of = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Self {
+            marked_blocks: of(&counters.blocks),
+            marked_bytes: of(&counters.bytes),
+            reclaimed_blocks: of(&swept.blocks),
+            reclaimed_bytes: of(&swept.bytes),
+            reclaimed_large: of(&swept.large_count),
+            reclaimed_large_bytes: of(&swept.large_bytes),
+            marking,
+            sweeping,
+            workers,
+        }
+    }
+}
+
+/// Blocks that are allocated and that no root reaches.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LeakReport {
+    /// How many there are.
+    pub blocks: u64,
+    /// Bytes in them.
+    pub bytes: u64,
+    /// The largest thousand of them, the largest first.
+    pub largest: Vec<Leak>,
+}
+
+/// A block that no root reaches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Leak {
+    /// Where it lies.
+    pub block: BlockInfo,
+    /// What it begins with, or all of it and zeros.
+    pub first_bytes: [u8; LEAK_BYTES],
+}
+
+/// Looking through a whole heap.
+///
+/// What is reached is decided conservatively: each aligned word of a reached block that holds an address in a block, or its
+/// distance from the heap's start, reaches that block. Pointers that are packed, or put together from parts, are not
+/// seen.
+///
+/// ```
+/// use sal::prelude::*;
+/// use sal::{HeapOptions, SalCollect};
+///
+/// const NUMBERS: Root<SalVec<u64>> = Root::new("numbers");
+/// let heap = HeapOptions::new().volatile()?;
+/// let tx = heap.write()?;
+/// tx.root_or_default(NUMBERS)?.extend(0..1000);
+/// drop(tx);
+/// std::mem::forget(allocator_api2::boxed::Box::new_in([7_u8; 100], heap.alloc()));
+///
+/// // SAFETY: no other thread uses the heap, and only roots hold anything in it that is still wanted.
+/// let report = unsafe { heap.collect()? };
+/// assert_eq!(report.reclaimed_blocks, 1);
+/// println!("{report}");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub trait SalCollect {
+    /// Frees every block that no root reaches.
+    ///
+    /// # Errors
+    /// See [`CollectError`].
+    ///
+    /// # Safety
+    /// - Until this returns no other thread uses the heap in any way: no session, no allocation, no free, no write to
+    ///   a value in it.
+    /// - Nothing but the roots holds a block of the heap that will still be used, dropping included: no container on
+    ///   a stack, in a static or in another heap.
+    unsafe fn collect(&self) -> Result<CollectReport, CollectError>;
+
+    /// Finds the blocks that [`SalCollect::collect`] would free, and frees nothing. Blocks that something outside of the heap
+    /// holds are among them.
+    ///
+    /// # Errors
+    /// See [`CollectError`].
+    ///
+    /// # Safety
+    /// Until this returns no other thread uses the heap in any way.
+    unsafe fn leak_report(&self) -> Result<LeakReport, CollectError>;
+
+    /// All allocated blocks of this moment, in the order of their addresses.
+    ///
+    /// # Errors
+    /// See [`CollectError`].
+    ///
+    /// # Safety
+    /// Until this returns no other thread uses the heap in any way; while the iterator is used, anybody may.
+    unsafe fn objects(&self) -> Result<Objects, CollectError>;
+}
+
+/// The blocks of a quiet heap.
+struct Snapshot {
+    runs: Runs,
+    free: Marks,
+    image: Image,
+}
+
+impl Snapshot {
+    /// # Safety
+    /// No other thread uses the heap in any way, as long as this is used; of [`Objects`], until it has been made.
+    unsafe fn of(core: &Core) -> Result<Self, CallError> {
+        let units = {
+            let _guard = core.lock.lock();
+            // SAFETY: under the lock (K1).
+            unsafe { (*core.space.get()).committed_units() }
+        };
+        // SAFETY: the caller's promise.
+        unsafe {
+            let runs = Runs::of(core, units)?;
+            let free = free_blocks(core, &runs)?;
+            let image = Image::new(std::ptr::with_exposed_provenance(core.base), core.window, core.layout, units);
+            Ok(Self { runs, free, image })
+        }
+    }
+
+    /// Marks what the roots reach, beside what is free; returns how many threads did.
+    fn mark(&self, job: &Job) -> Result<(Marks, usize), CollectError> {
+        let marks = copy_of(&self.free, &self.runs)?;
+        let workers = default_workers();
+        let marker = Marker::new(self.image, &self.runs, &marks, Some(&self.free), job).with(workers, STACK);
+        match mark(&marker, job, workers, || ()) {
+            Ok(ran) => Ok((marks, ran)),
+            Err(RecoveryError::Os(error)) => Err(error.into()),
+            Err(RecoveryError::Aborted) => Err(CollectError::Incomplete),
+        }
+    }
+}
+
+impl From<CallError> for CollectError {
+    fn from(error: CallError) -> Self {
+        Self::os(error.call, error.errno)
+    }
+}
+
+fn info(core_segments: usize, run: Run, block: crate::gc::runs::Block) -> BlockInfo {
+    BlockInfo {
+        start: core_segments + block.start,
+        len: block.len,
+        is_large: matches!(run, Run::Large { .. }),
+        is_allocated: Some(true),
+    }
+}
+
+/// The allocated blocks of a heap at one moment; from [`SalCollect::objects`].
+pub struct Objects {
+    runs: Runs,
+    free: Marks,
+    segments: usize,
+    /// Where the search goes on: a unit, a word of the run there, and the bits of it that are still to come.
+    unit: usize,
+    words: Vec<(Run, usize, u64)>,
+}
+
+impl Iterator for Objects {
+    type Item = BlockInfo;
+
+    fn next(&mut self) -> Option<BlockInfo> {
+        loop {
+            if let Some((run, word, bits)) = self.words.last_mut() {
+                if *bits == 0 {
+                    self.words.pop();
+                    continue;
+                }
+                let bit = bits.trailing_zeros();
+                *bits &= *bits - 1;
+                return Some(info(self.segments, *run, Runs::block_of_mark(*run, *word, bit)));
+            }
+            let run = self.runs.in_units(self.unit..self.runs.units()).next()?;
+            self.unit = Runs::end_of(run);
+            self.words.extend(Runs::mark_words(run).map(|(word, all)| (run, word, all & !self.free.word(word))));
+            self.words.reverse();
+        }
+    }
+}
+
+impl fmt::Debug for Objects {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Objects").finish_non_exhaustive()
+    }
+}
+
+impl Heap {
+    fn quiet_core(&self, writes: bool) -> Result<&Core, CollectError> {
+        let inner = self.inner();
+        if inner.is_forked() {
+            return Err(CollectError::Forked);
+        }
+        if writes && inner.is_read_only() {
+            return Err(CollectError::ReadOnly);
+        }
+        if writes && inner.atomic.as_ref().is_some_and(Atomic::is_recovering) {
+            return Err(CollectError::Recovering);
+        }
+        Ok(inner.core())
+    }
+
+    /// The block that an address falls into: any address, in this heap or not, at the start of a block or inside. Nothing
+    /// is read but the heap's bookkeeping.
+    ///
+    /// ```
+    /// use sal::HeapOptions;
+    ///
+    /// let heap = HeapOptions::new().volatile()?;
+    /// let boxed = allocator_api2::boxed::Box::new_in([0_u8; 50], heap.alloc());
+    /// let block = heap.locate(&raw const boxed[20] as usize).expect("it lies in a block");
+    /// assert_eq!((block.start, block.len), (boxed.as_ptr() as usize, 64));
+    /// assert!(heap.locate(&raw const heap as usize).is_none()); // on the stack
+    /// # Ok::<(), sal::OpenError>(())
+    /// ```
+    pub fn locate(&self, address: usize) -> Option<BlockInfo> {
+        let core = self.inner().core();
+        match core.run_of(address)? {
+            Run::Large { head, len_pages } => {
+                let (start, len) = (core.address_of(head), len_pages as usize * PAGE);
+                let is_inside = address - start < len;
+                is_inside.then_some(BlockInfo { start, len, is_large: true, is_allocated: Some(true) })
+            }
+            Run::Slab { head, class } => {
+                let slab = core.address_of(head);
+                let index = index_in_slab(class, address - slab);
+                (index < slab_blocks(class)).then(|| BlockInfo {
+                    start: slab + index as usize * class_size(class),
+                    len: class_size(class),
+                    is_large: false,
+                    is_allocated: is_allocated(core, head, class, index),
+                })
+            }
+        }
+    }
+}
+
+/// Whether a slab says that a block is out, if the caller may look.
+fn is_allocated(core: &Core, head: usize, class: usize, index: u32) -> Option<bool> {
+    // Relaxed: of racing frees either order is right.
+    if core.remote(head, class).bits.get(index as usize / 64)?.load(Ordering::Relaxed) >> (index % 64) & 1 != 0 {
+        return Some(false);
+    }
+    let _guard = core.lock.lock();
+    // It may have been given up since, or given to somebody else.
+    if core.run_of(core.address_of(head)) != Some(Run::Slab { head, class }) {
+        return None;
+    }
+    // SAFETY: under the lock, slabs without a live owner are ours, and threads change neither sides meanwhile (K2, T2).
+    unsafe {
+        let state = core.slab_state(head);
+        let owner = Threads::find((*core.threads.get()).table(), (*state).owner.load(Ordering::Relaxed));
+        if !owner.is_null() && (*owner).is_live {
+            return None;
+        }
+        let bits = *core.free_bits(head).add(index as usize / 64);
+        Some(index < (*state).local.fresh && bits >> (index % 64) & 1 == 0)
+    }
+}
+
+impl SalCollect for Heap {
+    unsafe fn collect(&self) -> Result<CollectReport, CollectError> {
+        let core = self.quiet_core(true)?;
+        let started = Instant::now();
+        // SAFETY: the caller's promise.
+        let snapshot = unsafe { Snapshot::of(core)? };
+        let job = Job::default();
+        let (marks, workers) = snapshot.mark(&job)?;
+        let marking = started.elapsed();
+        let started = Instant::now();
+        let swept = Swept::default();
+        // SAFETY: all blocks of the runs are allocated or have a mark because they are free; those that the roots
+        // reach have one too, and nobody holds others by the caller's promise.
+        unsafe { sweep(core, &snapshot.runs, &marks, &swept, || true) };
+        Ok(CollectReport::new(&job.counters, &swept, [marking, started.elapsed()], workers))
+    }
+
+    unsafe fn leak_report(&self) -> Result<LeakReport, CollectError> {
+        let core = self.quiet_core(false)?;
+        // SAFETY: the caller's promise.
+        let snapshot = unsafe { Snapshot::of(core)? };
+        let (marks, _) = snapshot.mark(&Job::default())?;
+        let mut report = LeakReport::default();
+        // The smallest on top; of equal ones the one that lies last.
+        let mut largest: BinaryHeap<Reverse<(usize, Reverse<usize>, bool)>> = BinaryHeap::new();
+        for run in snapshot.runs.iter() {
+            for (word, all) in Runs::mark_words(run) {
+                let mut lost = !marks.word(word) & all;
+                while lost != 0 {
+                    let block = info(core.segments, run, Runs::block_of_mark(run, word, lost.trailing_zeros()));
+                    lost &= lost - 1;
+                    report.blocks += 1;
+                    report.bytes += block.len as u64;
+                    largest.push(Reverse((block.len, Reverse(block.start), block.is_large)));
+                    if largest.len() > LEAKS_NAMED {
+                        largest.pop();
+                    }
+                }
+            }
+        }
+        let named = largest.into_sorted_vec().into_iter();
+        report.largest = named
+            .map(|Reverse((len, Reverse(start), is_large))| Leak {
+                block: BlockInfo { start, len, is_large, is_allocated: Some(true) },
+                first_bytes: first_bytes(start, len),
+            })
+            .collect();
+        Ok(report)
+    }
+
+    unsafe fn objects(&self) -> Result<Objects, CollectError> {
+        let core = self.quiet_core(false)?;
+        // SAFETY: the caller's promise.
+        let Snapshot { runs, free, .. } = unsafe { Snapshot::of(core)? };
+        Ok(Objects { runs, free, segments: core.segments, unit: 0, words: Vec::new() })
+    }
+}
+
+/// What a block of a quiet heap begins with.
+fn first_bytes(start: usize, len: usize) -> [u8; LEAK_BYTES] {
+    let first: *const u8 = std::ptr::with_exposed_provenance(start);
+    std::array::from_fn(|at| {
+        // It may never have been written.
+        // SAFETY: within the block, which is mapped and which nobody writes to now.
+        if at < len { unsafe { first.add(at).read_volatile() } } else { 0 }
+    })
+}
+
+impl fmt::Display for CollectReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "reached {} blocks with {} in {:.1?} by {} threads, gave back {} with {} in {:.1?}, {} large ones with {} among them",
+            self.marked_blocks,
+            Bytes(self.marked_bytes),
+            self.marking,
+            self.workers,
+            self.reclaimed_blocks,
+            Bytes(self.reclaimed_bytes),
+            self.sweeping,
+            self.reclaimed_large,
+            Bytes(self.reclaimed_large_bytes)
+        )
+    }
+}
+
+impl fmt::Display for LeakReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{} blocks with {} are reached by no root", self.blocks, Bytes(self.bytes))?;
+        self.largest.iter().try_for_each(|leak| {
+            write!(f, "{:#x} {:>10}", leak.block.start, Bytes(leak.block.len as u64))?;
+            leak.first_bytes.iter().take(leak.block.len).try_for_each(|byte| write!(f, " {byte:02x}"))?;
+            writeln!(f)
+        })
+    }
+}

@@ -1,0 +1,404 @@
+//! Finding out what an unclean stop lost, and giving it back.
+//!
+//! After an unclean stop a heap opens with everything that its last commit had allocated counted as in use
+//! ([`crate::alloc::rebuild`]). A [`Recovery`] marks, over an image of that commit which nobody changes, what the roots
+//! reach, and then sweeps what they do not: eagerly, before the heap is used, or on a thread of its own while the program
+//! works with the heap.
+//!
+//! # Invariants
+//! - **Y1** The runs are taken when the state has just been rebuilt and nobody else has used the heap.
+//! - **Y2** Nothing is swept unless marking came to its end.
+//! - **Y3** The background thread has touched the heap for the last time when [`Background::abort`] or the drop of its
+//!   [`Background`] returns, and when [`Background::is_done`] says so.
+//!
+//! # What survives a crash
+//! A recovery that is aborted or interrupted at any point leaves a heap that is right: what is not swept stays allocated,
+//! and the next one marks again.
+
+use crate::alloc::heap_core::Core;
+use crate::gc::image::Image;
+use crate::gc::marker::{Job, Marker, STACK};
+use crate::gc::marks::Marks;
+use crate::gc::runs::Runs;
+use crate::gc::sweep::{Swept, sweep};
+use crate::heap::collect::CollectReport;
+use crate::os::{CallError, errno, process};
+use std::fmt;
+use std::mem::ManuallyDrop;
+use std::ops::ControlFlow;
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+/// How often somebody who wants to know is told how far a recovery has come.
+const REPORT_EVERY: Duration = Duration::from_millis(50);
+
+/// What a recovery found and did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RecoveryReport {
+    /// Commits that were in the log and not yet in the heap file.
+    pub replayed_commits: u64,
+    /// Pages whose images were taken from the log.
+    pub replayed_pages: u64,
+    /// What was reached from the roots, and what was given back because it was not.
+    pub collected: CollectReport,
+}
+
+/// How far a recovery has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RecoveryProgress {
+    /// What it does at the moment.
+    pub phase: RecoveryPhase,
+    /// Bytes of blocks that were reached from the roots so far.
+    pub marked_bytes: u64,
+    /// How many blocks these are.
+    pub marked_blocks: u64,
+    /// Bytes of blocks that were given back so far.
+    pub reclaimed_bytes: u64,
+    /// How many blocks these are.
+    pub reclaimed_blocks: u64,
+    /// Bytes of all blocks of the heap, in use or not: those marked and those given back come to this in the end.
+    pub total_bytes: u64,
+}
+
+/// What a recovery does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RecoveryPhase {
+    /// It looks for what the roots reach.
+    Marking,
+    /// It gives back what they do not.
+    Sweeping,
+    /// It has come to its end.
+    Done,
+    /// It was given up before. What it has not given back is looked for again when the heap is next opened.
+    Aborted,
+}
+
+impl RecoveryPhase {
+    fn of(number: u8) -> Self {
+        match number {
+            0 => Self::Marking,
+            1 => Self::Sweeping,
+            2 => Self::Done,
+            _ => Self::Aborted,
+        }
+    }
+
+    fn number(self) -> u8 {
+        match self {
+            Self::Marking => 0,
+            Self::Sweeping => 1,
+            Self::Done => 2,
+            Self::Aborted => 3,
+        }
+    }
+}
+
+/// Why a recovery did not come to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum RecoveryError {
+    /// Somebody gave it up.
+    Aborted,
+    /// There was no memory for its tables.
+    Os(CallError),
+}
+
+impl From<CallError> for RecoveryError {
+    fn from(error: CallError) -> Self {
+        Self::Os(error)
+    }
+}
+
+/// One heap's recovery.
+#[derive(Debug)]
+pub(crate) struct Recovery {
+    image: Image,
+    runs: Runs,
+    marks: Marks,
+    job: Job,
+    swept: Swept,
+    /// Bytes of all blocks.
+    total_bytes: u64,
+    phase: AtomicU8,
+    /// Nanoseconds that marking took.
+    marking: AtomicU64,
+}
+
+impl Recovery {
+    /// Takes down which runs there are; to be called before the heap is used (Y1).
+    ///
+    /// # Safety
+    /// The heap has just been rebuilt, and nobody else is there. `image` is what it was rebuilt from, its blocks and roots
+    /// at least, and stays readable and unchanged as long as this value lives, or until marking is over.
+    pub(crate) unsafe fn prepare(core: &Core, image: Image) -> Result<Self, CallError> {
+        // SAFETY: the caller's promise.
+        let runs = unsafe { Runs::of(core, image.units())? };
+        let (_, total_bytes) = runs.total();
+        let marks = Marks::new(runs.units())?;
+        Ok(Self {
+            image,
+            runs,
+            marks,
+            job: Job::default(),
+            swept: Swept::default(),
+            total_bytes,
+            phase: AtomicU8::new(RecoveryPhase::Marking.number()),
+            marking: AtomicU64::new(0),
+        })
+    }
+
+    pub(crate) fn progress(&self) -> RecoveryProgress {
+        // Relaxed, all: figures.
+        let of = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        RecoveryProgress {
+            phase: RecoveryPhase::of(self.phase.load(Ordering::Relaxed)),
+            marked_bytes: of(&self.job.counters.bytes),
+            marked_blocks: of(&self.job.counters.blocks),
+            reclaimed_bytes: of(&self.swept.bytes),
+            reclaimed_blocks: of(&self.swept.blocks),
+            total_bytes: self.total_bytes,
+        }
+    }
+
+    /// Lets it end soon, wherever it is.
+    pub(crate) fn abort(&self) {
+        self.job.pool.abort();
+    }
+
+    /// Marks and sweeps, with so many threads, of which the calling one is one; `on_progress` is asked from time to time
+    /// whether to go on. Once for each value.
+    ///
+    /// # Errors
+    /// [`RecoveryError::Aborted`], or no memory. Then nothing is wrong with the heap, and it may be used.
+    ///
+    /// # Safety
+    /// `core` is the heap that this was prepared for. It stays open meanwhile, and its program holds no block of before
+    /// that it has not got from the roots in the image.
+    pub(crate) unsafe fn run(
+        &self,
+        core: &Core,
+        workers: usize,
+        on_progress: Option<&dyn Fn(&RecoveryProgress) -> ControlFlow<()>>,
+    ) -> Result<RecoveryReport, RecoveryError> {
+        let mut last = Instant::now();
+        let mut ask = || {
+            if let Some(on_progress) = on_progress {
+                if last.elapsed() >= REPORT_EVERY {
+                    last = Instant::now();
+                    if on_progress(&self.progress()).is_break() {
+                        self.abort();
+                    }
+                }
+            }
+        };
+        let started = Instant::now();
+        let marker = Marker::new(self.image, &self.runs, &self.marks, None, &self.job).with(workers, STACK);
+        let ran = mark(&marker, &self.job, workers, &mut ask).inspect_err(|_| self.enter(RecoveryPhase::Aborted))?;
+        let marking = started.elapsed();
+        self.marking.store(marking.as_nanos() as u64, Ordering::Relaxed);
+        self.enter(RecoveryPhase::Sweeping);
+        let started = Instant::now();
+        let go_on = || {
+            ask();
+            !self.job.pool.is_aborted()
+        };
+        // SAFETY: Y1; marking came to its end, so what has no mark is reached by nobody (V2), and the caller's promise.
+        if unsafe { !sweep(core, &self.runs, &self.marks, &self.swept, go_on) } {
+            self.enter(RecoveryPhase::Aborted);
+            return Err(RecoveryError::Aborted);
+        }
+        self.enter(RecoveryPhase::Done);
+        let collected = CollectReport::new(&self.job.counters, &self.swept, [marking, started.elapsed()], ran);
+        Ok(RecoveryReport { collected, ..RecoveryReport::default() })
+    }
+
+    fn enter(&self, phase: RecoveryPhase) {
+        // Relaxed: shown only.
+        self.phase.store(phase.number(), Ordering::Relaxed);
+    }
+}
+
+/// Marks with up to so many threads, of which the calling one is one and calls `tick`; returns how many there were.
+pub(super) fn mark(
+    marker: &Marker<'_>,
+    job: &Job,
+    workers: usize,
+    mut tick: impl FnMut(),
+) -> Result<usize, RecoveryError> {
+    let mut ran = 1;
+    let own = thread::scope(|scope| {
+        for _ in 1..workers {
+            let helper = thread::Builder::new().name("sal-mark".into());
+            // One that cannot be had, or has no memory, is done without: the others do its part.
+            ran += usize::from(helper.spawn_scoped(scope, || marker.work(|| ())).is_ok());
+        }
+        marker.work(&mut tick)
+    });
+    if job.pool.is_done() {
+        return Ok(ran);
+    }
+    own?;
+    Err(RecoveryError::Aborted)
+}
+
+/// Marks and sweeps before the heap is used: [`Recovery::prepare`] and [`Recovery::run`] at once.
+///
+/// # Errors
+/// As for [`Recovery::run`].
+///
+/// # Safety
+/// As for [`Recovery::prepare`]; and nobody uses the heap before this returns.
+pub(crate) unsafe fn recover_eagerly(
+    core: &Core,
+    image: Image,
+    workers: usize,
+    on_progress: Option<&dyn Fn(&RecoveryProgress) -> ControlFlow<()>>,
+) -> Result<RecoveryReport, RecoveryError> {
+    // SAFETY: the caller's promise.
+    unsafe { Recovery::prepare(core, image)?.run(core, workers, on_progress) }
+}
+
+/// Keeps a heap's core, its window and the image of a recovery valid as long as it lives.
+pub(crate) trait Keeper: Send + Sync + 'static {
+    /// The heap.
+    fn core(&self) -> &Core;
+}
+
+/// A recovery on a thread of its own. Dropping it gives the recovery up and waits until its thread has ended.
+#[derive(Debug)]
+pub(crate) struct Background {
+    shared: Arc<Shared>,
+    thread: ManuallyDrop<JoinHandle<()>>,
+    /// A forked child has no such thread.
+    process: u32,
+}
+
+#[derive(Debug)]
+struct Shared {
+    recovery: Recovery,
+    outcome: Mutex<Option<Result<RecoveryReport, RecoveryError>>>,
+    changed: Condvar,
+}
+
+impl Shared {
+    fn outcome(&self) -> MutexGuard<'_, Option<Result<RecoveryReport, RecoveryError>>> {
+        // Nothing panics while it is locked.
+        self.outcome.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Begins a recovery in the background, with so many threads.
+///
+/// The thread holds `keeper`, so that must not be what holds the [`Background`].
+///
+/// # Errors
+/// If there can be no thread; then the heap is as it was.
+///
+/// # Safety
+/// `recovery` was prepared for the keeper's heap. Until it is done, nobody closes the heap, and the program holds no
+/// block of before that it has not got from the roots in the image.
+pub(crate) unsafe fn start_background<K: Keeper>(
+    keeper: Arc<K>,
+    recovery: Recovery,
+    workers: usize,
+) -> Result<Background, CallError> {
+    let shared = Arc::new(Shared { recovery, outcome: Mutex::new(None), changed: Condvar::new() });
+    let own = Arc::clone(&shared);
+    let thread = thread::Builder::new().name("sal-recovery".into()).spawn(move || {
+        // SAFETY: the caller's promise; the keeper is alive.
+        let outcome = unsafe { own.recovery.run(keeper.core(), workers, None) };
+        // Before anybody is told: who waits may take it that the thread has let go of the heap.
+        drop(keeper);
+        *own.outcome() = Some(outcome);
+        own.changed.notify_all();
+    });
+    match thread {
+        Ok(thread) => Ok(Background { shared, thread: ManuallyDrop::new(thread), process: process::id() }),
+        Err(error) => Err(CallError {
+            call: "pthread_create",
+            errno: error.raw_os_error().map_or(errno::NO_MEMORY, crate::os::Errno),
+        }),
+    }
+}
+
+impl Background {
+    fn is_forked(&self) -> bool {
+        self.process != process::id()
+    }
+
+    /// How far it has come.
+    pub(crate) fn progress(&self) -> RecoveryProgress {
+        self.shared.recovery.progress()
+    }
+
+    /// Whether its thread is through with the heap, one way or the other.
+    pub(crate) fn is_done(&self) -> bool {
+        !self.is_forked() && self.shared.outcome().is_some()
+    }
+
+    /// Waits until it is done; says what came of it. In a forked child it never will be, and counts as aborted.
+    pub(crate) fn wait(&self) -> Result<RecoveryReport, RecoveryError> {
+        if self.is_forked() {
+            return Err(RecoveryError::Aborted);
+        }
+        let mut outcome = self.shared.outcome();
+        loop {
+            if let Some(outcome) = &*outcome {
+                return outcome.clone();
+            }
+            outcome = self.shared.changed.wait(outcome).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// Gives it up, and waits until its thread is through with the heap. If it was done by then, says so.
+    pub(crate) fn abort(&self) -> Result<RecoveryReport, RecoveryError> {
+        // The locks of a forked child may be held for ever.
+        if !self.is_forked() {
+            self.shared.recovery.abort();
+        }
+        self.wait()
+    }
+}
+
+impl Drop for Background {
+    fn drop(&mut self) {
+        // SAFETY: taken out once, here.
+        let thread = unsafe { ManuallyDrop::take(&mut self.thread) };
+        if self.is_forked() {
+            std::mem::forget(thread);
+            return;
+        }
+        let _ = self.abort();
+        // A keeper that is dropped by the thread must not wait for it.
+        if thread.thread().id() != thread::current().id() {
+            let _ = thread.join();
+        }
+    }
+}
+
+impl fmt::Display for RecoveryReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "replayed {} commits with {} pages; {}", self.replayed_commits, self.replayed_pages, self.collected)
+    }
+}
+
+impl fmt::Display for RecoveryProgress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let percent = |bytes: u64| bytes as f64 * 100.0 / (self.total_bytes as f64).max(1.0);
+        match self.phase {
+            RecoveryPhase::Marking => write!(f, "marking: {:.1}%", percent(self.marked_bytes)),
+            RecoveryPhase::Sweeping => {
+                write!(f, "sweeping: {:.1}%", percent(self.marked_bytes + self.reclaimed_bytes))
+            }
+            RecoveryPhase::Done => f.write_str("done"),
+            RecoveryPhase::Aborted => f.write_str("given up"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,171 @@
+//! Looking through a live heap: what lies where, what no root reaches, and giving that back.
+#![allow(unsafe_code)]
+
+use allocator_api2::boxed::Box as SalBox;
+use allocator_api2::vec::Vec as SalVector;
+use sal::prelude::*;
+use sal::{HeapOptions, Offset, SalCollect};
+use std::collections::BTreeSet;
+use std::thread;
+
+const MAP: Root<SalHashMap<SalString, SalVec<u64>>> = Root::new("map");
+const TREE: Root<SalBTreeMap<u64, SalString>> = Root::new("tree");
+const LINK: Root<SalVec<Offset<u64>>> = Root::new("link");
+
+fn volatile() -> Heap {
+    HeapOptions::new().capacity(4 << 30).volatile().unwrap()
+}
+
+fn fill(heap: &Heap) {
+    let tx = heap.write().unwrap();
+    let map = tx.root_or_default(MAP).unwrap();
+    let tree = tx.root_or_default(TREE).unwrap();
+    for number in 0..2000_u64 {
+        map.insert(SalString::from(format!("a key that is not short: {number}").as_str()), (0..number % 50).collect());
+        tree.insert(number * 7 % 2003, SalString::from(format!("a value that is not short: {number}").as_str()));
+    }
+    map.insert(SalString::from("large"), (0..100_000).collect());
+}
+
+fn intact(heap: &Heap) {
+    let tx = heap.read().unwrap();
+    let (map, tree) = (tx.root(MAP).unwrap(), tx.root(TREE).unwrap());
+    assert_eq!((map.len(), tree.len()), (2001, 2000));
+    for number in 0..2000_u64 {
+        let values = &map[format!("a key that is not short: {number}").as_str()];
+        assert!(values.iter().copied().eq(0..number % 50));
+        assert_eq!(tree[&(number * 7 % 2003)].as_str(), format!("a value that is not short: {number}"));
+    }
+    assert!(map["large"].iter().copied().eq(0..100_000));
+}
+
+fn collect(heap: &Heap) -> sal::CollectReport {
+    // SAFETY: the tests hold nothing but roots, and have no other threads, when they call this.
+    unsafe { heap.collect() }.unwrap()
+}
+
+#[test]
+fn what_roots_reach_survives_and_what_was_forgotten_is_given_back() {
+    let heap = volatile();
+    fill(&heap);
+    assert_eq!(collect(&heap).reclaimed_blocks, 0);
+    let before = heap.stats();
+    let (mut blocks, mut bytes) = (0, 0);
+    for size in [10_usize, 100, 1000, 10_000, 200_000, 1 << 20].repeat(100) {
+        let mut garbage = SalVector::with_capacity_in(size, heap.alloc());
+        garbage.resize(size, 0xA5_u8);
+        blocks += 1;
+        bytes += heap.locate(garbage.as_ptr() as usize).unwrap().len as u64;
+        std::mem::forget(garbage);
+    }
+    let report = collect(&heap);
+    assert_eq!((report.reclaimed_blocks, report.reclaimed_bytes), (blocks, bytes));
+    assert_eq!((report.reclaimed_large, report.reclaimed_large_bytes), (100, 100 << 20));
+    intact(&heap);
+    let after = heap.stats();
+    assert_eq!(after.live_bytes, before.live_bytes);
+    assert_eq!(report.marked_bytes, after.live_bytes);
+    assert_eq!(collect(&heap).reclaimed_blocks, 0);
+    // What was given back can be had again.
+    fill(&heap);
+    intact(&heap);
+    heap.close().unwrap();
+}
+
+#[test]
+fn blocks_that_other_threads_left_in_their_magazines_are_not_freed_twice() {
+    let heap = volatile();
+    fill(&heap);
+    let (alive, quiet) = (std::sync::Barrier::new(3), std::sync::Barrier::new(3));
+    thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                let boxes: Vec<_> = (0..300_u64).map(|number| SalBox::new_in([number; 4], heap.alloc())).collect();
+                drop(boxes);
+                std::mem::forget(SalBox::new_in([1_u64; 4], heap.alloc()));
+                alive.wait();
+                quiet.wait();
+                let again: Vec<_> = (0..300_u64).map(|number| SalBox::new_in([number; 4], heap.alloc())).collect();
+                let places: BTreeSet<usize> = again.iter().map(|boxed| boxed.as_ptr() as usize).collect();
+                assert_eq!(places.len(), 300);
+            });
+        }
+        alive.wait();
+        assert_eq!(collect(&heap).reclaimed_blocks, 2);
+        quiet.wait();
+    });
+    intact(&heap);
+    // The bookkeeping is checked here.
+    heap.close().unwrap();
+}
+
+#[test]
+fn an_offset_keeps_what_it_leads_to() {
+    let heap = volatile();
+    let boxed = SalBox::leak(SalBox::new_in(7_u64, heap.alloc()));
+    heap.write().unwrap().root_or_default(LINK).unwrap().extend(Offset::of(heap.alloc(), boxed));
+    assert_eq!(collect(&heap).reclaimed_blocks, 0);
+    assert_eq!(*boxed, 7);
+    drop(heap.write().unwrap().take_root(LINK).unwrap());
+    assert_eq!(collect(&heap).reclaimed_blocks, 1);
+}
+
+#[test]
+fn a_leak_report_names_what_is_not_reached_and_frees_nothing() {
+    let heap = volatile();
+    fill(&heap);
+    let small = SalBox::leak(SalBox::new_in([0x11_u8; 20], heap.alloc()));
+    let large = SalBox::leak(SalBox::new_in([0x22_u8; 300_000], heap.alloc()));
+    for _ in 0..2 {
+        // SAFETY: no other thread uses the heap.
+        let report = unsafe { heap.leak_report() }.unwrap();
+        assert_eq!((report.blocks, report.bytes), (2, 32 + 303_104));
+        let found: Vec<_> =
+            report.largest.iter().map(|leak| (leak.block.start, leak.first_bytes[..20].to_vec())).collect();
+        let place = |bytes: *const u8| bytes as usize;
+        assert_eq!(found, [(place(large.as_ptr()), vec![0x22; 20]), (place(small.as_ptr()), vec![0x11; 20])]);
+        assert!(report.largest[0].block.is_large && report.to_string().contains("22 22 22"));
+    }
+}
+
+#[test]
+fn objects_are_the_allocated_blocks() {
+    let heap = volatile();
+    let mut held = Vec::new();
+    for size in [1_usize, 40, 400, 4000, 40_000, 400_000].repeat(30) {
+        held.push(SalVector::<u8, _>::with_capacity_in(size, heap.alloc()));
+    }
+    held.retain(|block| block.as_ptr() as usize / 64 % 3 != 0);
+    let expected: BTreeSet<usize> = held.iter().map(|block| block.as_ptr() as usize).collect();
+    // SAFETY: no other thread uses the heap.
+    let objects: Vec<_> = unsafe { heap.objects() }.unwrap().collect();
+    assert!(objects.windows(2).all(|pair| pair[0].start + pair[0].len <= pair[1].start));
+    assert_eq!(objects.iter().map(|object| object.start).collect::<BTreeSet<_>>(), expected);
+    for object in objects {
+        let inside = heap.locate(object.start + object.len - 1).unwrap();
+        assert_eq!((inside.start, inside.len, inside.is_large), (object.start, object.len, object.is_large));
+    }
+}
+
+#[test]
+fn any_address_can_be_located() {
+    let heap = volatile();
+    let range = heap.address_range();
+    fill(&heap);
+    let boxed = SalBox::new_in([0_u8; 300_000], heap.alloc());
+    let last = boxed.as_ptr() as usize + boxed.len() - 1;
+    assert_eq!(heap.locate(last).unwrap().start, boxed.as_ptr() as usize);
+    // Behind the last page of a large object there is nothing, though the unit is its own.
+    assert!(heap.locate(boxed.as_ptr() as usize + 303_104).is_none());
+    for address in
+        [0, 1, usize::MAX, range.start, range.start + 65_536, range.end - 1, range.end, &raw const heap as usize]
+    {
+        assert!(heap.locate(address).is_none(), "{address:#x}");
+    }
+    let address = thread::scope(|scope| {
+        scope.spawn(|| SalBox::leak(SalBox::new_in([7_u64; 300], heap.alloc())).as_ptr() as usize).join().unwrap()
+    });
+    // Its thread has ended, so the slab can be asked.
+    assert_eq!(heap.locate(address + 5).unwrap().is_allocated, Some(true));
+    assert_eq!(heap.locate(address + 5 * 2560).unwrap().is_allocated, Some(false));
+}
