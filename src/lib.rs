@@ -26,6 +26,8 @@ mod ptr;
 #[cfg(not(loom))]
 mod root;
 mod sync;
+#[cfg(all(any(test, feature = "testing"), not(loom)))]
+pub mod testing;
 
 #[cfg(not(loom))]
 pub use error::{CloseError, CollectError, Error, OpenError, RootError, SessionError, SessionHolder, SyncError};

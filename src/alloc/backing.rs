@@ -58,8 +58,9 @@ impl Backing {
             // SAFETY: the range lies in the heap's own window, and more rights hurt nobody.
             Self::Anonymous { .. } => unsafe { mapping::protect(base + start, len, Access::ReadWrite) },
             Self::File { .. } => self.own_file().map_or(Ok(()), |file| file.reserve(start as u64, len as u64)),
-            Self::Private => Ok(()),
-            Self::ReadOnly(_) => Err(CallError { call: "fallocate", errno: errno::READ_ONLY }),
+            // One that is only read is rebuilt in memory of its own before that is protected.
+            Self::Private | Self::ReadOnly(None) => Ok(()),
+            Self::ReadOnly(Some(_)) => Err(CallError { call: "fallocate", errno: errno::READ_ONLY }),
         }
     }
 

@@ -234,7 +234,7 @@ impl Journal {
         lock(&self.state).is_begun
     }
 
-    /// Whether nothing more can be made durable.
+    /// Whether an earlier failure left behind what nobody knows.
     pub(crate) fn is_broken(&self) -> bool {
         lock(&self.state).is_broken
     }

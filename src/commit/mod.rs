@@ -6,7 +6,6 @@
 //!
 //! This layer may allocate: nothing in it is called from an allocation.
 #![allow(unsafe_code)]
-#![allow(dead_code, reason = "the heap layer calls it from its next step on")]
 
 mod apply;
 mod chain;
@@ -16,7 +15,7 @@ pub(crate) mod journal;
 pub(crate) mod real;
 mod record;
 pub(crate) mod recovery;
-mod ring;
+pub(crate) mod ring;
 #[cfg(any(test, feature = "testing"))]
 pub(crate) mod simulated;
 pub(crate) mod storage;

@@ -309,7 +309,7 @@ pub(super) fn shut(heap: &HeapInner, unmap: bool) -> Result<(), CloseError> {
     if !heap.read_only {
         // SAFETY: nobody is inside, and nobody comes.
         unsafe { core.retire_all_threads() };
-        if cfg!(debug_assertions) || cfg!(feature = "checked") {
+        if cfg!(debug_assertions) || cfg!(feature = "checked") || cfg!(feature = "testing") {
             // SAFETY: as above.
             assert_eq!(unsafe { core.check() }, Ok(()), "the heap's bookkeeping contradicts itself");
         }

@@ -26,6 +26,8 @@ mod sync;
 mod table;
 mod temporary;
 
+#[cfg(any(test, feature = "testing"))]
+pub(crate) use atomic::open_or_create_on;
 pub use atomic::{CommitStats, SnapshotProgress};
 pub use collect::{BlockInfo, CollectReport, Leak, LeakReport, Objects, SalCollect};
 pub use handle::SalAlloc;

@@ -101,6 +101,9 @@ pub struct HeapOptions {
     pub(super) permissions: u32,
     pub(super) scrub_freed: bool,
     pub(super) sync_timeout: Duration,
+    /// Bytes by which the commit log grows, at least.
+    #[cfg(any(test, feature = "testing"))]
+    pub(super) log_step: Option<u64>,
 }
 
 impl Default for HeapOptions {
@@ -127,7 +130,16 @@ impl HeapOptions {
             permissions: 0o600,
             scrub_freed: false,
             sync_timeout: SYNC_TIMEOUT,
+            #[cfg(any(test, feature = "testing"))]
+            log_step: None,
         }
+    }
+
+    /// The commit log grows by no less than this and no more than twice as much: so that small ones go round.
+    #[cfg(any(test, feature = "testing"))]
+    pub(crate) const fn log_step(mut self, bytes: u64) -> Self {
+        self.log_step = Some(bytes);
+        self
     }
 
     /// Most bytes that blocks may take, in units of 32 KiB; past it allocations fail.

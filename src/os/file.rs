@@ -61,7 +61,6 @@ impl File {
 
     /// Creates a file that lies in memory.
     #[cfg(any(test, feature = "testing"))]
-    #[allow(dead_code, reason = "see `commit`")]
     pub(crate) fn create_in_memory() -> Result<Self, CallError> {
         // SAFETY: the name is a terminated string.
         let fd = unsafe { libc::memfd_create(c"sal".as_ptr(), libc::MFD_CLOEXEC) };

@@ -11,6 +11,8 @@
 mod capture;
 mod close;
 mod map;
+#[cfg(any(test, feature = "testing"))]
+mod on_storage;
 mod open;
 mod page_runs;
 mod purge;
@@ -20,6 +22,8 @@ mod snapshot;
 mod stats;
 
 pub(super) use close::finish;
+#[cfg(any(test, feature = "testing"))]
+pub(crate) use on_storage::open_or_create_on;
 pub(super) use open::open_file;
 pub use snapshot::SnapshotProgress;
 pub use stats::CommitStats;

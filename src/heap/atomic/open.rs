@@ -70,6 +70,11 @@ pub(in crate::heap) fn open(
         replayed = done;
         journal
     };
+    #[cfg(any(test, feature = "testing"))]
+    let journal = match options.log_step {
+        Some(least) => journal.with_growth(crate::commit::ring::Growth { least, most: 2 * least }),
+        None => journal,
+    };
     let mut header = Header { commit: journal.last_commit(), ..journal.header() };
     limit_capacity(&mut header, options)?;
     let data_len = journal.data_len();

@@ -2,6 +2,7 @@
 
 use super::map::{SoftState, map, soft_state};
 use crate::alloc::backing::Backing;
+use crate::alloc::heap_core::Core;
 use crate::alloc::rebuild::rebuild;
 use crate::commit::journal::Journal;
 use crate::commit::recovery::Inspected;
@@ -35,7 +36,10 @@ pub(super) fn open(
         let core = make_core(&header, Backing::ReadOnly(None), options)?;
         if soft == SoftState::Stale {
             // SAFETY: just made; nobody else has it, and its memory can still be written to.
-            unsafe { rebuild(core.as_ref(), units) }?;
+            unsafe { rebuild(core.as_ref(), units) }.inspect_err(|_| {
+                // SAFETY: nobody knows of it.
+                unsafe { Core::destroy(core.as_ptr()) }
+            })?;
         }
         let base = header.window as usize * WINDOW;
         // SAFETY: the heap's own addresses; from here on it is only read.

@@ -1,0 +1,212 @@
+//! Power cuts at every moment of random histories of whole heaps, held against collections of the standard library.
+//!
+//! `SAL_CRASH_SCENARIOS` says how many times as many histories as usual are tried, `SAL_CRASH_IMAGES` how many images
+//! of each moment, `SAL_CRASH_SEED` that it is to be just this history.
+#![allow(unsafe_code)]
+
+mod support;
+
+use allocator_api2::alloc::Allocator;
+use sal::prelude::*;
+use sal::testing::{CrashReport, CrashTester, Effect, Scenario, SimulatedDisk};
+use sal::{DirtyTracking, HeapOptions, Recovery, RootError, SyncError, SyncLevel};
+use std::alloc::Layout;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+use support::Random;
+
+const WORDS: Root<SalHashMap<u64, SalString>> = Root::new("words");
+const TREE: Root<SalBTreeMap<SalString, SalVec<u64>>> = Root::new("tree");
+const NUMBERS: Root<SalVec<u64>> = Root::new("numbers");
+const TEXT: Root<SalString> = Root::new("text");
+/// So large that its pages go straight to the heap file.
+const LARGE: Root<SalVec<u64>> = Root::new("large");
+
+/// What the roots hold; none where there is no such root.
+#[derive(Clone, Debug, Default)]
+struct Model {
+    words: Option<HashMap<u64, String>>,
+    tree: Option<BTreeMap<String, Vec<u64>>>,
+    numbers: Option<Vec<u64>>,
+    text: Option<String>,
+    large: Option<Arc<Vec<u64>>>,
+}
+
+/// What a root holds has to be what the model says.
+fn compare<T: sal::Persist, M>(heap: &Heap, root: Root<T>, model: Option<&M>, is_same: impl Fn(&T, &M) -> bool) {
+    let name = root.to_string();
+    match (heap.read().unwrap().root(root), model) {
+        (Ok(found), Some(model)) => assert!(is_same(found, model), "{name} holds something else"),
+        (Err(RootError::NotFound { .. }), None) => {}
+        (found, model) => panic!("{name}: {:?}, expected it: {}", found.map(drop), model.is_some()),
+    }
+}
+
+fn check(heap: &Heap, model: &Model) {
+    compare(heap, WORDS, model.words.as_ref(), |found, words: &HashMap<u64, String>| {
+        found.len() == words.len() && words.iter().all(|(key, word)| found.get(key).is_some_and(|found| found == word))
+    });
+    compare(heap, TREE, model.tree.as_ref(), |found, tree: &BTreeMap<String, Vec<u64>>| {
+        found.len() == tree.len()
+            && found.iter().zip(tree).all(|(found, (key, list))| found.0 == key && found.1.as_slice() == list.as_slice())
+    });
+    compare(heap, NUMBERS, model.numbers.as_ref(), |found, numbers: &Vec<u64>| found.as_slice() == numbers.as_slice());
+    compare(heap, TEXT, model.text.as_ref(), |found, text: &String| found.as_str() == text);
+    compare(heap, LARGE, model.large.as_ref(), |found, large: &Arc<Vec<u64>>| found.as_slice() == large.as_slice());
+}
+
+/// One change of one root, or of two.
+fn change(tx: &sal::Write<'_>, model: &mut Model, random: &mut Random) {
+    match random.below(20) {
+        0..=6 => {
+            let (words, mirror) = (tx.root_or_default(WORDS).unwrap(), model.words.get_or_insert_default());
+            for _ in 0..1 + random.below(40) {
+                let key = random.next() % 200;
+                if random.below(3) == 0 {
+                    assert_eq!(words.remove(&key).is_some(), mirror.remove(&key).is_some());
+                } else {
+                    let word = "sal ".repeat(random.below(60)) + &key.to_string();
+                    words.insert(key, SalString::from(word.as_str()));
+                    mirror.insert(key, word);
+                }
+            }
+        }
+        7..=10 => {
+            let (tree, mirror) = (tx.root_or_default(TREE).unwrap(), model.tree.get_or_insert_default());
+            for _ in 0..1 + random.below(20) {
+                let key = format!("key {}", random.next() % 100);
+                match random.below(4) {
+                    0 => assert_eq!(tree.remove(key.as_str()).is_some(), mirror.remove(&key).is_some()),
+                    _ => {
+                        let number = random.next();
+                        tree.entry_ref(key.as_str()).or_default().push(number);
+                        mirror.entry(key).or_default().push(number);
+                    }
+                }
+            }
+        }
+        11..=14 => {
+            let (numbers, mirror) = (tx.root_or_default(NUMBERS).unwrap(), model.numbers.get_or_insert_default());
+            match random.below(4) {
+                0 => {
+                    let len = random.below(mirror.len() + 1);
+                    numbers.truncate(len);
+                    mirror.truncate(len);
+                    numbers.shrink_to_fit();
+                }
+                // Past the border of a unit now and then.
+                _ => {
+                    for _ in 0..[3, 100, 6000][random.below(9) / 4] {
+                        let number = random.next();
+                        numbers.push(number);
+                        mirror.push(number);
+                    }
+                }
+            }
+        }
+        15 | 16 => {
+            let (text, mirror) = (tx.root_or_default(TEXT).unwrap(), model.text.get_or_insert_default());
+            let more = "a page of its own ".repeat(random.below(300));
+            text.push_str(&more);
+            mirror.push_str(&more);
+            if mirror.len() > 20_000 {
+                text.clear();
+                mirror.clear();
+            }
+        }
+        17 => match random.below(4) {
+            0 => assert_eq!(tx.take_root(WORDS).is_ok(), model.words.take().is_some()),
+            1 => assert_eq!(tx.take_root(TREE).is_ok(), model.tree.take().is_some()),
+            2 => assert_eq!(tx.take_root(NUMBERS).is_ok(), model.numbers.take().is_some()),
+            _ => assert_eq!(tx.take_root(TEXT).is_ok(), model.text.take().is_some()),
+        },
+        _ => {
+            if model.large.take().is_some() {
+                drop(tx.take_root(LARGE).unwrap());
+            } else {
+                let first = random.next() >> 20;
+                let len = [20_000, 140_000, 150_000][random.below(3)];
+                let numbers: Vec<u64> = (first..first + len).collect();
+                tx.set_root(LARGE, SalVec::from(numbers.as_slice())).unwrap();
+                model.large = Some(Arc::new(numbers));
+            }
+        }
+    }
+}
+
+fn change_some(scenario: &mut Scenario<'_, Model>, random: &mut Random) {
+    for _ in 0..1 + random.below(3) {
+        scenario.change(|tx, model| change(tx, model, random));
+    }
+}
+
+/// A history of random steps.
+fn history(scenario: &mut Scenario<'_, Model>, random: &mut Random, steps: usize) {
+    for _ in 0..steps {
+        match random.below(16) {
+            0..=4 => change_some(scenario, random),
+            5..=9 => {
+                change_some(scenario, random);
+                scenario.sync();
+            }
+            10 | 11 => {
+                change_some(scenario, random);
+                scenario.sync_with(SyncLevel::Async);
+            }
+            12 => {
+                scenario.sync_with(SyncLevel::Full);
+            }
+            13 => scenario.reopen(),
+            14 => scenario.kill(),
+            _ => {
+                scenario.sync();
+            }
+        }
+    }
+}
+
+/// Options of every kind, small logs above all.
+fn options(random: &mut Random) -> HeapOptions {
+    let tracking = [DirtyTracking::WriteProtect, DirtyTracking::WriteProtect, DirtyTracking::Compare][random.below(3)];
+    HeapOptions::new()
+        .recovery(Recovery::Eager)
+        .dirty_tracking(tracking)
+        .fold_at([20_000, 100_000, 1 << 30][random.below(3)])
+        .scrub_freed(random.below(4) == 0)
+}
+
+/// The seeds of a test's histories.
+fn seeds(usual: std::ops::Range<u64>) -> std::ops::Range<u64> {
+    let number = |name: &str| std::env::var(name).ok().and_then(|value| value.parse::<u64>().ok());
+    match number("SAL_CRASH_SEED") {
+        Some(seed) => seed..seed + 1,
+        None => usual.start..usual.start + (usual.end - usual.start) * number("SAL_CRASH_SCENARIOS").unwrap_or(1),
+    }
+}
+
+fn run_all(name: &str, usual: std::ops::Range<u64>, images: usize, steps: usize) -> CrashReport {
+    let (mut report, start) = (CrashReport::default(), Instant::now());
+    for seed in seeds(usual) {
+        let mut random = Random(seed);
+        let options = options(&mut random);
+        let tester = CrashTester::new().options(options).seed(seed).images(images);
+        // SAFETY: nothing that lies in the heap leaves these closures.
+        report += unsafe { tester.run(Model::default(), |scenario| history(scenario, &mut random, steps), check) };
+    }
+    println!("{name}: {report}, in {:?}", start.elapsed());
+    report
+}
+
+#[test]
+fn a_power_cut_at_any_moment_leaves_a_whole_heap_at_its_last_commit() {
+    let report = run_all("one half", 1..3, 4, 14);
+    assert!(report.images > 500 && report.second_images > 10 && report.in_flight > 10, "{report}");
+}
+
+#[test]
+fn so_it_does_in_other_histories_at_the_same_time() {
+    let report = run_all("the other half", 1_000_001..1_000_003, 4, 14);
+    assert!(report.images > 500 && report.second_images > 10 && report.in_flight > 10, "{report}");
+}
