@@ -23,6 +23,7 @@ mod stats;
 mod sync;
 mod table;
 mod temporary;
+mod verify;
 
 pub use atomic::{CommitStats, SnapshotProgress};
 pub use handle::SalAlloc;
@@ -32,3 +33,4 @@ pub(crate) use owner::{Attachment, HeapInner};
 pub use session::{Attached, Read, Write};
 pub use stats::{ClassStats, Stats};
 pub use sync::{SalSync, SyncLevel};
+pub use verify::{Finding, Flaw, VerifyReport};
