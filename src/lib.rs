@@ -31,8 +31,9 @@ mod sync;
 pub use error::{CloseError, Error, OpenError, RootError, SessionError, SessionHolder, SyncError};
 #[cfg(not(loom))]
 pub use heap::{
-    Attached, ClassStats, CommitStats, DirtyTracking, Finding, Flaw, Heap, HeapOptions, Mode, Read, Recovery, SalAlloc,
-    SalSync, SnapshotProgress, Stats, SyncLevel, VerifyReport, Write,
+    Attached, ClassStats, CommitStats, DamagedPage, DirtyTracking, Finding, Flaw, Heap, HeapOptions, Mode, PageDamage,
+    Place, Read, Recovery, SalAlloc, SalSync, ScrubProgress, ScrubReport, SnapshotProgress, Stats, SyncLevel,
+    VerifyReport, Write,
 };
 #[cfg(not(loom))]
 pub use persist::Persist;

@@ -6,9 +6,9 @@
 use super::options::Mode;
 use super::owner::HeapInner;
 use crate::alloc::check::Broken;
-use crate::alloc::size_class::{CLASSES, slab_units};
+use crate::alloc::whole_runs::head_flaw;
 use crate::format::header::{HEADER_LEN, Header, SlotError, newest};
-use crate::format::slab_entry::{SlabEntry, units_of_pages};
+use crate::format::slab_entry::SlabEntry;
 use crate::format::{PAGE, UNIT};
 use crate::os::copy::copy_out;
 use std::fmt;
@@ -200,26 +200,13 @@ pub(crate) fn check_slots(slots: &[[u8; HEADER_LEN]; 2], report: &mut VerifyRepo
 
 /// What is wrong with an entry of the slab table by itself; none if it may be right.
 pub(crate) fn entry_flaw(word: u64, unit: usize, units: usize) -> Option<&'static str> {
-    let room = units.saturating_sub(unit);
-    match SlabEntry::decode(word) {
-        None => Some("unknown entry"),
-        Some(SlabEntry::SlabHead { class }) if class as usize >= CLASSES => Some("no such size class"),
-        Some(SlabEntry::SlabHead { class }) if unit % slab_units(class as usize) != 0 => {
-            Some("a slab that is not aligned")
-        }
-        Some(SlabEntry::SlabHead { class }) if slab_units(class as usize) > room => {
-            Some("a slab that reaches past the end")
-        }
-        Some(SlabEntry::LargeHead { len_pages: 0 }) => Some("a large object without pages"),
-        Some(SlabEntry::LargeHead { len_pages }) if units_of_pages(len_pages) > room => {
-            Some("a large object that reaches past the end")
-        }
+    head_flaw(word, unit, units).or(match SlabEntry::decode(word) {
         Some(SlabEntry::SlabTail { back: 0 } | SlabEntry::LargeTail { back: 0 }) => Some("a tail that is its own head"),
         Some(SlabEntry::SlabTail { back } | SlabEntry::LargeTail { back }) if back > unit as u64 => {
             Some("a tail whose head lies before the first unit")
         }
-        Some(_) => None,
-    }
+        _ => None,
+    })
 }
 
 impl HeapInner {
