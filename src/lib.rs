@@ -6,6 +6,8 @@ extern crate self as sal;
 #[cfg(not(loom))]
 mod alloc;
 #[cfg(not(loom))]
+mod archaeology;
+#[cfg(not(loom))]
 pub mod collections;
 #[cfg(not(loom))]
 mod commit;
@@ -27,6 +29,8 @@ mod ptr;
 mod root;
 mod sync;
 
+#[cfg(not(loom))]
+pub use archaeology::{Archaeology, ArchaeologyOptions, BlockInfo, RootRecord};
 #[cfg(not(loom))]
 pub use error::{CloseError, Error, OpenError, RootError, SessionError, SessionHolder, SyncError};
 #[cfg(not(loom))]

@@ -3,6 +3,7 @@
 //! What stands on one line are peers. Code of tests may do as it likes. `super` counts from the file, so a module within
 //! a file names what is outside of it through `crate`.
 //! ```text
+//! archaeology
 //! root | collections
 //! persist
 //! heap
@@ -14,7 +15,7 @@
 
 use std::path::{Path, PathBuf};
 
-const LAYERS: [&[&str]; 8] = [
+const LAYERS: [&[&str]; 9] = [
     &["error", "sync"],
     &["os", "format"],
     &["alloc"],
@@ -23,6 +24,7 @@ const LAYERS: [&[&str]; 8] = [
     &["persist"],
     &["ptr"],
     &["root", "collections"],
+    &["archaeology"],
 ];
 
 /// What the crate's root exports again, and where it comes from.
