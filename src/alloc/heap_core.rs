@@ -225,8 +225,8 @@ impl Core {
     }
 
     /// The table's word for a unit, which may be damaged.
-    pub(super) fn raw_entry(&self, unit: usize) -> u64 {
-        // Relaxed: for recovery, before anybody else is there.
+    pub(crate) fn raw_entry(&self, unit: usize) -> u64 {
+        // Relaxed: for recovery, before anybody else is there, and to look at the word alone.
         self.entry_word(unit).load(Ordering::Relaxed)
     }
 

@@ -31,7 +31,7 @@ use super::record::{Assembler, Record, write_zeros};
 use super::ring::{Growth, Place, Ring};
 use super::storage::{Part, Storage};
 use crate::format::PAGE;
-use crate::format::header::{Header, IN_USE};
+use crate::format::header::{HEADER_LEN, Header, IN_USE};
 use crate::format::log_record::{DIRECT, Entry, IMAGE, Identity, JUMP, RECORDS_START, RecordHeader};
 use crate::os::env::random_bytes;
 use crate::os::{CallError, errno};
@@ -217,6 +217,18 @@ impl Journal {
     /// The header as it was last written.
     pub(crate) fn header(&self) -> Header {
         lock(&self.state).header
+    }
+
+    /// The header that the file should have, and both slots that it has. Waits for a fold that is under way.
+    pub(crate) fn header_slots(&self) -> Result<(Header, [[u8; HEADER_LEN]; 2]), CallError> {
+        let _paused = self.pause_folding();
+        // Its first append writes a header.
+        let _appender = lock(&self.appending);
+        let mut slots = [[0; HEADER_LEN]; 2];
+        for (index, slot) in slots.iter_mut().enumerate() {
+            read_padded(&*self.storage, Part::Data, slot, (index * PAGE) as u64)?;
+        }
+        Ok((self.header(), slots))
     }
 
     /// Bytes of the log that are in use.

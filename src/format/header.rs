@@ -206,7 +206,7 @@ impl Header {
         if self.state != CLEAN && self.state != IN_USE {
             return Err("state");
         }
-        if self.generation.max(self.epoch).max(self.commit) > u64::MAX / 2 {
+        if self.generation.max(self.epoch).max(self.commit).max(self.folded_through) > u64::MAX / 2 {
             return Err("counters");
         }
         Ok(())

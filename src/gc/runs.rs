@@ -43,11 +43,16 @@ impl Runs {
     /// # Safety
     /// No run is made, resized or freed meanwhile, and those units are usable. Runs may not overlap.
     pub(crate) unsafe fn of(core: &Core, units: usize) -> Result<Self, CallError> {
+        Self::from_entries(units, |unit| core.entry(unit))
+    }
+
+    /// The runs of which a table's first `units` entries speak; of runs that overlap, the first.
+    pub(crate) fn from_entries(units: usize, entry: impl Fn(usize) -> SlabEntry) -> Result<Self, CallError> {
         let mut words = Zeroed::new(units)?;
         let mut unit = 0;
         while unit < units {
             let rest = &mut words[unit..];
-            match core.entry(unit) {
+            match entry(unit) {
                 SlabEntry::SlabHead { class } => {
                     let len = slab_units((class as usize).min(CLASSES - 1));
                     if (class as usize) < CLASSES && len <= rest.len() {
@@ -79,6 +84,11 @@ impl Runs {
     /// Units that it speaks of.
     pub(crate) fn units(&self) -> usize {
         self.words.len()
+    }
+
+    /// Whether a unit belongs to a run.
+    pub(crate) fn is_used(&self, unit: usize) -> bool {
+        self.words.get(unit).is_some_and(|&word| word != 0)
     }
 
     /// The block that a position in the segments falls into.

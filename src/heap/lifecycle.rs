@@ -155,7 +155,7 @@ fn lock_file(name: &CString, options: &HeapOptions, existing: Existing) -> Resul
 }
 
 /// The process that noted itself in the file.
-fn read_holder(file: &File) -> Option<u32> {
+pub(crate) fn read_holder(file: &File) -> Option<u32> {
     let mut bytes = [0; size_of::<Holder>()];
     let read = file.read_at(&mut bytes, HOLDER_OFFSET).ok()?;
     let holder = Holder::read_from_bytes(bytes.get(..read)?).ok()?;
@@ -182,7 +182,7 @@ fn open_locked(file: File, lock: File, path: &Path, options: &HeapOptions) -> Re
     Ok(heap)
 }
 
-pub(super) fn mode_of(header: &Header) -> Mode {
+pub(crate) fn mode_of(header: &Header) -> Mode {
     if header.mode == ATOMIC { Mode::Atomic } else { Mode::Shared }
 }
 
@@ -238,7 +238,7 @@ pub(super) fn check_use(header: &Header, used_units: u64) -> Result<(), OpenErro
 }
 
 /// The header that counts.
-pub(super) fn read_header(file: &File) -> Result<Header, OpenError> {
+pub(crate) fn read_header(file: &File) -> Result<Header, OpenError> {
     let mut slots = [[0; HEADER_LEN]; 2];
     for (index, slot) in slots.iter_mut().enumerate() {
         file.read_at(slot, (index * PAGE) as u64)?;
@@ -247,7 +247,7 @@ pub(super) fn read_header(file: &File) -> Result<Header, OpenError> {
 }
 
 /// The header that counts among the two slots.
-pub(super) fn newest_header(slots: &[[u8; HEADER_LEN]; 2]) -> Result<Header, OpenError> {
+pub(crate) fn newest_header(slots: &[[u8; HEADER_LEN]; 2]) -> Result<Header, OpenError> {
     let header = header::newest([&slots[0], &slots[1]]).map_err(|error| match error {
         SlotError::NotAHeap => OpenError::NotAHeap,
         SlotError::OtherMachine => OpenError::OtherMachine,
@@ -255,6 +255,10 @@ pub(super) fn newest_header(slots: &[[u8; HEADER_LEN]; 2]) -> Result<Header, Ope
         SlotError::Damaged => OpenError::Damaged,
         SlotError::Nonsense(field) => OpenError::Inconsistent { field },
     })?;
+    let layout = &header.layout;
+    if !(layout.segments.offset..=layout.end()).contains(&header.file_len) {
+        return Err(OpenError::Inconsistent { field: "file length" });
+    }
     match header.incompatible & !header::KNOWN_INCOMPATIBLE {
         0 => Ok(header),
         mask => Err(OpenError::UnknownFeatures { mask }),

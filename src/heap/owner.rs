@@ -145,6 +145,10 @@ impl HeapInner {
         SalAlloc::of_window(self.core().window)
     }
 
+    pub(super) fn id(&self) -> [u8; 16] {
+        self.id
+    }
+
     pub(crate) fn is_read_only(&self) -> bool {
         self.read_only
     }

@@ -69,6 +69,10 @@ impl From<AppendError> for SyncError {
 }
 
 impl Atomic {
+    pub(super) fn journal(&self) -> &Arc<Journal> {
+        &self.journal
+    }
+
     fn capture(&self) -> MutexGuard<'_, Capture> {
         // Whoever panicked had noted everything before.
         self.capture.lock().unwrap_or_else(PoisonError::into_inner)
