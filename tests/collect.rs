@@ -91,8 +91,9 @@ fn blocks_that_other_threads_left_in_their_magazines_are_not_freed_twice() {
             });
         }
         alive.wait();
-        assert_eq!(collect(&heap).reclaimed_blocks, 2);
+        let report = collect(&heap);
         quiet.wait();
+        assert_eq!(report.reclaimed_blocks, 2);
     });
     intact(&heap);
     // The bookkeeping is checked here.
