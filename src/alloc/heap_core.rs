@@ -333,6 +333,21 @@ pub(crate) mod testing {
             // SAFETY: the window is reserved for this heap; a new mapping is all zeros.
             Self(unsafe { Core::new(window, layout, layout.units as usize, backing) }.unwrap())
         }
+
+        /// A new, empty heap in place of this one; nobody else can take the window in between.
+        pub(crate) fn begin_again(self) -> Self {
+            let old = core::mem::ManuallyDrop::new(self);
+            let (window, layout) = (old.window, old.layout);
+            let len = layout.windows() as usize * WINDOW;
+            let backing = Backing::Anonymous { huge_pages: false };
+            // SAFETY: tests begin again when nobody uses the heap; the window is still reserved, and a new mapping is all
+            // zeros.
+            unsafe {
+                Core::let_go(old.0);
+                mapping::replace(window as usize * WINDOW, len, Access::None, Source::Anonymous).unwrap();
+                Self(Core::new(window, layout, layout.units as usize, backing).unwrap())
+            }
+        }
     }
 
     impl core::ops::Deref for TestHeap {

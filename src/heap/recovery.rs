@@ -113,6 +113,9 @@ impl From<CallError> for RecoveryError {
     }
 }
 
+/// Is told from time to time how far a recovery has come, and says whether to go on.
+pub(crate) type OnProgress<'a> = &'a dyn Fn(&RecoveryProgress) -> ControlFlow<()>;
+
 /// One heap's recovery.
 #[derive(Debug)]
 pub(crate) struct Recovery {
@@ -182,7 +185,7 @@ impl Recovery {
         &self,
         core: &Core,
         workers: usize,
-        on_progress: Option<&dyn Fn(&RecoveryProgress) -> ControlFlow<()>>,
+        on_progress: Option<OnProgress<'_>>,
     ) -> Result<RecoveryReport, RecoveryError> {
         let mut last = Instant::now();
         let mut ask = || {
@@ -256,7 +259,7 @@ pub(crate) unsafe fn recover_eagerly(
     core: &Core,
     image: Image,
     workers: usize,
-    on_progress: Option<&dyn Fn(&RecoveryProgress) -> ControlFlow<()>>,
+    on_progress: Option<OnProgress<'_>>,
 ) -> Result<RecoveryReport, RecoveryError> {
     // SAFETY: the caller's promise.
     unsafe { Recovery::prepare(core, image)?.run(core, workers, on_progress) }
