@@ -16,6 +16,7 @@
 //! # What survives a crash
 //! The table, which is corrected in place; the rest is derived from it and can be derived again.
 
+use super::backing::Backing;
 use super::heap_core::Core;
 use super::size_class::{class_size, slab_blocks, slab_units};
 use super::whole_runs::{SlabTable, drop_broken_runs};
@@ -83,7 +84,9 @@ pub(crate) unsafe fn rebuild(core: &Core, units: usize) -> Result<Rebuilt, Rebui
     let _guard = core.lock.lock();
     // SAFETY: under the lock (K1).
     let space = unsafe { &mut *core.space.get() };
-    let mut rebuilt = Rebuilt { units: space.adopt(&core.backing, units)?, ..Rebuilt::default() };
+    // Of a heap that is only read, the state lies in memory that was made for it.
+    let backing = if let Backing::ReadOnly(_) = core.backing { &Backing::Private } else { &core.backing };
+    let mut rebuilt = Rebuilt { units: space.adopt(backing, units)?, ..Rebuilt::default() };
     rebuilt.dropped = drop_broken_runs(&mut { core }, units, |unit, what| Err(damaged(core, unit, what)))?;
     let mut unit = 0;
     while unit < units {

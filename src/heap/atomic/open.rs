@@ -66,7 +66,7 @@ pub(in crate::heap) fn open(
     } else {
         Journal::recover(Arc::clone(&storage), header)?.0
     };
-    let mut header = journal.header();
+    let mut header = Header { commit: journal.last_commit(), ..journal.header() };
     limit_capacity(&mut header, options)?;
     let data_len = journal.data_len();
     check_data_len(&header, data_len)?;
