@@ -365,3 +365,25 @@ fn a_process_that_closes_all_descriptors_cannot_sync_and_writes_into_no_file_of_
         assert_holds(name, &path, 5000, 1);
     }
 }
+
+#[test]
+fn a_system_that_does_not_give_the_addresses_is_told_from_other_errors() {
+    let name = "a_system_that_does_not_give_the_addresses_is_told_from_other_errors";
+    if let Some((_, path)) = process::role() {
+        let limit = libc::rlimit { rlim_cur: 32 << 30, rlim_max: 32 << 30 };
+        // SAFETY: plain call.
+        assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_AS, &raw const limit) }, 0);
+        let existed = path.exists();
+        let error = open_with(&HeapOptions::new(), &path).unwrap_err();
+        assert!(matches!(&error, OpenError::Os { source, .. } if source.kind() == std::io::ErrorKind::OutOfMemory));
+        assert!(error.to_string().contains("vm.overcommit_memory=2"), "{error}");
+        assert_eq!(path.exists(), existed, "a failed creation leaves no file");
+        return;
+    }
+    let (_directory, path) = fresh_path();
+    process::run(name, "limited", &path);
+    let heap = open(&path);
+    set_all(&heap, 10, 1);
+    unmap(heap);
+    process::run(name, "limited", &path);
+}
