@@ -218,6 +218,24 @@ fn entries_that_no_moment_can_have_had_are_damage() {
     }
 }
 
+/// A commit takes it for its extent. Were that to follow the heap down, a run that was freed after its table entry had
+/// been captured would reach behind the extent, and count as damage when the heap is opened.
+#[test]
+fn the_peak_stays_behind_every_run_there_ever_was() {
+    let heap = TestHeap::new(64 << 20);
+    let peak = || {
+        let _guard = heap.lock.lock();
+        // SAFETY: under the lock (K1).
+        unsafe { (*heap.space.get()).peak_end() }
+    };
+    assert_eq!(peak(), 0);
+    let block = heap.allocate_large(5 << 20, 8, false);
+    let end = heap.unit_of(block.addr()) + units_of_pages(5 << 8);
+    assert_eq!(peak(), end);
+    heap.free_large(block.addr());
+    assert_eq!(peak(), end);
+}
+
 fn any_word() -> impl Strategy<Value = u64> {
     prop_oneof![
         6 => Just(0),

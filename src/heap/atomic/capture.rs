@@ -123,13 +123,13 @@ impl Capture {
         self.scan(core, &ranges);
         self.take_pages(core, journal).inspect_err(|_| self.left_something = true)?;
         // Last (Q2).
-        let used_end = {
+        let peak_end = {
             let _guard = core.lock.lock();
             // SAFETY: under the lock (K1).
             let space = unsafe { &mut *core.space.get() };
-            space.used_end()
+            space.peak_end()
         };
-        let extent = core.layout.segments.offset + (used_end * UNIT) as u64;
+        let extent = core.layout.segments.offset + (peak_end * UNIT) as u64;
         // Also pages of units that are free again by now.
         let last = self.pages.last().map_or(0, |page| page + 1).max(self.direct.last().map_or(0, |run| run.end));
         self.data_len = extent.max(journal.data_len()).max(last * PAGE as u64);
