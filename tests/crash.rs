@@ -8,7 +8,7 @@ mod support;
 
 use allocator_api2::alloc::Allocator;
 use sal::prelude::*;
-use sal::testing::{CrashReport, CrashTester, Effect, Scenario, SimulatedDisk};
+use sal::testing::{CrashReport, CrashTester, Effect, Scenario};
 use sal::{DirtyTracking, HeapOptions, Recovery, RootError, SyncError, SyncLevel};
 use std::alloc::Layout;
 use std::collections::{BTreeMap, HashMap};
@@ -174,7 +174,7 @@ fn history(scenario: &mut Scenario<'_, Model>, random: &mut Random, steps: usize
 fn options(random: &mut Random) -> HeapOptions {
     let tracking = [DirtyTracking::WriteProtect, DirtyTracking::WriteProtect, DirtyTracking::Compare][random.below(3)];
     HeapOptions::new()
-        .recovery(Recovery::Eager)
+        .recovery([Recovery::Eager, Recovery::Eager, Recovery::Background][random.below(3)])
         .dirty_tracking(tracking)
         .fold_at([20_000, 100_000, 1 << 30][random.below(3)])
         .scrub_freed(random.below(4) == 0)
@@ -212,4 +212,171 @@ fn a_power_cut_at_any_moment_leaves_a_whole_heap_at_its_last_commit() {
 fn so_it_does_in_other_histories_at_the_same_time() {
     let report = run_all("the other half", 1_000_001..1_000_003, 4, 14);
     assert!(report.images > 500 && report.second_images > 10 && report.in_flight > 10, "{report}");
+}
+
+/// What a run of the same changes met on a disk that failed.
+#[derive(Debug, Default)]
+struct Met {
+    errors: u64,
+    broken: u64,
+    calls: u64,
+}
+
+/// Changes and syncs on a disk whose calls fail from the one after `skip` more on; whatever is reported, the heap stays
+/// usable or says that it is broken, for good.
+fn work_on_a_failing_disk(seed: u64, skip: u64, errno: i32, effect: Effect, lasts: bool) -> Met {
+    let mut random = Random(seed);
+    let options = options(&mut random);
+    let mut met = Met::default();
+    let tester = CrashTester::new().options(options).seed(seed ^ skip).images(3).at_end_only(true);
+    let scenario = |scenario: &mut Scenario<'_, Model>| {
+        change_some(scenario, &mut random);
+        scenario.sync();
+        let before = scenario.disk().calls();
+        if lasts {
+            scenario.disk().fail_from(skip, errno, effect);
+        } else {
+            scenario.disk().fail_at(skip, errno, effect);
+        }
+        for step in 0..6 {
+            change_some(scenario, &mut random);
+            let level = [SyncLevel::Data, SyncLevel::Async, SyncLevel::Full][step % 3];
+            let was_broken = is_broken(scenario.heap());
+            match scenario.try_sync_with(level) {
+                Ok(_) => assert!(!was_broken, "a broken heap synced"),
+                Err(SyncError::Broken) => assert!(is_broken(scenario.heap())),
+                Err(SyncError::Os { .. }) => assert!(!was_broken),
+                Err(error) => panic!("{error}"),
+            }
+        }
+        met.calls = scenario.disk().calls() - before;
+        let failed = scenario.disk().heal();
+        met.errors = failed;
+        if is_broken(scenario.heap()) {
+            met.broken += 1;
+            assert!(failed > 0);
+            // Also now that the disk is well again.
+            assert!(matches!(scenario.try_sync_with(SyncLevel::Data), Err(SyncError::Broken)));
+            assert!(matches!(scenario.try_sync_with(SyncLevel::Full), Err(SyncError::Broken)));
+            if seed % 2 == 0 {
+                assert!(scenario.try_reopen().is_err(), "a broken heap was closed");
+            }
+        } else {
+            scenario.sync();
+            scenario.sync_with(SyncLevel::Full);
+        }
+        if seed % 2 == 0 {
+            scenario.kill();
+            change_some(scenario, &mut random);
+            scenario.sync();
+        }
+    };
+    // SAFETY: nothing that lies in the heap leaves these closures.
+    unsafe { tester.run(Model::default(), scenario, check) };
+    met
+}
+
+fn is_broken(heap: &Heap) -> bool {
+    heap.stats().commits.unwrap().is_broken
+}
+
+/// Lets each call fail; in a short run only some of them.
+fn every_call_fails(seed: u64, errno: i32, effects: &[Effect], step: usize) {
+    for &effect in effects {
+        for lasts in [false, true] {
+            let mut skip = seed % step as u64;
+            let (mut failed, mut broken) = (0, 0);
+            loop {
+                let met = work_on_a_failing_disk(seed, skip, errno, effect, lasts);
+                if met.errors == 0 {
+                    break;
+                }
+                failed += 1;
+                broken += met.broken;
+                skip += step as u64;
+            }
+            println!("seed {seed}, error {errno}, {effect:?}: {failed} runs, {broken} broken");
+            assert!(failed > 5);
+        }
+    }
+}
+
+/// Every so manieth call fails in a run of usual length.
+fn every() -> usize {
+    if std::env::var_os("SAL_CRASH_SCENARIOS").is_some() { 1 } else { 11 }
+}
+
+const EIO: i32 = 5;
+const ENOSPC: i32 = 28;
+
+#[test]
+fn an_input_output_error_of_any_call_is_reported_and_loses_nothing_that_was_acknowledged() {
+    every_call_fails(1, EIO, &[Effect::Nothing, Effect::Half, Effect::Whole], every());
+    every_call_fails(2, EIO, &[Effect::Nothing, Effect::Half, Effect::Whole], every());
+}
+
+#[test]
+fn a_disk_that_is_full_at_any_call_loses_nothing_and_works_on_once_there_is_room() {
+    every_call_fails(3, ENOSPC, &[Effect::Nothing, Effect::Half], every());
+    every_call_fails(4, ENOSPC, &[Effect::Nothing, Effect::Half], every());
+}
+
+/// Allocates and frees without a session until it is told to stop.
+fn churn(handle: SalAlloc, is_over: &AtomicBool, seed: u64) {
+    let mut random = Random(seed);
+    let mut blocks = Vec::new();
+    while !is_over.load(Ordering::Relaxed) {
+        if blocks.len() < 60 {
+            let len = [24, 700, 9_000, 70_000, 3 << 20][[0, 0, 0, 1, 1, 1, 2, 2, 3, 4][random.below(10)]];
+            let layout = Layout::from_size_align(len, 8).unwrap();
+            let block = handle.allocate(layout).unwrap();
+            // SAFETY: allocated just now, and as long.
+            unsafe { block.cast::<u64>().write(random.next()) };
+            blocks.push((block, layout));
+        } else {
+            for _ in 0..random.below(blocks.len()) {
+                let (block, layout) = blocks.swap_remove(random.below(blocks.len()));
+                // SAFETY: allocated above with this layout.
+                unsafe { handle.deallocate(block.cast(), layout) };
+            }
+        }
+        std::thread::yield_now();
+    }
+    for (block, layout) in blocks {
+        // SAFETY: as above.
+        unsafe { handle.deallocate(block.cast(), layout) };
+    }
+}
+
+#[test]
+fn threads_without_sessions_may_allocate_and_free_while_commits_are_captured() {
+    let mut report = CrashReport::default();
+    for seed in seeds(2_000_001..2_000_002) {
+        let mut random = Random(seed);
+        let tester = CrashTester::new().options(options(&mut random)).seed(seed).images(2);
+        let scenario = |scenario: &mut Scenario<'_, Model>| {
+            scenario.wait_for_folds(false);
+            for round in 0..2 {
+                let (handle, is_over) = (scenario.heap().alloc(), AtomicBool::new(false));
+                std::thread::scope(|scope| {
+                    let is_over = &is_over;
+                    for thread in 0..2 {
+                        scope.spawn(move || churn(handle, is_over, seed * 10 + thread));
+                    }
+                    for _ in 0..6 {
+                        change_some(scenario, &mut random);
+                        scenario.sync_with([SyncLevel::Data, SyncLevel::Data, SyncLevel::Async][random.below(3)]);
+                    }
+                    is_over.store(true, Ordering::Relaxed);
+                });
+                if round == 0 {
+                    scenario.kill();
+                }
+            }
+        };
+        // SAFETY: nothing that lies in the heap leaves these closures; the threads free what they have.
+        report += unsafe { tester.run(Model::default(), scenario, check) };
+    }
+    println!("{report}");
+    assert!(report.images > 100, "{report}");
 }

@@ -327,9 +327,10 @@ impl HeapInner {
     /// Appends what was written since the last commit to the log.
     fn sync_atomic(&self, level: SyncLevel, limit: Option<Duration>) -> Result<u64, SyncError> {
         let Some(atomic) = &self.atomic else { return Err(SyncError::ReadOnly) };
-        let commit = atomic.commit(self, level, limit)?;
-        self.header.lock().unwrap_or_else(PoisonError::into_inner).commit = commit;
-        Ok(commit)
+        let commit = atomic.commit(self, level, limit);
+        // Also if only what came after the commit failed.
+        self.header.lock().unwrap_or_else(PoisonError::into_inner).commit = atomic.last_commit();
+        commit
     }
 
     fn snapshot_to(

@@ -76,6 +76,11 @@ impl<M: Clone> History<M> {
         }
     }
 
+    /// The newest attempt was refused before anything was done.
+    pub(super) fn refuse(&mut self) {
+        self.attempts.pop();
+    }
+
     /// The heap was opened, and is at this commit.
     pub(super) fn opened(&mut self, now: usize, number: u64) {
         for attempt in &mut self.attempts {

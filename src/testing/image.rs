@@ -6,7 +6,7 @@ use super::report::CrashReport;
 use crate::collections::SalVec;
 use crate::commit::simulated::crash::{CrashImage, Random, Strategy};
 use crate::error::RootError;
-use crate::heap::{Heap, HeapOptions, SyncLevel};
+use crate::heap::{Heap, HeapOptions, SalCollect, SyncLevel};
 use crate::root::{Root, SalRoots};
 use std::fmt;
 
@@ -71,6 +71,17 @@ impl<M: Clone> Checker<'_, M> {
         }
     }
 
+    /// Whether the recovery of a heap that was just opened gave back everything that no root reaches, and nothing else.
+    fn look_for_leaks(heap: &Heap) {
+        let Some(recovered) = heap.wait_for_recovery() else { return };
+        assert_eq!(heap.stats().live_bytes, recovered.collected.marked_bytes, "live, and reached from roots");
+        // SAFETY: nobody else has the heap yet.
+        match unsafe { heap.leak_report() } {
+            Ok(leaks) => assert_eq!(leaks.blocks, 0, "recovery has left {} bytes that no root reaches", leaks.bytes),
+            Err(error) => panic!("{error}"),
+        }
+    }
+
     /// The commit that a heap is at, and its model.
     fn found(heap: &Heap, expected: &Expected<M>) -> (u64, M) {
         let number = match heap.last_commit() {
@@ -112,6 +123,7 @@ impl<M: Clone> Checker<'_, M> {
         let heap = self.open(&disk);
         let (number, model) = Self::found(&heap, expected);
         history.opened(disk.operations(), number);
+        Self::look_for_leaks(&heap);
         report.in_flight += u64::from(expected.models.keys().next() != Some(&number));
         self.look(&heap, &model);
         if random.below(3) > 0 {
@@ -201,6 +213,7 @@ impl<M: Clone> Checker<'_, M> {
                 let disk = SimulatedDisk::from_image(image);
                 let heap = self.open(&disk);
                 let (_, model) = Self::found(&heap, &expected);
+                Self::look_for_leaks(&heap);
                 self.look(&heap, &model);
                 // SAFETY: as in `check_image`.
                 unsafe { disk.kill(heap) };

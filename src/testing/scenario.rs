@@ -103,7 +103,11 @@ impl<'a, M: Clone> Scenario<'a, M> {
         }
         let next = self.heap().last_commit()? + 1;
         self.history.begin(self.disk.operations(), next, self.model.clone());
-        let number = self.heap().sync_with(level)?;
+        let synced = self.heap().sync_with(level);
+        if let Err(SyncError::Broken) = synced {
+            self.history.refuse();
+        }
+        let number = synced?;
         self.history.acknowledge(self.disk.operations(), number, level >= SyncLevel::Data);
         if self.waits_for_folds {
             self.heap().inner().wait_for_fold();
@@ -144,6 +148,9 @@ impl<'a, M: Clone> Scenario<'a, M> {
             self.history.acknowledge(operations, number, true);
             self.look_at(heap);
         } else {
+            if let Err(CloseError::Sync(SyncError::Broken)) = closed {
+                self.history.refuse();
+            }
             self.open_after_end();
         }
         closed

@@ -78,6 +78,11 @@ impl Atomic {
         self.capture.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The last commit's number.
+    pub(super) fn last_commit(&self) -> u64 {
+        self.journal.last_commit()
+    }
+
     /// Commits what was written since the last commit; returns the commit's number, or that of the last one if nothing
     /// was.
     pub(super) fn commit(&self, heap: &HeapInner, level: SyncLevel, limit: Option<Duration>) -> Result<u64, SyncError> {
