@@ -193,11 +193,12 @@ fn write(heap: &Heap, seed: u64, writer: usize, stop: &AtomicBool, sharing: &Mut
         steps = ledger.steps;
         drop(tx);
         drop(turn);
-        let level = match random.below(12) {
-            0..=4 => continue,
-            5 => SyncLevel::Async,
-            6 => SyncLevel::Full,
-            _ => SyncLevel::Data,
+        // Mostly not, so that others sync in the middle of sessions.
+        let level = match random.below(40) {
+            0 | 1 => SyncLevel::Async,
+            2 => SyncLevel::Full,
+            3..=7 => SyncLevel::Data,
+            _ => continue,
         };
         let commit = heap.sync_with(level).unwrap();
         tell(&[writer as u64, commit, steps]);
@@ -227,7 +228,7 @@ fn churn(heap: &Heap, stop: &AtomicBool) {
                 heap.alloc().deallocate(block, layout);
             }
         }
-        if random.below(500) == 0 {
+        if random.below(200) == 0 {
             heap.sync().unwrap();
         }
     }
