@@ -71,7 +71,7 @@ fn step(seed: u64, writer: usize, step: u64) -> (Vec<Change>, bool) {
             _ => Change::Count(key),
         });
     }
-    if random.below(20) == 0 {
+    if random.below(40) == 0 {
         changes.push(Change::Bulk(random.below(300_000), random.next()));
     }
     (changes, random.below(4) == 0)
@@ -193,11 +193,12 @@ fn write(heap: &Heap, seed: u64, writer: usize, stop: &AtomicBool, sharing: &Mut
         steps = ledger.steps;
         drop(tx);
         drop(turn);
-        let level = match random.below(12) {
-            0..=4 => continue,
-            5 => SyncLevel::Async,
-            6 => SyncLevel::Full,
-            _ => SyncLevel::Data,
+        // Mostly not, so that others sync in the middle of sessions.
+        let level = match random.below(40) {
+            0 | 1 => SyncLevel::Async,
+            2 => SyncLevel::Full,
+            3..=14 => SyncLevel::Data,
+            _ => continue,
         };
         let commit = heap.sync_with(level).unwrap();
         tell(&[writer as u64, commit, steps]);
@@ -227,7 +228,7 @@ fn churn(heap: &Heap, stop: &AtomicBool) {
                 heap.alloc().deallocate(block, layout);
             }
         }
-        if random.below(500) == 0 {
+        if random.below(200) == 0 {
             heap.sync().unwrap();
         }
     }
@@ -381,6 +382,48 @@ fn kills_lose_nothing_that_was_acknowledged_when_pages_are_compared() {
     match process::role() {
         Some((role, path)) => work(&role, &path),
         None => kill_again_and_again(name, "compare"),
+    }
+}
+
+#[test]
+fn a_commit_beside_long_sessions_holds_each_as_a_whole_or_not_at_all() {
+    let name = "a_commit_beside_long_sessions_holds_each_as_a_whole_or_not_at_all";
+    if let Some((role, path)) = process::role() {
+        let heap = open(&options(&role), &path).unwrap();
+        heap.with_session(|tx| tx.set_root(NUMBERS, (0..100_000).map(|_| 0).collect())).unwrap();
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                loop {
+                    let tx = heap.write().unwrap();
+                    tx.root_mut(NUMBERS).unwrap().iter_mut().for_each(|number| *number += 1);
+                }
+            });
+            for _ in 0..10 {
+                heap.sync().unwrap();
+            }
+            process::say("committed");
+            loop {
+                heap.sync().unwrap();
+            }
+        });
+    }
+    let _alone = alone();
+    for tracking in ["protect", "compare"] {
+        for _ in 0..3 {
+            let (_directory, path) = fresh_path();
+            let mut child = process::start(name, tracking, &path);
+            child.wait_for("committed");
+            child.kill();
+            let heap = open(&options(tracking), &path).unwrap();
+            let read = heap.read().unwrap();
+            let numbers = read.root(NUMBERS).unwrap();
+            assert!(
+                numbers.len() == 100_000 && numbers.iter().all(|number| *number == numbers[0]),
+                "half of a session"
+            );
+            drop(read);
+            unmap(heap);
+        }
     }
 }
 
