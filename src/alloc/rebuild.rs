@@ -75,8 +75,8 @@ impl SlabTable for &Core {
 /// See [`RebuildError`]. The state is worth nothing then.
 ///
 /// # Safety
-/// The heap's soft areas hold zeros as far as they are mapped, and nobody else has used `core`, nor does now. Entries
-/// of units from `units` on are free.
+/// The heap's soft areas hold zeros as far as they are mapped, and nobody else has used `core`, nor does now. Pages of
+/// the table that hold no entry of these units hold zeros.
 pub(crate) unsafe fn rebuild(core: &Core, units: usize) -> Result<Rebuilt, RebuildError> {
     if units as u64 > core.layout.units {
         return Err(damaged(core, core.layout.units as usize, "more units than the heap has"));
@@ -87,6 +87,14 @@ pub(crate) unsafe fn rebuild(core: &Core, units: usize) -> Result<Rebuilt, Rebui
     // Of a heap that is only read, the state lies in memory that was made for it.
     let backing = if let Backing::ReadOnly(_) = core.backing { &Backing::Private } else { &core.backing };
     let mut rebuilt = Rebuilt { units: space.adopt(backing, units)?, ..Rebuilt::default() };
+    // The rest of the last page of the table that holds something. Whatever stood there would show inside a run that grows
+    // over it.
+    const ENTRIES: usize = PAGE / size_of::<u64>();
+    for unit in units..units.next_multiple_of(ENTRIES).min(core.layout.units as usize) {
+        if core.raw_entry(unit) != 0 {
+            core.set_entry(unit, SlabEntry::Free);
+        }
+    }
     rebuilt.dropped = drop_broken_runs(&mut { core }, units, |unit, what| Err(damaged(core, unit, what)))?;
     let mut unit = 0;
     while unit < units {

@@ -203,6 +203,9 @@ impl Header {
         if self.folded_through > self.commit && self.state == CLEAN {
             return Err("commits");
         }
+        if self.file_len % PAGE as u64 != 0 || self.file_len > self.layout.end() {
+            return Err("file length");
+        }
         if self.state != CLEAN && self.state != IN_USE {
             return Err("state");
         }

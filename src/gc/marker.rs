@@ -108,6 +108,7 @@ impl<'a> Marker<'a> {
             tick: &mut tick,
         };
         let mut had_task = false;
+        let _abort = AbortOnPanic(self.pool);
         loop {
             let task = self.pool.next(had_task, worker.dropped.take(), PATIENCE);
             had_task = !matches!(task, Task::Wait | Task::Done);
@@ -122,6 +123,17 @@ impl<'a> Marker<'a> {
             worker.report();
         }
         Ok(())
+    }
+}
+
+/// If what it is told by panics, the worker takes no part any more, and the others would wait for it.
+struct AbortOnPanic<'a>(&'a Pool);
+
+impl Drop for AbortOnPanic<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.abort();
+        }
     }
 }
 

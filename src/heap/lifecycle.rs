@@ -210,10 +210,18 @@ pub(super) fn at_its_place<R>(header: &Header, work: impl FnOnce() -> Result<R, 
         }
         Err(error) => return Err(error.into()),
     }
-    work().inspect_err(|_| {
-        // SAFETY: reserved above, and whatever was made in it is gone.
-        unsafe { windows::release(window, windows) };
-    })
+    /// Gives the windows back unless it is forgotten: also if the work panics.
+    struct Release(u32, u32);
+    impl Drop for Release {
+        fn drop(&mut self) {
+            // SAFETY: reserved by the creator, and whatever was made in it is gone or used by nobody.
+            unsafe { windows::release(self.0, self.1) };
+        }
+    }
+    let release = Release(window, windows);
+    let done = work()?;
+    std::mem::forget(release);
+    Ok(done)
 }
 
 /// Whether what the allocator's state says of itself can be true.

@@ -155,7 +155,7 @@ impl HeapInner {
 
     /// Whether this process is another one than that which opened the heap.
     pub(crate) fn is_forked(&self) -> bool {
-        self.process != process::id()
+        self.is_known_forked() || self.process != process::id()
     }
 
     /// As [`HeapInner::is_forked`], without a system call: a child that was not made through the C library goes unnoticed.
@@ -317,17 +317,22 @@ impl Heap {
     /// unreachable has been given back. The report says what was done; none if there was nothing to recover, or recovery
     /// was broken off.
     pub fn wait_for_recovery(&self) -> Option<RecoveryReport> {
-        self.inner.atomic.as_ref().and_then(Atomic::wait_for_recovery)
+        self.atomic().and_then(Atomic::wait_for_recovery)
+    }
+
+    /// None in a forked child, where another thread may have had its locks for ever.
+    pub(super) fn atomic(&self) -> Option<&Atomic> {
+        if self.inner.is_forked() { None } else { self.inner.atomic.as_ref() }
     }
 
     /// How far a recovery in the background has come; none if there is none.
     pub fn recovery_progress(&self) -> Option<RecoveryProgress> {
-        self.inner.atomic.as_ref().and_then(Atomic::recovery_progress)
+        self.atomic().and_then(Atomic::recovery_progress)
     }
 
     /// Breaks off a recovery in the background. What it has not found yet stays occupied until the heap is opened again.
     pub fn abort_recovery(&self) {
-        if let Some(atomic) = &self.inner.atomic {
+        if let Some(atomic) = self.atomic() {
             atomic.stop_recovery();
         }
     }

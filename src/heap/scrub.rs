@@ -9,6 +9,7 @@
 
 use super::committed_table::CommittedTable;
 use super::create::{directory_of, log_path, to_c_string};
+use super::gate;
 use super::lifecycle::read_header;
 use super::owner::{Heap, HeapInner};
 use crate::commit::inspect::Inspected;
@@ -337,8 +338,9 @@ fn scrub_open(journal: &Journal, progress: &mut dyn FnMut(ScrubProgress) -> Cont
         let paused = journal.pause_folding();
         let (header, commit) = journal.inspect_paused(&paused);
         let Ok(table) = CommittedTable::read(storage, &header, &commit) else { return report };
+        let mut progress = |at| gate::without_syncs(|| progress(at));
         let step = Scrub { storage, header: &header, commit: &commit, table: &table };
-        if step.groups(group..group + STEP, &mut report, progress).is_break() {
+        if step.groups(group..group + STEP, &mut report, &mut progress).is_break() {
             return report;
         }
         group += STEP;

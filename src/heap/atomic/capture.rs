@@ -132,7 +132,9 @@ impl Capture {
         let extent = core.layout.segments.offset + (peak_end * UNIT) as u64;
         // Also pages of units that are free again by now.
         let last = self.pages.last().map_or(0, |page| page + 1).max(self.direct.last().map_or(0, |run| run.end));
-        self.data_len = extent.max(journal.data_len()).max(last * PAGE as u64);
+        let segments = core.layout.segments.offset;
+        let last = segments + (last * PAGE as u64).saturating_sub(segments).next_multiple_of(UNIT as u64);
+        self.data_len = extent.max(journal.data_len()).max(last);
         Ok(())
     }
 

@@ -23,7 +23,8 @@ impl Atomic {
     pub(in crate::heap) fn purge(&self, core: &Core, least: usize) -> usize {
         // While it is held, nobody captures or appends.
         let capture = self.capture();
-        if self.is_recovery_pending() || self.journal.fold().is_err() {
+        // Not while a snapshot is made: the caller may be what that tells of its progress.
+        if self.is_recovery_pending() || !matches!(self.journal.try_fold(), Ok(Some(_))) {
             return 0;
         }
         let _paused = self.journal.pause_folding();
