@@ -54,13 +54,12 @@ fn rewrite(storage: &dyn Storage, from: u64, to: u64, buffer: &mut Vec<u8>) -> R
     Ok(())
 }
 
-/// Makes zero what the heap file got since `folded_through` and no commit names: remains of direct pages whose commit
-/// failed, and of a tail that an earlier recovery cut off.
-fn clear_unnamed(storage: &dyn Storage, header: &Header, chain: &Chain, pages: &[Newest]) -> Result<(), CallError> {
-    let end = chain.data_len / PAGE as u64;
-    let mut from = header.file_len / PAGE as u64;
-    let first = from;
-    let named = pages.iter().map(|newest| newest.page).filter(|page| *page >= first);
+/// Makes zero what the heap file got since `folded_through` and no commit names, between `from` and `to`: remains of direct
+/// pages whose commit failed, and of a tail that an earlier recovery cut off.
+fn clear_unnamed(storage: &dyn Storage, from: u64, to: u64, pages: &[Newest]) -> Result<(), CallError> {
+    let (first, end) = (from / PAGE as u64, to.div_ceil(PAGE as u64));
+    let mut from = first;
+    let named = pages.iter().map(|newest| newest.page).filter(|page| (first..end).contains(page));
     for page in named.chain([end]) {
         if page > from {
             storage.clear(Part::Data, from * PAGE as u64, (page - from) * PAGE as u64)?;
@@ -93,8 +92,9 @@ impl Journal {
         let chain = read_chain(&*storage, &header)?;
         secure(&*storage, &header, &chain)?;
         let pages = apply::newest(&chain.records, chain.data_len);
+        let found = storage.len(Part::Data)?;
         storage.set_len(Part::Data, chain.data_len)?;
-        clear_unnamed(&*storage, &header, &chain, &pages)?;
+        clear_unnamed(&*storage, header.file_len, found.min(chain.data_len), &pages)?;
         let written = apply::write_images(&*storage, &pages, false)?;
 
         let replayed = Replayed {

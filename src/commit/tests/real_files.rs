@@ -290,3 +290,23 @@ fn what_followed_a_lost_commit_does_not_follow_the_same_commit_made_again() {
     let (journal, replayed) = Journal::recover(storage, header).unwrap();
     assert_eq!((replayed.last_commit, committed(&journal, 100)), (2, 2));
 }
+
+#[test]
+fn what_no_commit_named_is_zero_where_the_heap_grew() {
+    let place = Place::new();
+    let (storage, header) = place.create();
+    let journal = Journal::of_clean(storage.clone(), header);
+    let first = header.file_len / PAGE_LEN;
+    let data_len = (first + 5) * PAGE_LEN;
+    let pages = [first, first + 3];
+    let images = [page_of(1), page_of(2)].concat();
+    journal.append(&Commit { pages: &pages, images: &images, direct: &[], data_len }, Durability::Durable).unwrap();
+    drop(journal);
+    // As after a power cut that undid an earlier recovery's cut.
+    for page in first..first + 5 {
+        storage.write_at(Part::Data, &page_of(9), page * PAGE_LEN).unwrap();
+    }
+    let (storage, header) = place.open();
+    let (journal, _) = Journal::recover(storage, header).unwrap();
+    assert_eq!([0, 1, 2, 3, 4].map(|page| committed(&journal, first + page)), [1, 0, 0, 2, 0]);
+}
