@@ -395,6 +395,10 @@ impl fmt::Display for OpenError {
                 write!(f, "a capacity of {asked} bytes was asked for, and the heap uses {used}")
             }
             Self::InvalidOptions { reason } => write!(f, "these options do not go together: {reason}"),
+            Self::Os { call: "mmap", source } if source.kind() == io::ErrorKind::OutOfMemory => f.write_str(
+                "the system does not give the heap its addresses, as many as its capacity; a limit on the address space \
+                 (ulimit -v), or the setting vm.overcommit_memory=2, may be the reason",
+            ),
             Self::Os { call, .. } => write!(f, "{call} failed while the heap was opened"),
         }
     }

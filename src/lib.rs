@@ -6,6 +6,8 @@ extern crate self as sal;
 #[cfg(not(loom))]
 mod alloc;
 #[cfg(not(loom))]
+mod archaeology;
+#[cfg(not(loom))]
 pub mod collections;
 #[cfg(not(loom))]
 mod commit;
@@ -30,12 +32,15 @@ mod sync;
 pub mod testing;
 
 #[cfg(not(loom))]
+pub use archaeology::{Archaeology, ArchaeologyOptions, BlockRecord, RootRecord};
+#[cfg(not(loom))]
 pub use error::{CloseError, CollectError, Error, OpenError, RootError, SessionError, SessionHolder, SyncError};
 #[cfg(not(loom))]
 pub use heap::{
-    Attached, BlockInfo, ClassStats, CollectReport, CommitStats, DirtyTracking, Heap, HeapOptions, Leak, LeakReport,
-    Mode, Objects, Read, Recovery, RecoveryPhase, RecoveryProgress, RecoveryReport, SalAlloc, SalCollect, SalSync,
-    SnapshotProgress, Stats, SyncLevel, Write,
+    Attached, BlockInfo, ClassStats, CollectReport, CommitStats, DamagedPage, DirtyTracking, Finding, Flaw, Heap,
+    HeapOptions, Leak, LeakReport, Mode, Objects, PageDamage, Place, Read, Recovery, RecoveryPhase, RecoveryProgress,
+    RecoveryReport, SalAlloc, SalCollect, SalSync, ScrubProgress, ScrubReport, SnapshotProgress, Stats, SyncLevel,
+    VerifyReport, Write,
 };
 #[cfg(not(loom))]
 pub use persist::Persist;

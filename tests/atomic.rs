@@ -194,3 +194,46 @@ fn memory_that_a_crash_left_unreachable_is_given_back() {
         unmap(heap);
     }
 }
+
+#[test]
+fn a_purge_gives_back_what_the_last_commit_does_not_hold_and_no_more() {
+    use allocator_api2::alloc::Allocator;
+    use std::alloc::Layout;
+    let _alone = alone();
+    let (_directory, path) = fresh_path();
+    let heap = open(&path).unwrap();
+    let layouts = [40, 3000, 70_000, 900_000].map(|size| Layout::from_size_align(size, 8).unwrap());
+    let fill = |byte: u8| -> Vec<_> {
+        let layouts = layouts.iter().flat_map(|&layout| (0..(10 << 20) / layout.size()).map(move |_| layout));
+        let blocks = layouts.map(|layout| (heap.alloc().allocate(layout).unwrap().cast::<u8>(), layout));
+        // SAFETY: a new block of that size.
+        blocks.inspect(|&(block, layout)| unsafe { block.write_bytes(byte, layout.size()) }).collect()
+    };
+    let free = |blocks: Vec<(std::ptr::NonNull<u8>, Layout)>| {
+        for (block, layout) in blocks {
+            // SAFETY: allocated with that layout, freed once.
+            unsafe { heap.alloc().deallocate(block, layout) };
+        }
+    };
+    free(fill(1));
+    assert!(heap.purge() > 30 << 20, "no commit has seen these blocks");
+    let blocks = fill(2);
+    heap.sync().unwrap();
+    let peak = support::bytes::disk(&path);
+    assert!(peak > 40 << 20);
+    free(blocks);
+    assert_eq!(heap.purge(), 0, "the last commit holds them");
+    heap.sync().unwrap();
+    assert!(heap.purge() > 30 << 20);
+    assert!(support::bytes::disk(&path) < peak / 5, "{} of {peak}", support::bytes::disk(&path));
+    // What was given back reads as zeros, in memory and in the next commits.
+    let zeroed = heap.alloc().allocate_zeroed(Layout::from_size_align(20 << 20, 8).unwrap()).unwrap();
+    // SAFETY: a new block of that size.
+    assert!(unsafe { zeroed.as_ref() }.iter().all(|&byte| byte == 0));
+    heap.with_session(|tx| tx.set_root(NUMBERS, (0..100_000).collect())).unwrap();
+    heap.sync().unwrap();
+    unmap(heap);
+    let heap = open(&path).unwrap();
+    assert!(heap.read().unwrap().root(NUMBERS).unwrap().iter().copied().eq(0..100_000));
+    unmap(heap);
+}

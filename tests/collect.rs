@@ -91,8 +91,9 @@ fn blocks_that_other_threads_left_in_their_magazines_are_not_freed_twice() {
             });
         }
         alive.wait();
-        assert_eq!(collect(&heap).reclaimed_blocks, 2);
+        let report = collect(&heap);
         quiet.wait();
+        assert_eq!(report.reclaimed_blocks, 2);
     });
     intact(&heap);
     // The bookkeeping is checked here.
@@ -168,4 +169,21 @@ fn any_address_can_be_located() {
     // Its thread has ended, so the slab can be asked.
     assert_eq!(heap.locate(address + 5).unwrap().is_allocated, Some(true));
     assert_eq!(heap.locate(address + 5 * 2560).unwrap().is_allocated, Some(false));
+}
+
+#[test]
+fn a_heap_that_scrubs_what_is_freed_scrubs_what_is_collected() {
+    let heap = HeapOptions::new().capacity(1 << 30).scrub_freed(true).volatile().unwrap();
+    let keeps_its_slab = SalBox::new_in([1_u8; 100], heap.alloc());
+    let lost = SalBox::leak(SalBox::new_in([0x5A_u8; 100], heap.alloc())).as_ptr();
+    const BYTES: Root<SalVec<Offset<u8>>> = Root::new("bytes");
+    heap.write()
+        .unwrap()
+        .root_or_default(BYTES)
+        .unwrap()
+        .push(Offset::of(heap.alloc(), keeps_its_slab.as_ptr()).unwrap());
+    assert_eq!(collect(&heap).reclaimed_blocks, 1);
+    // SAFETY: the block is free, and its slab is still there.
+    assert!((0..100).all(|at| unsafe { lost.add(at).read_volatile() } == 0));
+    assert_eq!(*keeps_its_slab, [1; 100]);
 }

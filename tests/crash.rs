@@ -50,7 +50,10 @@ fn check(heap: &Heap, model: &Model) {
     });
     compare(heap, TREE, model.tree.as_ref(), |found, tree: &BTreeMap<String, Vec<u64>>| {
         found.len() == tree.len()
-            && found.iter().zip(tree).all(|(found, (key, list))| found.0 == key && found.1.as_slice() == list.as_slice())
+            && found
+                .iter()
+                .zip(tree)
+                .all(|(found, (key, list))| found.0 == key && found.1.as_slice() == list.as_slice())
     });
     compare(heap, NUMBERS, model.numbers.as_ref(), |found, numbers: &Vec<u64>| found.as_slice() == numbers.as_slice());
     compare(heap, TEXT, model.text.as_ref(), |found, text: &String| found.as_str() == text);

@@ -9,7 +9,6 @@ use allocator_api2::vec::Vec as SalVector;
 use sal::{Heap, HeapOptions, Mode, OpenError, Root, SalAlloc};
 use std::alloc::Layout;
 use std::fs::File;
-use std::io::Write;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::ptr::NonNull;
@@ -84,48 +83,13 @@ fn fill(path: &Path, fill_up: impl Fn() -> Option<File>) {
 fn allocations_fail_on_a_full_file_system_and_the_heap_closes_and_opens_again() {
     let name = "allocations_fail_on_a_full_file_system_and_the_heap_closes_and_opens_again";
     if let Some((_, path)) = process::role() {
-        let filler = path.with_file_name("filler");
-        fill(&path, || {
-            let mut file = File::create(&filler).unwrap();
-            while file.write_all(&[1; 4096]).is_ok() {}
-            // The file lives on without its name, until it is dropped.
-            std::fs::remove_file(&filler).unwrap();
-            Some(file)
-        });
+        fill(&path, || Some(process::fill_disk(path.parent().unwrap())));
         return;
     }
-    let directory = tempfile::tempdir().unwrap();
-    let target = std::ffi::CString::new(directory.path().to_str().unwrap()).unwrap();
-    let path = directory.path().join("heap.sal");
-    let child = std::panic::catch_unwind(|| {
-        process::start_with(name, "fill", &path, |command| {
-            // SAFETY: system calls only, between fork and exec.
-            unsafe {
-                command.pre_exec(move || {
-                    let flags = libc::CLONE_NEWNS | if libc::geteuid() == 0 { 0 } else { libc::CLONE_NEWUSER };
-                    let nothing = std::ptr::null();
-                    if libc::unshare(flags) != 0
-                        || libc::mount(nothing, c"/".as_ptr(), nothing, libc::MS_REC | libc::MS_PRIVATE, nothing.cast())
-                            != 0
-                        || libc::mount(
-                            c"none".as_ptr(),
-                            target.as_ptr(),
-                            c"tmpfs".as_ptr(),
-                            0,
-                            c"size=40m".as_ptr().cast(),
-                        ) != 0
-                    {
-                        return Err(std::io::Error::last_os_error());
-                    }
-                    Ok(())
-                });
-            }
-        })
-    });
-    match child {
-        Ok(child) => child.succeed(),
-        // Not permitted here; the limit on the file's size below stands for it.
-        Err(_) => println!("no file system of our own can be mounted"),
+    let (_directory, path) = fresh_path();
+    // Where it is not permitted, the limit on the file's size below stands for it.
+    if let Some(child) = process::start_on_small_disk(name, "fill", &path, 40) {
+        child.succeed();
     }
 }
 

@@ -5,7 +5,7 @@
 mod support;
 
 use sal::prelude::*;
-use sal::{HeapOptions, SessionHolder, SyncError, SyncLevel};
+use sal::{HeapOptions, Mode, SessionHolder, SyncError, SyncLevel};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::mpsc;
@@ -19,7 +19,7 @@ const LEVELS: [SyncLevel; 5] = [SyncLevel::None, SyncLevel::Seal, SyncLevel::Asy
 /// A heap whose syncs wait for sessions for so long.
 fn open(path: &Path, timeout: Duration) -> Heap {
     // SAFETY: only these tests write to the file.
-    unsafe { HeapOptions::new().sync_timeout(timeout).open_or_create(path) }.unwrap()
+    unsafe { HeapOptions::new().mode(Mode::Shared).sync_timeout(timeout).open_or_create(path) }.unwrap()
 }
 
 fn holders<T: std::fmt::Debug>(outcome: Result<T, SyncError>) -> Vec<SessionHolder> {

@@ -6,7 +6,7 @@ mod support;
 
 use allocator_api2::alloc::Allocator;
 use allocator_api2::vec::Vec as SalVector;
-use sal::{Heap, HeapOptions, OpenError, Root, RootError, SalAlloc};
+use sal::{Heap, HeapOptions, Mode, OpenError, Root, RootError, SalAlloc};
 use std::alloc::Layout;
 use std::path::Path;
 use std::ptr::NonNull;
@@ -191,7 +191,8 @@ fn a_capacity_that_spans_several_windows_works() {
 fn a_file_follows_what_it_holds_up_and_down_again() {
     let _alone = alone();
     let (_directory, path) = fresh_path();
-    let heap = open(&path, None).unwrap();
+    // SAFETY: only these tests write to the file.
+    let heap = unsafe { HeapOptions::new().mode(Mode::Shared).create(&path) }.unwrap();
     let empty = (std::fs::metadata(&path).unwrap().len(), support::bytes::disk(&path));
     let layouts = [40, 3000, 70_000, 900_000].map(|size| Layout::from_size_align(size, 8).unwrap());
     let blocks: Vec<_> = layouts

@@ -80,7 +80,7 @@ fn open_needs_a_file_and_open_or_create_makes_one() {
     for round in 0..3 {
         // SAFETY: see `open_with`.
         let heap = unsafe { Heap::open(&path) }.unwrap();
-        assert_eq!((heap.mode(), heap.path()), (Mode::Shared, Some(path.as_path())));
+        assert_eq!((heap.mode(), heap.path()), (Mode::Atomic, Some(path.as_path())));
         let tx = heap.write().unwrap();
         *tx.root_or_default(Root::<u64>::new("rounds")).unwrap() += 1;
         assert_eq!(*tx.root(Root::<u64>::new("other")).err().map_or(&0, |_| &round), round);

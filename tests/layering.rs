@@ -3,6 +3,8 @@
 //! What stands on one line are peers. Code of tests may do as it likes. `super` counts from the file, so a module within
 //! a file names what is outside of it through `crate`.
 //! ```text
+//! testing
+//! archaeology
 //! root | collections
 //! persist
 //! heap
@@ -14,7 +16,7 @@
 
 use std::path::{Path, PathBuf};
 
-const LAYERS: [&[&str]; 8] = [
+const LAYERS: [&[&str]; 10] = [
     &["error", "sync"],
     &["os", "format"],
     &["alloc"],
@@ -23,6 +25,8 @@ const LAYERS: [&[&str]; 8] = [
     &["persist"],
     &["ptr"],
     &["root", "collections"],
+    &["archaeology"],
+    &["testing"],
 ];
 
 /// What the crate's root exports again, and where it comes from.
@@ -38,6 +42,14 @@ const EXPORTED: &[(&str, &str)] = &[
     ("DirtyTracking", "heap"),
     ("Recovery", "heap"),
     ("SnapshotProgress", "heap"),
+    ("Finding", "heap"),
+    ("Flaw", "heap"),
+    ("DamagedPage", "heap"),
+    ("PageDamage", "heap"),
+    ("Place", "heap"),
+    ("ScrubProgress", "heap"),
+    ("ScrubReport", "heap"),
+    ("VerifyReport", "heap"),
     ("Heap", "heap"),
     ("HeapOptions", "heap"),
     ("Leak", "heap"),

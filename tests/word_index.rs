@@ -10,12 +10,14 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::hash::{BuildHasher, RandomState};
+use std::io::{BufRead, BufReader};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command};
+use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
@@ -309,19 +311,13 @@ impl Observer for PanicsAt {
 }
 
 #[test]
-fn a_run_that_panicked_is_made_good_by_the_next() {
+fn a_run_that_panicked_leaves_its_last_sync_and_the_next_one_goes_on_there() {
     let (_directory, tree, path) = copy_of_sources();
-    let heap = try_open(&path).unwrap();
-    let quick = Options { sync_every: Duration::ZERO, ..options() };
     for number in [0, 5, 17] {
-        let observer = PanicsAt(number, AtomicU64::new(0));
-        let run = catch_unwind(AssertUnwindSafe(|| index::update(&heap, &tree, &quick, &observer)));
-        assert!(run.is_err());
+        assert!(child(&format!("panic {number}"), &path, &tree[0]).wait().unwrap().success());
         fs::write(tree[0].join(format!("{number}.txt")), "the file that came after the panic").unwrap();
     }
-    let report = index::update(&heap, &tree, &quick, &()).unwrap();
-    assert!(report.syncs > 1, "{report:?}");
-    assert_answers(&heap, &plain(&tree));
+    assert!(child("go on", &path, &tree[0]).wait().unwrap().success());
 }
 
 #[test]
@@ -330,9 +326,6 @@ fn a_run_for_which_the_heap_was_too_small_is_finished_in_a_larger_one() {
     assert_eq!(child("index small", &path, &tree[0]).wait().unwrap().code(), Some(FULL));
     assert!(child("finish larger", &path, &tree[0]).wait().unwrap().success());
 }
-
-/// The exit status of a child that found a heap that was not closed.
-const REFUSED: i32 = 17;
 
 /// The exit status of a child whose heap was too small.
 const FULL: i32 = 18;
@@ -346,7 +339,7 @@ fn child(role: &str, heap: &Path, tree: &Path) -> Child {
         .env(ROLE, role)
         .env("SAL_TEST_HEAP", heap)
         .env("SAL_TEST_TREE", tree)
-        .stdout(std::process::Stdio::null())
+        .stdout(Stdio::piped())
         .spawn()
         .unwrap()
 }
@@ -378,15 +371,24 @@ fn acts_as_child() {
             update(&heap, &tree);
             assert_answers(&heap, &plain(&tree));
         }
-        "finish" => match try_open(&heap) {
-            Ok(heap) => {
-                update(&heap, &tree);
-                assert_answers(&heap, &plain(&tree));
-                close(heap);
-            }
-            Err(OpenError::Unclean) => std::process::exit(REFUSED),
-            Err(error) => panic!("{error:?}"),
-        },
+        "go on" => {
+            let heap = try_open(&heap).unwrap();
+            go_on(&heap, &tree);
+            close(heap);
+        }
+        "index and wait" => {
+            let heap = try_open(&heap).unwrap();
+            let quick = Options { sync_every: Duration::ZERO, ..options() };
+            index::update(&heap, &tree, &quick, &WaitsAfter(4, AtomicU64::new(0))).unwrap();
+        }
+        role if role.starts_with("panic ") => {
+            let heap = try_open(&heap).unwrap();
+            let observer = PanicsAt(role[6..].parse().unwrap(), AtomicU64::new(0));
+            let quick = Options { sync_every: Duration::ZERO, ..options() };
+            let run = catch_unwind(AssertUnwindSafe(|| index::update(&heap, &tree, &quick, &observer)));
+            assert!(run.is_err());
+            close(heap);
+        }
         _ => {
             // SAFETY: as in `try_open`.
             let heap = unsafe { HeapOptions::new().read_only(true).open(heap) }.unwrap();
@@ -401,38 +403,105 @@ fn another_process_answers_from_the_file() {
     assert!(child("index", &path, &tree[0]).wait().unwrap().success());
     let mut readers = [(); 2].map(|()| child("query", &path, &tree[0]));
     readers.iter_mut().for_each(|reader| assert!(reader.wait().unwrap().success()));
-    assert!(child("finish", &path, &tree[0]).wait().unwrap().success());
+    assert!(child("go on", &path, &tree[0]).wait().unwrap().success());
+}
+
+/// Says that there were so many syncs, and waits for its end.
+struct WaitsAfter(u64, AtomicU64);
+
+impl Observer for WaitsAfter {
+    fn synced(&self, commit: u64) {
+        assert!(commit > 0);
+        if self.1.fetch_add(1, Ordering::Relaxed) + 1 == self.0 {
+            println!("\nsynced");
+            loop {
+                std::thread::park();
+            }
+        }
+    }
+}
+
+/// Counts the files that are read.
+#[derive(Default)]
+struct Reads(AtomicU64);
+
+impl Observer for Reads {
+    fn read(&self, _bytes: u64) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// Goes on with an index that somebody left in any state; returns how many files had been indexed, and how many were read.
+/// All files but one at most must be as they were.
+fn go_on(heap: &Heap, tree: &[PathBuf]) -> (u64, u64) {
+    let settled = |heap: &Heap| {
+        let read = heap.read().unwrap();
+        let Ok(files) = read.root(FILES) else { return 0 };
+        files.iter().filter(|file| [FileState::Text, FileState::Binary].contains(&file.state)).count() as u64
+    };
+    let before = settled(heap);
+    let reads = Reads::default();
+    let report = index::update(heap, tree, &options(), &reads).unwrap();
+    let read = reads.0.into_inner();
+    assert!((before.saturating_sub(1)..=before).contains(&report.unchanged), "{before} were indexed: {report:?}");
+    assert_eq!(read + report.unchanged, settled(heap), "{report:?}");
+    assert_answers(heap, &plain(tree));
+    (before, read)
 }
 
 #[test]
-fn a_killed_run_leaves_a_heap_that_is_refused_or_right() {
+fn a_run_that_is_killed_between_two_syncs_goes_on_from_the_first_and_ends_like_one_that_was_not() {
+    let (directory, tree, path) = copy_of_sources();
+    let mut killed = child("index and wait", &path, &tree[0]);
+    let lines = BufReader::new(killed.stdout.take().unwrap()).lines();
+    assert!(lines.map(Result::unwrap).any(|line| line == "synced"));
+    killed.kill().unwrap();
+    killed.wait().unwrap();
+    let heap = try_open(&path).unwrap();
+    let (before, read) = go_on(&heap, &tree);
+    assert!(before >= 4 && read > 0, "{before} before the kill, {read} after it");
+    let undisturbed = try_open(&directory.path().join("undisturbed.sal")).unwrap();
+    update(&undisturbed, &tree);
+    let contents = |heap: &Heap| -> BTreeMap<(String, PathBuf), u32> {
+        let session = heap.read().unwrap();
+        let (files, shards) = (session.root(FILES).unwrap(), session.root(WORDS).unwrap());
+        let mut contents = BTreeMap::new();
+        for (word, list) in shards.iter().flat_map(|shard| &shard.words) {
+            let of = |file: u32| (word.to_string(), files[file as usize].path().to_path_buf());
+            contents.extend(list.iter().map(|posting| (of(posting.file), posting.count)));
+        }
+        contents
+    };
+    assert_eq!(contents(&heap), contents(&undisturbed));
+}
+
+#[test]
+fn runs_that_are_killed_at_any_moment_go_on_from_their_last_sync() {
     let (_directory, tree, path) = copy_of_sources();
     let started = Instant::now();
     assert!(child("index", &path, &tree[0]).wait().unwrap().success());
     let whole_run = started.elapsed();
     let seed = RandomState::new().hash_one(0);
     println!("seed {seed}");
-    let mut refused = 0;
     for number in 0..10 {
         if number % 2 == 0 {
-            let _ = fs::remove_file(&path);
+            fs::remove_file(&path).unwrap();
         }
         // Changes what the run has to do if the heap is kept.
         fs::write(tree[0].join("src/heap/gate.rs"), format!("the gate, number {number}")).unwrap();
         let share = (seed.rotate_left(6 * number) % 1000) as f64 / 900.0;
         let mut indexer = child("index", &path, &tree[0]);
-        std::thread::sleep(whole_run.mul_f64(share));
+        let lines = BufReader::new(indexer.stdout.take().unwrap()).lines();
+        let (sender, ended) = mpsc::channel::<()>();
+        std::thread::spawn(move || {
+            lines.for_each(drop);
+            drop(sender);
+        });
+        // Until then, or until it has ended by itself.
+        let _ = ended.recv_timeout(whole_run.mul_f64(share));
         indexer.kill().unwrap();
         indexer.wait().unwrap();
-        let status = child("finish", &path, &tree[0]).wait().unwrap();
-        match status.code() {
-            Some(0) => {}
-            Some(REFUSED) => {
-                refused += 1;
-                fs::remove_file(&path).unwrap();
-            }
-            _ => panic!("seed {seed}, kill {number}: {status}"),
-        }
+        let status = child("go on", &path, &tree[0]).wait().unwrap();
+        assert!(status.success(), "seed {seed}, kill {number}: {status}");
     }
-    println!("{refused} of 10 refused");
 }

@@ -5,8 +5,9 @@
 //! the size of the heap:
 //!
 //! - `sync/Npages/SIZE`: N pages at random, others each round, beside N pages written in a row and `fdatasync`. `/pause` is
-//!   the longest that a thread had to wait for a write session meanwhile, `/written` what the process wrote to the disk,
-//!   `/fold` the time to bring the heap file up to date afterwards.
+//!   the longest that a thread had to wait for a write session meanwhile, `/closed` for how long the heap says it let none
+//!   begin, `/held` the pages in the commit, `/written` what the process wrote to the disk, `/touch` the CPU time to change a
+//!   page, `/fold` the time to bring the heap file up to date afterwards.
 //! - `sync/1key/SIZE`: one value of a hash map, beside one page written and `fdatasync`.
 //! - `sync/quiet/SIZE`: nothing changed; `quiet_reopened` after the heap was closed, opened and read, `first_reopened` the
 //!   first sync then. The limit is meant for each GiB of heap, and for the whole of a smaller one.
@@ -81,10 +82,8 @@ impl Bench {
 
     fn heap_options(&self) -> HeapOptions {
         let options = HeapOptions::new().mode(self.options.mode);
-        match self.options.fold_at {
-            Some(bytes) => options.fold_at(bytes),
-            None => options,
-        }
+        let options = self.options.fold_at.map_or(options.clone(), |bytes| options.fold_at(bytes));
+        self.options.tracking.map_or(options.clone(), |tracking| options.dirty_tracking(tracking))
     }
 
     /// A new heap, whatever was there before.

@@ -1,6 +1,6 @@
 //! The command line.
 
-use sal::Mode;
+use sal::{DirtyTracking, Mode};
 use std::path::PathBuf;
 
 /// What `--help` prints.
@@ -12,6 +12,7 @@ Times syncs: cargo bench --bench sync -- [OPTIONS]
   --only A,B           only these parts: pages (with quiet syncs) key bulk ops
   --rounds N           measured rounds of each row (default 9, full 21; bulk loads a third of them)
   --mode MODE          atomic (default) or shared
+  --tracking HOW       how written pages are found: protect or compare (default: as heaps do by themselves)
   --fold-at MIB        fold the log from this size on, instead of what heaps do by themselves
   --directory DIR      where the files are made (default: TMPDIR, or the directory it is run in)
   --help               this text
@@ -69,6 +70,7 @@ pub(crate) struct Options {
     parts: Vec<Part>,
     pub(crate) rounds: usize,
     pub(crate) mode: Mode,
+    pub(crate) tracking: Option<DirtyTracking>,
     pub(crate) fold_at: Option<u64>,
     pub(crate) directory: PathBuf,
     /// Whether it is only to be seen that it works.
@@ -85,6 +87,7 @@ impl Options {
             parts: Vec::new(),
             rounds: 0,
             mode: Mode::Atomic,
+            tracking: None,
             fold_at: None,
             directory: std::env::var_os("TMPDIR").map_or_else(|| ".".into(), PathBuf::from),
             is_trial: true,
@@ -99,6 +102,7 @@ impl Options {
                 "--only" => options.parts = value()?.split(',').map(part).collect::<Result<_, _>>()?,
                 "--rounds" => rounds = Some(number(&value()?)?),
                 "--mode" => options.mode = mode(&value()?)?,
+                "--tracking" => options.tracking = Some(tracking(&value()?)?),
                 "--fold-at" => options.fold_at = Some((number(&value()?)? as u64) << 20),
                 "--directory" => options.directory = value()?.into(),
                 "--help" | "-h" => options.help = true,
@@ -147,6 +151,14 @@ fn mode(name: &str) -> Result<Mode, String> {
         "atomic" => Ok(Mode::Atomic),
         "shared" => Ok(Mode::Shared),
         _ => Err(format!("no mode is called {name}; they are atomic and shared")),
+    }
+}
+
+fn tracking(name: &str) -> Result<DirtyTracking, String> {
+    match name {
+        "protect" => Ok(DirtyTracking::WriteProtect),
+        "compare" => Ok(DirtyTracking::Compare),
+        _ => Err(format!("no tracking is called {name}; they are protect and compare")),
     }
 }
 

@@ -69,7 +69,8 @@ fn quiet(bench: &Bench, heap: &Heap, size: Size, name: &str, report: &mut Report
 /// `count` pages change each round, beside as many written in a row.
 fn changed(bench: &Bench, heap: &Heap, size: Size, count: usize, order: &mut Order, report: &mut Report) {
     let mut raw = Raw::new(&bench.directory, count);
-    let (mut base, mut times, mut pauses, mut written, mut folds) = (vec![], vec![], vec![], vec![], vec![]);
+    let (mut base, mut times, mut pauses, mut closed, mut folds) = (vec![], vec![], vec![], vec![], vec![]);
+    let (mut held, mut written, mut touches) = (vec![], vec![], vec![]);
     // The first round is not kept.
     for round in 0..=bench.options.rounds {
         if count >= MANY {
@@ -82,17 +83,22 @@ fn changed(bench: &Bench, heap: &Heap, size: Size, count: usize, order: &mut Ord
         }
         base.push(raw.write());
 
+        let touched = machine::thread_cpu_ns();
         order.change(heap, count);
-        let (start, written_before) = (Instant::now(), machine::written_bytes());
+        touches.push((machine::thread_cpu_ns() - touched) as f64 / count as f64);
+        let (held_before, written_before) = (pages_held(heap), machine::written_bytes());
+        let start = Instant::now();
         heap.sync().expect("the disk works");
         times.push(start.elapsed());
         written.push((machine::written_bytes() - written_before) as f64 / 1024.0);
+        held.push((pages_held(heap) - held_before) as f64);
+        closed.extend(heap.stats().commits.map(|commits| commits.last_pause));
 
         order.change(heap, count);
         pauses.push(pause::longest(heap, || _ = heap.sync().expect("the disk works")));
         if round == 0 {
-            [&mut base, &mut times, &mut pauses, &mut folds].into_iter().for_each(Vec::clear);
-            written.clear();
+            [&mut base, &mut times, &mut pauses, &mut closed, &mut folds].into_iter().for_each(Vec::clear);
+            [&mut held, &mut written, &mut touches].into_iter().for_each(Vec::clear);
         }
     }
     let name = format!("sync/{count}page{}/{size}", if count == 1 { "" } else { "s" });
@@ -103,11 +109,21 @@ fn changed(bench: &Bench, heap: &Heap, size: Size, count: usize, order: &mut Ord
     };
     report.add_times(name.clone(), &times, Some(&base), aim);
     report.add_times(format!("{name}/pause"), &pauses, None, pause_aim);
+    if !closed.is_empty() {
+        report.add_times(format!("{name}/closed"), &closed, None, None);
+        report.add(format!("{name}/held"), "page", held, Some(vec![count as f64]), None);
+    }
     let dirty = vec![(count * PAGE) as f64 / 1024.0];
     report.add(format!("{name}/written"), "KiB", written, Some(dirty), None);
-    if !folds.is_empty() {
+    if count >= MANY {
+        report.add(format!("{name}/touch"), "ns", touches, None, None);
         report.add_times(format!("{name}/fold"), &folds, None, None);
     }
+}
+
+/// Pages that all commits of the heap held so far.
+fn pages_held(heap: &Heap) -> u64 {
+    heap.stats().commits.map_or(0, |commits| commits.pages)
 }
 
 /// The pages of the vector in a random order, gone through again and again.

@@ -4,9 +4,15 @@
 //! and calls [`worker::main`], which runs one of the [`workloads`] and prints what it cost as one line of JSON. The runner
 //! (`src/main.rs`) builds those binaries, runs them in turn and draws up the comparison. The workloads know nothing of the
 //! allocator they run on: they go through `Box`, `Vec`, `String` and `std::alloc`.
+//!
+//! With the feature `databases` the runner also compares durable commits: a heap beside what keeps a map in a file otherwise.
 
 pub mod measure;
 pub mod process;
 pub mod random;
+#[cfg(feature = "databases")]
+pub mod sync_stores;
+#[cfg(feature = "databases")]
+pub mod sync_workloads;
 pub mod worker;
 pub mod workloads;

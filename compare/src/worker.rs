@@ -37,8 +37,16 @@ pub fn main(peer: Peer) -> ExitCode {
     }
 }
 
-fn run(peer: &Peer, start: process::Resident) -> Result<String, String> {
+/// An error if this was not built as a release, unless that is allowed.
+pub fn refuse_debug(allow: bool) -> Result<(), String> {
     let (debug, opt_level) = (env!("COMPARE_DEBUG"), env!("COMPARE_OPT_LEVEL"));
+    if (debug != "false" || opt_level != "3") && !allow {
+        return Err(format!("built with debug = {debug}, opt-level = {opt_level}: its numbers would be false"));
+    }
+    Ok(())
+}
+
+fn run(peer: &Peer, start: process::Resident) -> Result<String, String> {
     let (mut workload, mut quick, mut describe, mut allow_debug) = (None, false, false, false);
     let mut arguments = env::args().skip(1);
     while let Some(argument) = arguments.next() {
@@ -50,9 +58,7 @@ fn run(peer: &Peer, start: process::Resident) -> Result<String, String> {
             other => return Err(format!("unknown argument {other}")),
         }
     }
-    if (debug != "false" || opt_level != "3") && !allow_debug {
-        return Err(format!("built with debug = {debug}, opt-level = {opt_level}: its numbers would be false"));
-    }
+    refuse_debug(allow_debug)?;
     let version = (peer.version)()?;
     if describe {
         return Ok(json!({ "allocator": peer.name, "version": version }).to_string());

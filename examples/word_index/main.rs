@@ -9,8 +9,10 @@
 //! The index is a hash map of vectors, as a program would have it in memory. Nothing is serialised, and nothing is read
 //! when it is opened: a query touches the few pages that it looks at.
 //!
-//! A run that is interrupted (by Ctrl-C, say) leaves a heap that was not closed, and the next run says what to do. A full
-//! disk ends a run, but not the index: what fitted stays, and the next run goes on.
+//! While it indexes, it syncs every few seconds, and whatever ends a run (Ctrl-C, a kill, a power cut), the heap file holds
+//! the last of these commits and nothing else: the next run goes on there, and reads no file again that was indexed by
+//! then. Nothing has to be repaired or deleted. A full disk ends a run, but not the index: the last commit stays, and the
+//! next run goes on. Beside the heap file lies its log (`words.sal-log`) until it is closed; the two belong together.
 //!
 //! # Modules
 //! [`index`] makes and asks the index; [`progress`] shows how indexing goes on; [`stats`] prints numbers.
@@ -118,10 +120,10 @@ fn main() -> ExitCode {
 fn advice(error: &(dyn Error + 'static), heap: &Path) -> Option<String> {
     let heap = heap.display();
     match error.downcast_ref::<OpenError>() {
-        Some(OpenError::Unclean) => {
+        Some(OpenError::LogMissing | OpenError::ForeignLog) => {
             return Some(format!(
-                "The last run was interrupted, so nobody knows whether the index is whole, and it cannot be repaired \
-                 yet.\nDelete it and index again:  rm {heap}"
+                "The last run was interrupted, and what it had committed is in {heap}-log: put that back beside {heap}, or \
+                 delete both and index again"
             ));
         }
         Some(OpenError::Os { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
@@ -158,6 +160,7 @@ fn run_index(
     let outcome = index::update(&heap, directories, options, &bar);
     bar.finish();
     let indexed_in = started.elapsed();
+    let commit = heap.last_commit()?;
     heap.close()?;
     let report = outcome?;
     let mut binary = 0;
@@ -171,12 +174,13 @@ fn run_index(
         eprintln!("{binary} files skipped that are no text; --verbose names them");
     }
     println!(
-        "{} files indexed ({:.1} MB), {} unchanged, {} removed, {} syncs: {:.2} s, {:.2} s with closing",
+        "{} files indexed ({:.1} MB), {} unchanged, {} removed, {} syncs, commit {}: {:.2} s, {:.2} s with closing",
         report.indexed,
         report.bytes as f64 / 1e6,
         report.unchanged,
         report.removed,
         report.syncs,
+        commit,
         indexed_in.as_secs_f64(),
         started.elapsed().as_secs_f64(),
     );

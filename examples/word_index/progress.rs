@@ -5,19 +5,19 @@ use indicatif::{ProgressBar, ProgressStyle};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// Shows files, bytes, their rate and the syncs made.
+/// Shows files, bytes, their rate and the last commit.
 pub(crate) struct Bar {
     bar: ProgressBar,
     files: AtomicU64,
     planned: AtomicU64,
-    syncs: AtomicU64,
+    commit: AtomicU64,
 }
 
 impl Bar {
     pub(crate) fn new() -> Self {
         let bar = ProgressBar::no_length().with_style(style("{spinner} looking for files: {pos}"));
         bar.enable_steady_tick(Duration::from_millis(100));
-        Self { bar, files: AtomicU64::new(0), planned: AtomicU64::new(0), syncs: AtomicU64::new(0) }
+        Self { bar, files: AtomicU64::new(0), planned: AtomicU64::new(0), commit: AtomicU64::new(0) }
     }
 
     pub(crate) fn finish(&self) {
@@ -26,9 +26,9 @@ impl Bar {
 
     // Relaxed: numbers to show.
     fn show(&self) {
-        let [files, planned, syncs] =
-            [&self.files, &self.planned, &self.syncs].map(|number| number.load(Ordering::Relaxed));
-        self.bar.set_message(format!("{files}/{planned} files, {syncs} syncs"));
+        let [files, planned, commit] =
+            [&self.files, &self.planned, &self.commit].map(|number| number.load(Ordering::Relaxed));
+        self.bar.set_message(format!("{files}/{planned} files, commit {commit}"));
     }
 }
 
@@ -53,8 +53,8 @@ impl Observer for Bar {
         }
     }
 
-    fn synced(&self, syncs: u64) {
-        self.syncs.store(syncs, Ordering::Relaxed);
+    fn synced(&self, commit: u64) {
+        self.commit.store(commit, Ordering::Relaxed);
         self.show();
     }
 }

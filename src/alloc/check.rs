@@ -165,7 +165,9 @@ impl Core {
                 on_their_way += bits.count_ones();
             }
             let count = remote.count.load(Ordering::Relaxed);
-            if on_their_way + local.remote_early != count || local.free + on_their_way > local.fresh {
+            // What a file says may be anything.
+            let is_counted = on_their_way.checked_add(local.remote_early) == Some(count);
+            if !is_counted || local.free + on_their_way > local.fresh {
                 return Err(Broken::RemoteCount { unit: head });
             }
             if slab.has_blocks() != slab.is_listed() {
@@ -344,7 +346,7 @@ impl Core {
                 self.for_each_thread(|heap| {
                     let (live, _, made) = ThreadHeap::counters(heap, class);
                     slabs += i64::from(made);
-                    out += live;
+                    out = out.wrapping_add(live);
                     Ok(())
                 })?;
                 if slabs != i64::from(found.slabs[class]) || out != found.out[class] {

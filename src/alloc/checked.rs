@@ -193,6 +193,16 @@ impl Core {
         self.checked.word(address - self.segments).store(word::UNKNOWN, Ordering::Relaxed);
     }
 
+    /// Notes that a block which nobody reaches is about to be given back; of an earlier process's nothing is known.
+    pub(crate) fn note_collected(&self, address: usize) {
+        let word = self.checked.word(address - self.segments);
+        // Relaxed: nobody else has the block.
+        let value = word.load(Ordering::Relaxed);
+        if value & word::STATE == word::ALIVE {
+            word.store((value & !word::STATE) | word::FREED, Ordering::Relaxed);
+        }
+    }
+
     /// Says whether `address` is a live block that `layout` fits. `number` is that of the calling thread's thread heap, or
     /// 0; `usable` gives the size of the block that is made for a layout.
     pub(crate) fn check_block(

@@ -225,8 +225,8 @@ impl Core {
     }
 
     /// The table's word for a unit, which may be damaged.
-    pub(super) fn raw_entry(&self, unit: usize) -> u64 {
-        // Relaxed: for recovery, before anybody else is there.
+    pub(crate) fn raw_entry(&self, unit: usize) -> u64 {
+        // Relaxed: for recovery, before anybody else is there, and to look at the word alone.
         self.entry_word(unit).load(Ordering::Relaxed)
     }
 
@@ -332,6 +332,21 @@ pub(crate) mod testing {
             let backing = Backing::Anonymous { huge_pages: false };
             // SAFETY: the window is reserved for this heap; a new mapping is all zeros.
             Self(unsafe { Core::new(window, layout, layout.units as usize, backing) }.unwrap())
+        }
+
+        /// A new, empty heap in place of this one; nobody else can take the window in between.
+        pub(crate) fn begin_again(self) -> Self {
+            let old = core::mem::ManuallyDrop::new(self);
+            let (window, layout) = (old.window, old.layout);
+            let len = layout.windows() as usize * WINDOW;
+            let backing = Backing::Anonymous { huge_pages: false };
+            // SAFETY: tests begin again when nobody uses the heap; the window is still reserved, and a new mapping is all
+            // zeros.
+            unsafe {
+                Core::let_go(old.0);
+                mapping::replace(window as usize * WINDOW, len, Access::None, Source::Anonymous).unwrap();
+                Self(Core::new(window, layout, layout.units as usize, backing).unwrap())
+            }
         }
     }
 

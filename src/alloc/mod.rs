@@ -4,7 +4,8 @@
 //! far memory has been reserved; [`slab`] cuts runs of units into blocks of one class; [`thread_heap`] is what one
 //! thread has at hand; [`large`] hands out runs of units themselves; [`heap_core`] is one open heap; [`current`] finds the
 //! calling thread's part of it and [`presence`] gets threads out of it; [`windows`] knows which addresses belong to
-//! which heap; [`check`] holds all of it against each other; [`rebuild`] makes it anew from the table alone.
+//! which heap; [`check`] holds all of it against each other; [`rebuild`] makes it anew from the
+//! table alone, of those runs that [`whole_runs`] lets stay.
 //!
 //! Nothing here allocates through the global allocator, prints, or panics: it may be what serves them.
 #![allow(unsafe_code)]
@@ -27,4 +28,5 @@ pub(crate) mod space;
 pub(crate) mod thread_heap;
 pub(crate) mod threads;
 pub(crate) mod unit_map;
+pub(crate) mod whole_runs;
 pub(crate) mod windows;

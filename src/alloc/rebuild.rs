@@ -16,9 +16,11 @@
 //! # What survives a crash
 //! The table, which is corrected in place; the rest is derived from it and can be derived again.
 
+use super::backing::Backing;
 use super::heap_core::Core;
-use super::size_class::{CLASSES, class_size, slab_blocks, slab_units};
-use crate::format::slab_entry::{SlabEntry, large_tail_units, units_of_pages};
+use super::size_class::{class_size, slab_blocks, slab_units};
+use super::whole_runs::{SlabTable, drop_broken_runs};
+use crate::format::slab_entry::{SlabEntry, units_of_pages};
 use crate::format::soft::SlabLocal;
 use crate::format::{PAGE, SEGMENT_UNITS};
 use crate::os::CallError;
@@ -57,14 +59,24 @@ impl From<CallError> for RebuildError {
     }
 }
 
+impl SlabTable for &Core {
+    fn word(&self, unit: usize) -> u64 {
+        self.raw_entry(unit)
+    }
+
+    fn clear(&mut self, unit: usize) {
+        self.set_entry(unit, SlabEntry::Free);
+    }
+}
+
 /// Makes the allocator's state from the table's first `units` entries.
 ///
 /// # Errors
 /// See [`RebuildError`]. The state is worth nothing then.
 ///
 /// # Safety
-/// The heap's soft areas hold zeros as far as they are mapped, and nobody else has used `core`, nor does now. Entries
-/// of units from `units` on are free.
+/// The heap's soft areas hold zeros as far as they are mapped, and nobody else has used `core`, nor does now. Pages of
+/// the table that hold no entry of these units hold zeros.
 pub(crate) unsafe fn rebuild(core: &Core, units: usize) -> Result<Rebuilt, RebuildError> {
     if units as u64 > core.layout.units {
         return Err(damaged(core, core.layout.units as usize, "more units than the heap has"));
@@ -72,8 +84,18 @@ pub(crate) unsafe fn rebuild(core: &Core, units: usize) -> Result<Rebuilt, Rebui
     let _guard = core.lock.lock();
     // SAFETY: under the lock (K1).
     let space = unsafe { &mut *core.space.get() };
-    let mut rebuilt = Rebuilt { units: space.adopt(&core.backing, units)?, ..Rebuilt::default() };
-    drop_broken_runs(core, units, &mut rebuilt)?;
+    // Of a heap that is only read, the state lies in memory that was made for it.
+    let backing = if let Backing::ReadOnly(_) = core.backing { &Backing::Private } else { &core.backing };
+    let mut rebuilt = Rebuilt { units: space.adopt(backing, units)?, ..Rebuilt::default() };
+    // The rest of the last page of the table that holds something. Whatever stood there would show inside a run that grows
+    // over it.
+    const ENTRIES: usize = PAGE / size_of::<u64>();
+    for unit in units..units.next_multiple_of(ENTRIES).min(core.layout.units as usize) {
+        if core.raw_entry(unit) != 0 {
+            core.set_entry(unit, SlabEntry::Free);
+        }
+    }
+    rebuilt.dropped = drop_broken_runs(&mut { core }, units, |unit, what| Err(damaged(core, unit, what)))?;
     let mut unit = 0;
     while unit < units {
         let len = match core.entry(unit) {
@@ -113,51 +135,6 @@ pub(crate) unsafe fn rebuild(core: &Core, units: usize) -> Result<Rebuilt, Rebui
 
 fn damaged(core: &Core, unit: usize, what: &'static str) -> RebuildError {
     RebuildError::Damaged { unit, offset: core.layout.slab_table.offset + unit as u64 * 8, what }
-}
-
-/// Makes the heads free whose runs are not whole, from the last to the first: so the nearest head behind each is known.
-fn drop_broken_runs(core: &Core, units: usize, rebuilt: &mut Rebuilt) -> Result<(), RebuildError> {
-    let mut next_head = units;
-    for unit in (0..units).rev() {
-        let word = core.raw_entry(unit);
-        let entry = SlabEntry::decode(word).ok_or_else(|| damaged(core, unit, "unknown entry"))?;
-        let is_whole = match entry {
-            SlabEntry::SlabHead { class } => {
-                let class = class as usize;
-                if class >= CLASSES {
-                    return Err(damaged(core, unit, "no such size class"));
-                }
-                let len = slab_units(class);
-                if unit % len != 0 {
-                    return Err(damaged(core, unit, "a slab that is not aligned"));
-                }
-                if len > units - unit {
-                    return Err(damaged(core, unit, "a slab that reaches past the end"));
-                }
-                unit + len <= next_head
-                    && (1..len).all(|back| core.entry(unit + back) == SlabEntry::SlabTail { back: back as u64 })
-            }
-            SlabEntry::LargeHead { len_pages } => {
-                let len = units_of_pages(len_pages);
-                if len == 0 {
-                    return Err(damaged(core, unit, "a large object without pages"));
-                }
-                if len > units - unit {
-                    return Err(damaged(core, unit, "a large object that reaches past the end"));
-                }
-                unit + len <= next_head
-                    && large_tail_units(unit, len)
-                        .all(|tail| core.entry(tail) == SlabEntry::LargeTail { back: (tail - unit) as u64 })
-            }
-            SlabEntry::Free | SlabEntry::SlabTail { .. } | SlabEntry::LargeTail { .. } => continue,
-        };
-        next_head = unit;
-        if !is_whole {
-            core.set_entry(unit, SlabEntry::Free);
-            rebuilt.dropped += 1;
-        }
-    }
-    Ok(())
 }
 
 /// # Safety

@@ -29,6 +29,8 @@ pub(crate) struct Space {
     pub(crate) capacity_units: usize,
     /// See S3.
     reserved_from: usize,
+    /// The unit behind the last one that was ever in use since the heap was opened.
+    peak_end: usize,
 }
 
 /// Units that one thread took to cut slabs from: bits of one segment.
@@ -56,9 +58,10 @@ impl Space {
         // SAFETY: the caller's promise; the parts do not overlap.
         let map = unsafe { UnitMap::new(groups, words, layout.units as usize) };
         let dirty = core::ptr::with_exposed_provenance_mut(dirty);
-        let mut space = Self { map, dirty, soft, layout, base, capacity_units, reserved_from: 0 };
+        let mut space = Self { map, dirty, soft, layout, base, capacity_units, reserved_from: 0, peak_end: 0 };
         // The last process may have given back what it did not use.
         space.reserved_from = space.committed_units();
+        space.peak_end = space.used_end();
         space
     }
 
@@ -179,6 +182,7 @@ impl Space {
         }
         self.map.take(start, units);
         self.locked().used_units += units as u64;
+        self.peak_end = self.peak_end.max(start + units);
         true
     }
 
@@ -261,8 +265,14 @@ impl Space {
         }
     }
 
+    /// The unit behind the last one that was ever in use since the heap was opened: no table entry that was stored in
+    /// that time reaches behind it.
+    pub(crate) fn peak_end(&self) -> usize {
+        self.peak_end
+    }
+
     /// The unit behind the last one in use.
-    pub(crate) fn used_end(&self) -> usize {
+    fn used_end(&self) -> usize {
         self.map.used_end(self.committed_units().next_multiple_of(SEGMENT_UNITS))
     }
 

@@ -10,12 +10,12 @@ use zerocopy::{FromBytes, IntoBytes};
 
 /// The newest that some records say of a page.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Newest {
-    pub(super) page: u64,
+pub(crate) struct Newest {
+    pub(crate) page: u64,
     pub(super) commit: u64,
-    pub(super) checksum: u32,
+    pub(crate) checksum: u32,
     /// Where in the log its image lies; none if the page was written to the heap file.
-    pub(super) image: Option<u64>,
+    pub(crate) image: Option<u64>,
 }
 
 /// Pages of one read or write.

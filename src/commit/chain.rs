@@ -105,6 +105,13 @@ impl<'a> Reader<'a> {
 
 /// Reads the open log of the heap with this header.
 pub(super) fn read(storage: &dyn Storage, header: &Header) -> Result<Chain, OpenError> {
+    let (chain, damaged_at) = read_prefix(storage, header)?;
+    damaged_at.map_or(Ok(chain), |offset| Err(OpenError::DamagedLog { offset }))
+}
+
+/// Reads the open log of the heap with this header up to where it ends; if it ends there because something has been
+/// damaged, says where.
+pub(super) fn read_prefix(storage: &dyn Storage, header: &Header) -> Result<(Chain, Option<u64>), OpenError> {
     let log_len = storage.len(Part::Log)?;
     let mut reader = Reader::new(storage, log_len);
     let log = Identity { heap_id: header.heap_id, salt: header.log_salt };
@@ -125,16 +132,15 @@ pub(super) fn read(storage: &dyn Storage, header: &Header) -> Result<Chain, Open
         durable: header.folded_through,
         checksum: None,
     };
-    let broken_at = follow(&mut reader, &log, &mut chain)?;
+    let broken_at = follow(&mut reader, &log, header.layout.end(), &mut chain)?;
     let missing = chain.last + 1;
-    if chain.last < header.commit.max(header.folded_through) || is_missed(&mut reader, &log, &chain, missing)? {
-        return Err(OpenError::DamagedLog { offset: broken_at });
-    }
-    Ok(chain)
+    let is_damaged =
+        chain.last < header.commit.max(header.folded_through) || is_missed(&mut reader, &log, &chain, missing)?;
+    Ok((chain, is_damaged.then_some(broken_at)))
 }
 
-/// Follows the chain to where it breaks off.
-fn follow(reader: &mut Reader<'_>, log: &Identity, chain: &mut Chain) -> Result<u64, CallError> {
+/// Follows the chain to where it breaks off. No heap file is longer than `longest`.
+fn follow(reader: &mut Reader<'_>, log: &Identity, longest: u64, chain: &mut Chain) -> Result<u64, CallError> {
     let mut position = chain.end;
     let mut jump_at = None;
     loop {
@@ -153,7 +159,7 @@ fn follow(reader: &mut Reader<'_>, log: &Identity, chain: &mut Chain) -> Result<
             continue;
         }
         let record = Record { header, offset: position, jump_at: jump_at.take(), entries: entries.into() };
-        if !reader.images_are_good(&record)? {
+        if record.header.data_len > longest || !reader.images_are_good(&record)? {
             return Ok(position);
         }
         chain.last = header.commit;

@@ -82,6 +82,11 @@ impl Journal {
         FoldPause { folding: Arc::clone(&self.folding) }
     }
 
+    /// Whether somebody has a [`FoldPause`].
+    pub(crate) fn is_folding_paused(&self) -> bool {
+        lock(&self.folding.turns).0 > 0
+    }
+
     /// Folds all commits that are durable now. Waits while folding is paused or another fold is under way.
     pub(crate) fn fold(&self) -> Result<Folded, AppendError> {
         let turn = self.folding.turn();
@@ -94,7 +99,7 @@ impl Journal {
     }
 
     fn fold_in(&self, _turn: &Turn<'_>) -> Result<Folded, AppendError> {
-        self.check_whole()?;
+        self.check_files()?;
         let (records, header) = {
             let state = lock(&self.state);
             let durable = |record: &&Arc<Record>| record.header.commit <= state.durable;

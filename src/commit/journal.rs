@@ -31,7 +31,7 @@ use super::record::{Assembler, Record, write_zeros};
 use super::ring::{Growth, Place, Ring};
 use super::storage::{Part, Storage};
 use crate::format::PAGE;
-use crate::format::header::{Header, IN_USE};
+use crate::format::header::{HEADER_LEN, Header, IN_USE};
 use crate::format::log_record::{DIRECT, Entry, IMAGE, Identity, JUMP, RECORDS_START, RecordHeader};
 use crate::os::env::random_bytes;
 use crate::os::{CallError, errno};
@@ -48,7 +48,8 @@ pub(crate) struct Commit<'a> {
     /// Their images, a page each, in the same order.
     pub(crate) images: &'a [u8],
     /// Pages, ascending, that have been written to [`Part::Data`] already. None of them lies before
-    /// [`Journal::direct_floor`].
+    /// [`Journal::direct_floor`], and none was written after the journal had broken: it may be a page of the very commit
+    /// that broke it and is found at the next opening.
     pub(crate) direct: &'a [Range<u64>],
     /// Bytes of the heap file that are valid, a multiple of the page. What one commit cuts off and a later one takes in
     /// again without naming it is unknown.
@@ -218,9 +219,26 @@ impl Journal {
         lock(&self.state).header
     }
 
+    /// The header that the file should have, and both slots that it has. Waits for a fold that is under way.
+    pub(crate) fn header_slots(&self) -> Result<(Header, [[u8; HEADER_LEN]; 2]), CallError> {
+        let _paused = self.pause_folding();
+        // Its first append writes a header.
+        let _appender = lock(&self.appending);
+        let mut slots = [[0; HEADER_LEN]; 2];
+        for (index, slot) in slots.iter_mut().enumerate() {
+            read_padded(&*self.storage, Part::Data, slot, (index * PAGE) as u64)?;
+        }
+        Ok((self.header(), slots))
+    }
+
     /// Bytes of the log that are in use.
     pub(crate) fn log_bytes(&self) -> u64 {
         lock(&self.state).ring.used()
+    }
+
+    /// Whether the log holds nothing that the heap file does not.
+    pub(crate) fn is_folded(&self) -> bool {
+        lock(&self.state).records.is_empty()
     }
 
     /// Whether there is a log, and the header says that the heap is in use.
@@ -261,6 +279,18 @@ impl Journal {
 
     pub(super) fn check_whole(&self) -> Result<(), AppendError> {
         if self.is_broken() { Err(AppendError::Broken) } else { Ok(()) }
+    }
+
+    /// Breaks the journal if the files are no longer what they were when it last wrote to them.
+    pub(crate) fn check_files(&self) -> Result<(), AppendError> {
+        let (data_len, log_len) = {
+            let state = lock(&self.state);
+            if state.is_broken {
+                return Err(AppendError::Broken);
+            }
+            (state.data_len, state.is_begun.then(|| state.ring.len()))
+        };
+        self.storage.check(data_len, log_len).map_err(|error| self.fail(error, true))
     }
 
     /// Makes `next` the header, in the slot of its turn.

@@ -11,6 +11,7 @@ mod apply;
 mod chain;
 mod finish;
 pub(crate) mod fold;
+pub(crate) mod inspect;
 pub(crate) mod journal;
 pub(crate) mod real;
 mod record;

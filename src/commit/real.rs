@@ -7,11 +7,40 @@ use core::ffi::CStr;
 use std::ffi::CString;
 use std::sync::{Arc, Mutex, PoisonError};
 
+/// A file, and which one it was when it was opened.
+#[derive(Debug)]
+struct Known {
+    file: File,
+    /// Device and inode.
+    identity: Option<(u64, u64)>,
+}
+
+impl Known {
+    fn new(file: File) -> Self {
+        let identity = file.metadata().ok().map(|metadata| (metadata.device, metadata.inode));
+        Self { file, identity }
+    }
+
+    /// Whether the descriptor still leads to the file, and that has a name and so many bytes.
+    fn check(&self, len: u64) -> Result<(), CallError> {
+        let metadata = self.file.metadata().inspect_err(|_| self.file.forget())?;
+        if self.identity != Some((metadata.device, metadata.inode)) {
+            // Somebody closed all descriptors of the process, and this number is another file's by now.
+            self.file.forget();
+            return Err(CallError { call: "fstat", errno: errno::BAD_DESCRIPTOR });
+        }
+        if metadata.links == 0 || metadata.len < len {
+            return Err(CallError { call: "fstat", errno: errno::STALE });
+        }
+        Ok(())
+    }
+}
+
 /// The heap file, its log, and the directory they lie in.
 #[derive(Debug)]
 pub(crate) struct RealStorage {
-    data: File,
-    log: Mutex<Option<Arc<File>>>,
+    data: Known,
+    log: Mutex<Option<Arc<Known>>>,
     log_path: CString,
     directory: CString,
     permissions: u32,
@@ -21,7 +50,7 @@ pub(crate) struct RealStorage {
 impl RealStorage {
     /// `directory` is where `log_path` leads to; a log that is created gets these permissions.
     pub(crate) fn new(data: File, log_path: CString, directory: CString, permissions: u32) -> Self {
-        Self { data, log: Mutex::new(None), log_path, directory, permissions, is_writable: true }
+        Self { data: Known::new(data), log: Mutex::new(None), log_path, directory, permissions, is_writable: true }
     }
 
     /// For [`Journal::inspect`](super::journal::Journal::inspect) alone.
@@ -30,19 +59,20 @@ impl RealStorage {
     }
 
     fn set_log(&self, log: Option<File>) {
-        *self.log.lock().unwrap_or_else(PoisonError::into_inner) = log.map(Arc::new);
+        *self.log.lock().unwrap_or_else(PoisonError::into_inner) = log.map(|log| Arc::new(Known::new(log)));
+    }
+
+    fn log(&self) -> Option<Arc<Known>> {
+        self.log.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn on<R>(&self, part: Part, operation: impl FnOnce(&File) -> Result<R, CallError>) -> Result<R, CallError> {
         match part {
-            Part::Data => operation(&self.data),
-            Part::Log => {
-                let log = self.log.lock().unwrap_or_else(PoisonError::into_inner).clone();
-                match log {
-                    Some(log) => operation(&log),
-                    None => Err(CallError { call: "open", errno: errno::BAD_DESCRIPTOR }),
-                }
-            }
+            Part::Data => operation(&self.data.file),
+            Part::Log => match self.log() {
+                Some(log) => operation(&log.file),
+                None => Err(CallError { call: "open", errno: errno::BAD_DESCRIPTOR }),
+            },
         }
     }
 
@@ -123,16 +153,24 @@ impl Storage for RealStorage {
         File::open_directory(&self.directory)?.sync_all()
     }
 
+    fn check(&self, data_len: u64, log_len: Option<u64>) -> Result<(), CallError> {
+        self.data.check(data_len)?;
+        match (self.log(), log_len) {
+            (Some(log), Some(len)) => log.check(len),
+            _ => Ok(()),
+        }
+    }
+
     fn data_fd(&self) -> i32 {
-        self.data.fd()
+        self.data.file.fd()
     }
 
     fn keep_length(&self) {
-        self.data.try_lock_length(false);
+        self.data.file.try_lock_length(false);
     }
 
     fn close(&self) {
         self.set_log(None);
-        self.data.close();
+        self.data.file.close();
     }
 }

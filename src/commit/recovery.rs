@@ -12,10 +12,10 @@ use super::ring::{Growth, Ring};
 use super::storage::{Part, Storage};
 use crate::error::OpenError;
 use crate::format::PAGE;
-use crate::format::header::{CLEAN, Header};
+use crate::format::header::Header;
 use crate::format::log_record::SECTOR;
 use crate::os::CallError;
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 /// What a recovery did.
@@ -31,36 +31,7 @@ pub(crate) struct Replayed {
     pub(crate) last_commit: u64,
 }
 
-/// The last commit of a heap, found without changing a file.
-#[derive(Debug)]
-pub(crate) struct Inspected {
-    pub(crate) commit: u64,
-    /// Bytes of the heap file that are valid.
-    pub(crate) data_len: u64,
-    /// Where in the log the newest image of a page lies; every other page is as the heap file has it.
-    pub(crate) images: BTreeMap<u64, u64>,
-}
-
-impl Inspected {
-    /// Reads an image at a place that `images` names.
-    pub(crate) fn read_image(storage: &dyn Storage, offset: u64, into: &mut [u8; PAGE]) -> Result<(), CallError> {
-        apply::read_exactly(storage, Part::Log, into, offset)
-    }
-
-    /// A page as of the commit.
-    pub(crate) fn read_page(&self, storage: &dyn Storage, page: u64, into: &mut [u8; PAGE]) -> Result<(), CallError> {
-        if page >= self.data_len / PAGE as u64 {
-            into.fill(0);
-            return Ok(());
-        }
-        match self.images.get(&page) {
-            Some(&offset) => Self::read_image(storage, offset, into),
-            None => apply::read_padded(storage, Part::Data, into, page * PAGE as u64),
-        }
-    }
-}
-
-fn read_chain(storage: &dyn Storage, header: &Header) -> Result<Chain, OpenError> {
+pub(super) fn read_chain(storage: &dyn Storage, header: &Header) -> Result<Chain, OpenError> {
     if !storage.open_log()? {
         return Err(OpenError::LogMissing);
     }
@@ -150,16 +121,5 @@ impl Journal {
             state.take(record);
         }
         Ok((Self::with(storage, state, growth), replayed))
-    }
-
-    /// Finds the last commit without changing anything, for a heap that is only read, whether it was closed or not.
-    pub(crate) fn inspect(storage: &dyn Storage, header: &Header) -> Result<Inspected, OpenError> {
-        if header.state == CLEAN {
-            return Ok(Inspected { commit: header.commit, data_len: header.file_len, images: BTreeMap::new() });
-        }
-        let chain = read_chain(storage, header)?;
-        let newest = apply::newest(&chain.records, chain.data_len);
-        let images = newest.iter().filter_map(|newest| Some((newest.page, newest.image?))).collect();
-        Ok(Inspected { commit: chain.last, data_len: chain.data_len, images })
     }
 }

@@ -57,6 +57,13 @@ pub(crate) trait Storage: Send + Sync + Debug {
     /// Makes the names of both files durable, and that the log has none.
     fn sync_directory(&self) -> Result<(), CallError>;
 
+    /// Fails unless both files are still those that were opened, have their names and are at least that long; the log's
+    /// length is given if there is one. What is written to a file without a name is lost, and of a file that somebody has
+    /// cut off, memory is lost, too.
+    fn check(&self, _data_len: u64, _log_len: Option<u64>) -> Result<(), CallError> {
+        Ok(())
+    }
+
     /// The descriptor of the heap file, to map it.
     fn data_fd(&self) -> i32;
 

@@ -203,10 +203,13 @@ impl Header {
         if self.folded_through > self.commit && self.state == CLEAN {
             return Err("commits");
         }
+        if self.file_len % PAGE as u64 != 0 || self.file_len > self.layout.end() {
+            return Err("file length");
+        }
         if self.state != CLEAN && self.state != IN_USE {
             return Err("state");
         }
-        if self.generation.max(self.epoch).max(self.commit) > u64::MAX / 2 {
+        if self.generation.max(self.epoch).max(self.commit).max(self.folded_through) > u64::MAX / 2 {
             return Err("counters");
         }
         Ok(())

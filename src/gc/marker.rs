@@ -1,8 +1,9 @@
 //! Marking: from the roots, block by block, to all that is reached.
 //!
 //! A worker takes ranges from its stack into a short queue and asks for their memory; by the time a range comes out of
-//! the queue its memory is, with luck, in the cache. Its words are looked up one after the other, and a block that had
-//! no mark gets one and goes on the stack. So the order is depth-first, but for the queue, and a list of any length or a
+//! the queue its memory is, with luck, in the cache. Its words are looked up one after the other. Blocks that are found go
+//! through a second short queue, until the words of their marks are there too; one that had no mark gets it and goes
+//! on the stack. So the order is depth-first, but for the queues, and a list of any length or a
 //! tree of any depth needs hardly any stack: a block's range goes on it as a whole, and what comes behind a block in a
 //! list is found when nothing else of it is left.
 //!
@@ -25,7 +26,7 @@ use core::ops::Range;
 use core::time::Duration;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Ranges whose memory is asked for before they are looked at.
+/// Ranges whose memory is asked for before they are looked at; as many blocks may be found and not yet marked.
 const AHEAD: usize = 16;
 const _: () = assert!(AHEAD.is_power_of_two());
 /// Bytes of a cache line, and how many of a block's are asked for; the rest follow by themselves.
@@ -98,12 +99,16 @@ impl<'a> Marker<'a> {
             queue: [Span::default(); AHEAD],
             first: 0,
             queued: 0,
+            found: [Block::default(); AHEAD],
+            first_found: 0,
+            found_count: 0,
             dropped: None,
             counts: Counts::default(),
             until_tick: TICK,
             tick: &mut tick,
         };
         let mut had_task = false;
+        let _abort = AbortOnPanic(self.pool);
         loop {
             let task = self.pool.next(had_task, worker.dropped.take(), PATIENCE);
             had_task = !matches!(task, Task::Wait | Task::Done);
@@ -121,6 +126,17 @@ impl<'a> Marker<'a> {
     }
 }
 
+/// If what it is told by panics, the worker takes no part any more, and the others would wait for it.
+struct AbortOnPanic<'a>(&'a Pool);
+
+impl Drop for AbortOnPanic<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.abort();
+        }
+    }
+}
+
 #[derive(Clone, Copy, Default)]
 struct Counts {
     blocks: u64,
@@ -135,6 +151,10 @@ struct Worker<'m, 'a> {
     queue: [Span; AHEAD],
     first: usize,
     queued: usize,
+    /// A ring of blocks that were found and not yet marked.
+    found: [Block; AHEAD],
+    first_found: usize,
+    found_count: usize,
     dropped: Option<Range<usize>>,
     counts: Counts,
     until_tick: u32,
@@ -152,7 +172,11 @@ impl Worker<'_, '_> {
                 self.queued += 1;
             }
             if self.queued == 0 {
-                return;
+                self.mark_found();
+                if self.stack.is_empty() {
+                    return;
+                }
+                continue;
             }
             let span = self.queue[self.first];
             self.first = (self.first + 1) % AHEAD;
@@ -163,25 +187,22 @@ impl Worker<'_, '_> {
                 self.report();
                 (self.tick)();
             }
-            if self.marker.pool.is_hungry() {
+            if self.marker.pool.is_hungry() && self.stack.has_to_spare() {
                 self.donate();
             }
             if self.marker.pool.is_aborted() {
                 while self.stack.take().is_some() {}
                 self.queued = 0;
+                self.found_count = 0;
             }
         }
     }
 
+    /// Gives part of the stack to those who wait.
+    #[cold]
     fn donate(&mut self) {
-        if self.stack.len() > 0 {
-            let stack = &mut self.stack;
-            self.marker.pool.give(|spans| {
-                if spans.is_empty() {
-                    stack.donate(DONATION, |span| spans.push(span));
-                }
-            });
-        }
+        let stack = &mut self.stack;
+        self.marker.pool.give(|spans| stack.donate(DONATION, |span| spans.push(span)));
     }
 
     #[inline(always)]
@@ -205,7 +226,7 @@ impl Worker<'_, '_> {
         }
     }
 
-    /// Marks the block that a word leads to, if it does.
+    /// Finds the block that a word leads to, if it does.
     #[inline(always)]
     fn visit(&mut self, word: u64) {
         let image = &self.marker.image;
@@ -219,8 +240,31 @@ impl Worker<'_, '_> {
             }
         }
         if let Some(block) = self.marker.runs.find(position as usize) {
-            self.mark(block);
+            prefetch(self.marker.marks.place(block.word));
+            // It will be looked at soon if it has no mark, and most have none.
+            prefetch(image.at(block.start).cast());
+            if self.found_count == AHEAD {
+                self.mark_oldest();
+            }
+            self.found[(self.first_found + self.found_count) % AHEAD] = block;
+            self.found_count += 1;
         }
+    }
+
+    /// Marks all blocks that were found.
+    #[inline(always)]
+    fn mark_found(&mut self) {
+        while self.found_count > 0 {
+            self.mark_oldest();
+        }
+    }
+
+    #[inline(always)]
+    fn mark_oldest(&mut self) {
+        let oldest = self.found[self.first_found];
+        self.first_found = (self.first_found + 1) % AHEAD;
+        self.found_count -= 1;
+        self.mark(oldest);
     }
 
     #[inline(always)]

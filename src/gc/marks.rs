@@ -27,6 +27,12 @@ impl Marks {
         self.words.get(word).map_or(0, |word| word.load(Ordering::Relaxed))
     }
 
+    /// Where a word lies, to ask for it in advance.
+    #[inline(always)]
+    pub(crate) fn place(&self, word: usize) -> *const u8 {
+        self.words.as_ptr().wrapping_add(word).cast()
+    }
+
     /// Sets a bit; true if it was clear. If not `shared`, nobody else sets bits at the same time.
     #[inline(always)]
     pub(crate) fn set(&self, word: usize, bit: u64, shared: bool) -> bool {

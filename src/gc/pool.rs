@@ -84,11 +84,13 @@ impl Pool {
         self.state().is_done
     }
 
-    /// Gives ranges to whoever waits.
+    /// Gives ranges to whoever waits, unless there are some already.
     pub(crate) fn give(&self, spans: impl FnOnce(&mut Vec<Span>)) {
         let mut state = self.state();
-        spans(&mut state.spans);
-        self.changed.notify_all();
+        if state.spans.is_empty() {
+            spans(&mut state.spans);
+            self.changed.notify_all();
+        }
     }
 
     /// The next task of a worker, which says whether it had one before, and what units it dropped blocks of.

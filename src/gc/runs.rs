@@ -28,7 +28,7 @@ pub(crate) struct Runs {
 }
 
 /// A block: where it lies in the segments, and where its mark does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Block {
     pub(crate) start: usize,
     pub(crate) len: usize,
@@ -43,11 +43,16 @@ impl Runs {
     /// # Safety
     /// No run is made, resized or freed meanwhile, and those units are usable. Runs may not overlap.
     pub(crate) unsafe fn of(core: &Core, units: usize) -> Result<Self, CallError> {
+        Self::from_entries(units, |unit| core.entry(unit))
+    }
+
+    /// The runs of which a table's first `units` entries speak; of runs that overlap, the first.
+    pub(crate) fn from_entries(units: usize, entry: impl Fn(usize) -> SlabEntry) -> Result<Self, CallError> {
         let mut words = Zeroed::new(units)?;
         let mut unit = 0;
         while unit < units {
             let rest = &mut words[unit..];
-            match core.entry(unit) {
+            match entry(unit) {
                 SlabEntry::SlabHead { class } => {
                     let len = slab_units((class as usize).min(CLASSES - 1));
                     if (class as usize) < CLASSES && len <= rest.len() {
@@ -62,9 +67,9 @@ impl Runs {
                     let len = units_of_pages(len_pages);
                     if (1..=rest.len()).contains(&len) {
                         for (back, word) in rest[..len].iter_mut().enumerate() {
-                            *word = LARGE_TAIL | (back as u64) << 8;
+                            *word = LARGE_TAIL | ((back as u64) << 8);
                         }
-                        rest[0] = LARGE_HEAD | len_pages << 8;
+                        rest[0] = LARGE_HEAD | (len_pages << 8);
                         unit += len;
                         continue;
                     }
@@ -79,6 +84,11 @@ impl Runs {
     /// Units that it speaks of.
     pub(crate) fn units(&self) -> usize {
         self.words.len()
+    }
+
+    /// Whether a unit belongs to a run.
+    pub(crate) fn is_used(&self, unit: usize) -> bool {
+        self.words.get(unit).is_some_and(|&word| word != 0)
     }
 
     /// The block that a position in the segments falls into.

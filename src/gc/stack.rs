@@ -11,6 +11,8 @@ use zerocopy::{FromBytes, Immutable, IntoBytes};
 pub(crate) const PIECE: usize = 1024;
 /// A range from here on is given to others by halves.
 const WORTH_HALVING: usize = 16 * PIECE;
+/// Ranges that are worth sharing: handing over fewer costs more than looking at them.
+const LEAST_SHARED: usize = 32;
 
 /// Bytes of the segments, whole words.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable)]
@@ -32,8 +34,14 @@ impl Stack {
         Ok(Self { spans: Zeroed::new(room)?, len: 0 })
     }
 
-    pub(crate) fn len(&self) -> usize {
-        self.len
+    pub(crate) fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Whether there is so much that others should have a part.
+    pub(crate) fn has_to_spare(&self) -> bool {
+        let bottom = self.spans.first().filter(|_| self.len > 0);
+        self.len >= LEAST_SHARED || bottom.is_some_and(|bottom| bottom.end - bottom.start >= WORTH_HALVING)
     }
 
     /// False if there is no room.

@@ -102,8 +102,9 @@ impl Sweeper<'_> {
             if mask == 0 {
                 continue;
             }
-            if core.scrub_freed.load(Ordering::Relaxed) {
-                self.scrub_blocks(head, class, index, mask);
+            // Relaxed: set before the heap was published.
+            if cfg!(feature = "checked") || core.scrub_freed.load(Ordering::Relaxed) {
+                self.prepare_blocks(head, class, index, mask);
             }
             remote.set(index, mask);
             lost += mask.count_ones();
@@ -128,19 +129,24 @@ impl Sweeper<'_> {
     }
 
     #[cold]
-    fn scrub_blocks(&self, head: usize, class: usize, word: usize, mut mask: u64) {
+    fn prepare_blocks(&self, head: usize, class: usize, word: usize, mut mask: u64) {
         while mask != 0 {
             let index = word * 64 + mask.trailing_zeros() as usize;
             mask &= mask - 1;
-            self.scrub(self.core.address_of(head) + index * class_size(class), class_size(class));
+            self.prepare(self.core.address_of(head) + index * class_size(class), class_size(class));
         }
     }
 
-    /// Overwrites a block that is about to be given back.
-    fn scrub(&self, address: usize, len: usize) {
-        let block: *mut u8 = core::ptr::with_exposed_provenance_mut(address);
-        // SAFETY: a block of the heap's that nobody else uses (G2).
-        unsafe { block.write_bytes(0, len) };
+    /// Notes that a block is about to be given back, and overwrites it if the heap wants that.
+    fn prepare(&self, address: usize, len: usize) {
+        #[cfg(feature = "checked")]
+        self.core.note_collected(address);
+        // Relaxed: set before the heap was published.
+        if self.core.scrub_freed.load(Ordering::Relaxed) {
+            let block: *mut u8 = core::ptr::with_exposed_provenance_mut(address);
+            // SAFETY: a block of the heap's that nobody else uses (G2).
+            unsafe { block.write_bytes(0, len) };
+        }
     }
 
     /// # Safety
@@ -151,9 +157,7 @@ impl Sweeper<'_> {
             return;
         }
         let (address, len) = (self.core.address_of(head), len_pages as usize * PAGE);
-        if self.core.scrub_freed.load(Ordering::Relaxed) {
-            self.scrub(address, len);
-        }
+        self.prepare(address, len);
         self.core.free_large(address);
         // As dear as a slab, or more, if its entries are many.
         self.slabs += 1 + (len / UNIT / 64).min(SLABS as usize) as u32;

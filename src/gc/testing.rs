@@ -115,9 +115,7 @@ impl Graph {
                 (area.offset as usize, copy(self.heap.base + area.offset as usize, len))
             });
             let segments = copy(self.heap.segments, units * UNIT);
-            let window = self.heap.window;
-            drop(self.heap);
-            let heap = TestHeap::at(Some(window), layout.segments.len);
+            let heap = self.heap.begin_again();
             for (offset, bytes) in kept.into_iter().chain([(layout.segments.offset as usize, segments)]) {
                 heap.backing.commit(heap.base, offset, bytes.len()).unwrap();
                 // SAFETY: made usable just now.

@@ -399,9 +399,12 @@ impl SalCollect for Heap {
 fn first_bytes(start: usize, len: usize) -> [u8; LEAK_BYTES] {
     let first: *const u8 = std::ptr::with_exposed_provenance(start);
     std::array::from_fn(|at| {
-        // It may never have been written.
+        if at >= len {
+            return 0;
+        }
+        // It may never have been written, so what the read gives is taken as it is.
         // SAFETY: within the block, which is mapped and which nobody writes to now.
-        if at < len { unsafe { first.add(at).read_volatile() } } else { 0 }
+        unsafe { first.add(at).read_volatile() }
     })
 }
 

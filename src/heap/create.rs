@@ -67,7 +67,7 @@ fn sync_directory(path: &Path) -> Result<(), OpenError> {
 }
 
 /// The directory that a file lies in.
-pub(super) fn directory_of(path: &Path) -> PathBuf {
+pub(crate) fn directory_of(path: &Path) -> PathBuf {
     match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent.to_path_buf(),
         _ => PathBuf::from("."),
@@ -75,13 +75,13 @@ pub(super) fn directory_of(path: &Path) -> PathBuf {
 }
 
 /// The name of a heap's commit log.
-pub(super) fn log_path(path: &Path) -> PathBuf {
+pub(crate) fn log_path(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push("-log");
     PathBuf::from(name)
 }
 
-pub(super) fn to_c_string(path: &Path) -> Result<CString, OpenError> {
+pub(crate) fn to_c_string(path: &Path) -> Result<CString, OpenError> {
     CString::new(path.as_os_str().as_bytes()).map_err(|error| OpenError::os("open", error))
 }
 

@@ -56,6 +56,19 @@ pub(super) fn release_thread() {
     SESSIONS_OF_THREAD.set(SESSIONS_OF_THREAD.get() - 1);
 }
 
+/// Runs `work`, in which a sync is an error as in a session: it might wait for what the caller holds.
+pub(super) fn without_syncs<R>(work: impl FnOnce() -> R) -> R {
+    struct Release;
+    impl Drop for Release {
+        fn drop(&mut self) {
+            release_thread();
+        }
+    }
+    hold_thread();
+    let _release = Release;
+    work()
+}
+
 /// Registers the sessions of a heap.
 #[derive(Debug, Default)]
 pub(super) struct Gate {

@@ -155,7 +155,7 @@ fn lock_file(name: &CString, options: &HeapOptions, existing: Existing) -> Resul
 }
 
 /// The process that noted itself in the file.
-fn read_holder(file: &File) -> Option<u32> {
+pub(crate) fn read_holder(file: &File) -> Option<u32> {
     let mut bytes = [0; size_of::<Holder>()];
     let read = file.read_at(&mut bytes, HOLDER_OFFSET).ok()?;
     let holder = Holder::read_from_bytes(bytes.get(..read)?).ok()?;
@@ -182,7 +182,7 @@ fn open_locked(file: File, lock: File, path: &Path, options: &HeapOptions) -> Re
     Ok(heap)
 }
 
-pub(super) fn mode_of(header: &Header) -> Mode {
+pub(crate) fn mode_of(header: &Header) -> Mode {
     if header.mode == ATOMIC { Mode::Atomic } else { Mode::Shared }
 }
 
@@ -210,10 +210,18 @@ pub(super) fn at_its_place<R>(header: &Header, work: impl FnOnce() -> Result<R, 
         }
         Err(error) => return Err(error.into()),
     }
-    work().inspect_err(|_| {
-        // SAFETY: reserved above, and whatever was made in it is gone.
-        unsafe { windows::release(window, windows) };
-    })
+    /// Gives the windows back unless it is forgotten: also if the work panics.
+    struct Release(u32, u32);
+    impl Drop for Release {
+        fn drop(&mut self) {
+            // SAFETY: reserved by the creator, and whatever was made in it is gone or used by nobody.
+            unsafe { windows::release(self.0, self.1) };
+        }
+    }
+    let release = Release(window, windows);
+    let done = work()?;
+    std::mem::forget(release);
+    Ok(done)
 }
 
 /// Whether what the allocator's state says of itself can be true.
@@ -238,7 +246,7 @@ pub(super) fn check_use(header: &Header, used_units: u64) -> Result<(), OpenErro
 }
 
 /// The header that counts.
-pub(super) fn read_header(file: &File) -> Result<Header, OpenError> {
+pub(crate) fn read_header(file: &File) -> Result<Header, OpenError> {
     let mut slots = [[0; HEADER_LEN]; 2];
     for (index, slot) in slots.iter_mut().enumerate() {
         file.read_at(slot, (index * PAGE) as u64)?;
@@ -247,7 +255,7 @@ pub(super) fn read_header(file: &File) -> Result<Header, OpenError> {
 }
 
 /// The header that counts among the two slots.
-pub(super) fn newest_header(slots: &[[u8; HEADER_LEN]; 2]) -> Result<Header, OpenError> {
+pub(crate) fn newest_header(slots: &[[u8; HEADER_LEN]; 2]) -> Result<Header, OpenError> {
     let header = header::newest([&slots[0], &slots[1]]).map_err(|error| match error {
         SlotError::NotAHeap => OpenError::NotAHeap,
         SlotError::OtherMachine => OpenError::OtherMachine,
@@ -255,6 +263,10 @@ pub(super) fn newest_header(slots: &[[u8; HEADER_LEN]; 2]) -> Result<Header, Ope
         SlotError::Damaged => OpenError::Damaged,
         SlotError::Nonsense(field) => OpenError::Inconsistent { field },
     })?;
+    let layout = &header.layout;
+    if !(layout.segments.offset..=layout.end()).contains(&header.file_len) {
+        return Err(OpenError::Inconsistent { field: "file length" });
+    }
     match header.incompatible & !header::KNOWN_INCOMPATIBLE {
         0 => Ok(header),
         mask => Err(OpenError::UnknownFeatures { mask }),

@@ -7,24 +7,27 @@ mod atomic;
 #[cfg(feature = "checked")]
 mod checked;
 mod collect;
-mod create;
+pub(crate) mod committed_table;
+pub(crate) mod create;
 mod defaults;
 mod fork;
 mod gate;
 mod global;
 mod group_commit;
 mod handle;
-mod lifecycle;
+pub(crate) mod lifecycle;
 mod options;
 mod owner;
 pub(crate) mod placement;
 pub(crate) mod recovery;
+pub(crate) mod scrub;
 mod session;
 mod shared;
 mod stats;
 mod sync;
 mod table;
 mod temporary;
+pub(crate) mod verify;
 
 #[cfg(any(test, feature = "testing"))]
 pub(crate) use atomic::open_or_create_on;
@@ -35,6 +38,8 @@ pub use options::{DirtyTracking, HeapOptions, Mode, Recovery};
 pub use owner::Heap;
 pub(crate) use owner::{Attachment, HeapInner};
 pub use recovery::{RecoveryPhase, RecoveryProgress, RecoveryReport};
+pub use scrub::{DamagedPage, PageDamage, Place, ScrubProgress, ScrubReport};
 pub use session::{Attached, Read, Write};
 pub use stats::{ClassStats, Stats};
 pub use sync::{SalSync, SyncLevel};
+pub use verify::{Finding, Flaw, VerifyReport};

@@ -145,13 +145,17 @@ impl HeapInner {
         SalAlloc::of_window(self.core().window)
     }
 
+    pub(super) fn id(&self) -> [u8; 16] {
+        self.id
+    }
+
     pub(crate) fn is_read_only(&self) -> bool {
         self.read_only
     }
 
     /// Whether this process is another one than that which opened the heap.
     pub(crate) fn is_forked(&self) -> bool {
-        self.process != process::id()
+        self.is_known_forked() || self.process != process::id()
     }
 
     /// As [`HeapInner::is_forked`], without a system call: a child that was not made through the C library goes unnoticed.
@@ -298,26 +302,37 @@ impl Heap {
     }
 
     /// Gives memory that no block uses back to the system, in memory and on the disk; returns how many bytes. What is
-    /// given back has to be faulted in again when it is next used.
+    /// given back has to be faulted in again when it is next used. Of an atomic heap, what its last commit holds stays.
     pub fn purge(&self) -> usize {
-        if self.inner.read_only || self.inner.is_forked() { 0 } else { self.inner.core().purge(1) }
+        if self.inner.read_only || self.inner.is_forked() {
+            return 0;
+        }
+        match &self.inner.atomic {
+            Some(atomic) => atomic.purge(self.inner.core(), 1),
+            None => self.inner.core().purge(1),
+        }
     }
 
     /// Waits until the heap, if it was not closed well the last time, has been recovered: until all memory that the stop left
     /// unreachable has been given back. The report says what was done; none if there was nothing to recover, or recovery
     /// was broken off.
     pub fn wait_for_recovery(&self) -> Option<RecoveryReport> {
-        self.inner.atomic.as_ref().and_then(Atomic::wait_for_recovery)
+        self.atomic().and_then(Atomic::wait_for_recovery)
+    }
+
+    /// None in a forked child, where another thread may have had its locks for ever.
+    pub(super) fn atomic(&self) -> Option<&Atomic> {
+        if self.inner.is_forked() { None } else { self.inner.atomic.as_ref() }
     }
 
     /// How far a recovery in the background has come; none if there is none.
     pub fn recovery_progress(&self) -> Option<RecoveryProgress> {
-        self.inner.atomic.as_ref().and_then(Atomic::recovery_progress)
+        self.atomic().and_then(Atomic::recovery_progress)
     }
 
     /// Breaks off a recovery in the background. What it has not found yet stays occupied until the heap is opened again.
     pub fn abort_recovery(&self) {
-        if let Some(atomic) = &self.inner.atomic {
+        if let Some(atomic) = self.atomic() {
             atomic.stop_recovery();
         }
     }

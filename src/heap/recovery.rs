@@ -113,6 +113,9 @@ impl From<CallError> for RecoveryError {
     }
 }
 
+/// Is told from time to time how far a recovery has come, and says whether to go on.
+pub(crate) type OnProgress<'a> = &'a dyn Fn(&RecoveryProgress) -> ControlFlow<()>;
+
 /// One heap's recovery.
 #[derive(Debug)]
 pub(crate) struct Recovery {
@@ -182,7 +185,7 @@ impl Recovery {
         &self,
         core: &Core,
         workers: usize,
-        on_progress: Option<&dyn Fn(&RecoveryProgress) -> ControlFlow<()>>,
+        on_progress: Option<OnProgress<'_>>,
     ) -> Result<RecoveryReport, RecoveryError> {
         let mut last = Instant::now();
         let mut ask = || {
@@ -256,7 +259,7 @@ pub(crate) unsafe fn recover_eagerly(
     core: &Core,
     image: Image,
     workers: usize,
-    on_progress: Option<&dyn Fn(&RecoveryProgress) -> ControlFlow<()>>,
+    on_progress: Option<OnProgress<'_>>,
 ) -> Result<RecoveryReport, RecoveryError> {
     // SAFETY: the caller's promise.
     unsafe { Recovery::prepare(core, image)?.run(core, workers, on_progress) }
@@ -291,6 +294,22 @@ impl Shared {
     }
 }
 
+/// The end of the background thread, also by a panic: otherwise closing the heap would wait for ever.
+struct End<K> {
+    shared: Arc<Shared>,
+    keeper: Option<Arc<K>>,
+    outcome: Result<RecoveryReport, RecoveryError>,
+}
+
+impl<K> Drop for End<K> {
+    fn drop(&mut self) {
+        // Before anybody is told: who waits may take it that the thread has let go of the heap.
+        self.keeper = None;
+        *self.shared.outcome() = Some(self.outcome.clone());
+        self.shared.changed.notify_all();
+    }
+}
+
 /// Begins a recovery in the background, with so many threads.
 ///
 /// The thread holds `keeper`, so that must not be what holds the [`Background`].
@@ -309,12 +328,11 @@ pub(crate) unsafe fn start_background<K: Keeper>(
     let shared = Arc::new(Shared { recovery, outcome: Mutex::new(None), changed: Condvar::new() });
     let own = Arc::clone(&shared);
     let thread = thread::Builder::new().name("sal-recovery".into()).spawn(move || {
-        // SAFETY: the caller's promise; the keeper is alive.
-        let outcome = unsafe { own.recovery.run(keeper.core(), workers, None) };
-        // Before anybody is told: who waits may take it that the thread has let go of the heap.
-        drop(keeper);
-        *own.outcome() = Some(outcome);
-        own.changed.notify_all();
+        let mut end = End { shared: own, keeper: Some(keeper), outcome: Err(RecoveryError::Aborted) };
+        if let Some(keeper) = &end.keeper {
+            // SAFETY: the caller's promise; the keeper is alive.
+            end.outcome = unsafe { end.shared.recovery.run(keeper.core(), workers, None) };
+        }
     });
     match thread {
         Ok(thread) => Ok(Background { shared, thread: ManuallyDrop::new(thread), process: process::id() }),

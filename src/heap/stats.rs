@@ -127,7 +127,7 @@ impl Heap {
     /// What the heap has in use.
     pub fn stats(&self) -> Stats {
         let mut stats = collect(self.inner().core(), Vec::with_capacity(CLASSES));
-        stats.commits = self.inner().atomic.as_ref().map(Atomic::stats);
+        stats.commits = self.atomic().map(Atomic::stats);
         stats
     }
 }

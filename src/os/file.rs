@@ -24,6 +24,8 @@ pub(crate) struct Metadata {
     /// Bytes that take space on the disk.
     pub(crate) allocated: u64,
     pub(crate) is_regular: bool,
+    /// Names that it has.
+    pub(crate) links: u64,
 }
 
 impl File {
@@ -82,6 +84,12 @@ impl File {
             // SAFETY: the descriptor is ours and nobody uses it after this. A failure leaves nothing to do.
             unsafe { libc::close(fd) };
         }
+    }
+
+    /// Leaves the descriptor to whoever has it by now: somebody has closed it under us.
+    pub(crate) fn forget(&self) {
+        // Relaxed: as in `fd`.
+        self.fd.store(-1, Ordering::Relaxed);
     }
 
     /// Takes the lock on the file's length, which is not that of [`File::try_lock`]: a mapping keeps it, too, so it lasts
@@ -152,6 +160,7 @@ impl File {
             len: stat.st_size as u64,
             allocated: stat.st_blocks as u64 * 512,
             is_regular: stat.st_mode & libc::S_IFMT == libc::S_IFREG,
+            links: stat.st_nlink as u64,
         })
     }
 

@@ -44,6 +44,7 @@ pub(crate) mod errno {
     pub(crate) const OVER_QUOTA: Errno = Errno(libc::EDQUOT);
     pub(crate) const FILE_TOO_BIG: Errno = Errno(libc::EFBIG);
     pub(crate) const BAD_DESCRIPTOR: Errno = Errno(libc::EBADF);
+    pub(crate) const STALE: Errno = Errno(libc::ESTALE);
 }
 
 impl Errno {

@@ -6,7 +6,11 @@
 //!
 //! # Invariants
 //! - **B1** `found` is the first find and never changes again.
+//! - **B2** What `later` names is a value within the one that the outermost call of [`BlockVisitor::value`] borrows, and
+//!   the list is emptied before that call returns. After a panic `depth` never becomes zero again, and it stays unread.
+#![allow(unsafe_code)]
 
+use super::Persist;
 use crate::SalAlloc;
 use core::{alloc::Layout, fmt, ops::Range, ptr::NonNull};
 
@@ -26,6 +30,26 @@ pub struct BlockVisitor<'observer> {
     handle: SalAlloc,
     found: Option<Foreign>,
     observer: Option<&'observer mut dyn FnMut(NonNull<u8>, Layout)>,
+    /// Calls of [`BlockVisitor::value`] within each other.
+    depth: u32,
+    later: Vec<Later>,
+}
+
+/// Values that are visited within each other; those further down wait, so that a list of any length fits the stack.
+const DEEPEST: u32 = 50;
+
+/// A value that waits to be visited.
+#[derive(Clone, Copy)]
+struct Later {
+    value: *const (),
+    visit: unsafe fn(*const (), &mut BlockVisitor<'_>),
+}
+
+/// # Safety
+/// `value` is a `T` that is borrowed.
+unsafe fn visit<T: Persist>(value: *const (), visitor: &mut BlockVisitor<'_>) {
+    // SAFETY: the caller's promise.
+    unsafe { (*value.cast::<T>()).visit_blocks(visitor) }
 }
 
 /// What belongs to another heap.
@@ -60,7 +84,7 @@ impl<'observer> BlockVisitor<'observer> {
     /// A visitor for the heap of `handle`, whose blocks lie in `window`. A heap without a window, such as the default
     /// one, passes `0..usize::MAX`.
     pub fn new(window: Range<usize>, handle: SalAlloc) -> Self {
-        Self { window, handle, found: None, observer: None }
+        Self { window, handle, found: None, observer: None, depth: 0, later: Vec::new() }
     }
 
     /// As [`BlockVisitor::new`], and `observer` is told every block, foreign ones too, with the layout its owner
@@ -70,7 +94,7 @@ impl<'observer> BlockVisitor<'observer> {
         handle: SalAlloc,
         observer: &'observer mut dyn FnMut(NonNull<u8>, Layout),
     ) -> Self {
-        Self { window, handle, found: None, observer: Some(observer) }
+        Self { window, handle, found: None, observer: Some(observer), depth: 0, later: Vec::new() }
     }
 
     /// Takes note of a block that the visited value owns: the one it would free with `layout`.
@@ -91,6 +115,26 @@ impl<'observer> BlockVisitor<'observer> {
         if handle != self.handle {
             self.found.get_or_insert(Foreign::Handle { handle });
         }
+    }
+
+    /// Visits a value that lies in a block of the visited one: an element of a container. Called instead of
+    /// [`Persist::visit_blocks`], it keeps chains of any length from overflowing the stack.
+    pub fn value<T: Persist>(&mut self, value: &T) {
+        if !T::OWNS_BLOCKS || self.found.is_some() {
+            return;
+        }
+        if self.depth == DEEPEST {
+            self.later.push(Later { value: core::ptr::from_ref(value).cast(), visit: visit::<T> });
+            return;
+        }
+        self.depth += 1;
+        value.visit_blocks(self);
+        while self.depth == 1 {
+            let Some(later) = self.later.pop() else { break };
+            // SAFETY: B2.
+            unsafe { (later.visit)(later.value, self) };
+        }
+        self.depth -= 1;
     }
 
     /// Whether something foreign was found already, so that a container may stop visiting its elements.
@@ -179,6 +223,46 @@ mod tests {
         }
         assert!(visitor.has_found());
         assert_eq!(visitor.finish().expect_err("outside").found(), Foreign::Block { address: 0x9000, size: 8 });
+    }
+
+    /// A chain that is as deep as it is long.
+    struct Link(Option<Box<Link>>, usize);
+
+    // SAFETY: for these tests only, which store it nowhere.
+    unsafe impl Persist for Link {
+        const OWNS_BLOCKS: bool = true;
+        fn describe(describer: &mut crate::persist::Describer) -> crate::persist::Node {
+            u64::describe(describer)
+        }
+        fn visit_blocks(&self, visitor: &mut BlockVisitor<'_>) {
+            block_at(visitor, self.1, 1);
+            if let Some(next) = &self.0 {
+                visitor.value::<Link>(next);
+            }
+        }
+    }
+
+    #[test]
+    fn all_values_of_a_long_chain_are_visited_and_the_stack_holds_few_of_them() {
+        const LONG: usize = 300_000;
+        let mut chain = Link(None, LONG);
+        for at in (1..LONG).rev() {
+            chain = Link(Some(Box::new(chain)), at);
+        }
+        let mut seen = Vec::new();
+        let mut observer = |start: NonNull<u8>, _: Layout| seen.push(start.addr().get());
+        let mut visitor = BlockVisitor::observing(0..usize::MAX, SalAlloc::new(), &mut observer);
+        visitor.value(&chain);
+        assert!(visitor.later.is_empty());
+        assert!(visitor.finish().is_ok());
+        assert!(seen.into_iter().eq(1..=LONG));
+        // The last is found, too.
+        let mut visitor = BlockVisitor::new(0..LONG, SalAlloc::new());
+        chain.visit_blocks(&mut visitor);
+        assert!(visitor.finish().is_err());
+        while let Some(next) = chain.0.take() {
+            chain = *next;
+        }
     }
 
     #[test]

@@ -30,7 +30,7 @@ pub(super) fn visit_all<T: Persist>(elements: &[T], visitor: &mut BlockVisitor<'
             if visitor.has_found() {
                 return;
             }
-            element.visit_blocks(visitor);
+            visitor.value(element);
         }
     }
 }

@@ -56,9 +56,7 @@ unsafe impl<T: Persist> Persist for Box<T, SalAlloc> {
         if size_of::<T>() != 0 {
             visitor.block(NonNull::from(&**self).cast(), Layout::new::<T>());
         }
-        if !visitor.has_found() {
-            T::visit_blocks(self, visitor);
-        }
+        visitor.value::<T>(self);
     }
 }
 

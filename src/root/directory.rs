@@ -53,6 +53,11 @@ impl<'h> Directory<'h> {
         (self.core().layout.roots.len / size_of::<RootEntry>() as u64) as u32
     }
 
+    /// Where an entry lies in the file.
+    pub(super) fn offset_of(&self, slot: u32) -> u64 {
+        self.core().layout.roots.offset + u64::from(slot) * size_of::<RootEntry>() as u64
+    }
+
     fn entry(&self, slot: u32) -> *mut RootEntry {
         let area = self.core().layout.roots.offset as usize;
         ptr::with_exposed_provenance_mut(self.core().base + area + slot as usize * size_of::<RootEntry>())
@@ -81,10 +86,15 @@ impl<'h> Directory<'h> {
 
     /// All entries in use, in the order of their slots; those that make no sense as errors.
     pub(super) fn entries(self) -> impl Iterator<Item = Result<Found, RootError>> + 'h {
+        self.checked_entries().map(|(_, entry)| entry)
+    }
+
+    /// As [`Directory::entries`], with the slots.
+    pub(super) fn checked_entries(self) -> impl Iterator<Item = (u32, Result<Found, RootError>)> + 'h {
         (1..self.end()).filter_map(move |slot| {
             // SAFETY: as in `counts`; slots up to there are within reserved pages or holes of the file, which read as zeros.
             let entry = unsafe { self.entry(slot).read() };
-            (entry.state != FREE).then(|| self.check(slot, entry))
+            (entry.state != FREE).then(|| (slot, self.check(slot, entry)))
         })
     }
 

@@ -20,6 +20,12 @@ pub enum Tag {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RootId(pub(super) u64);
 
+impl RootId {
+    pub(crate) fn new(number: u64) -> Self {
+        Self(number)
+    }
+}
+
 impl fmt::Display for RootId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "#{}", self.0)

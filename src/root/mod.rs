@@ -21,6 +21,7 @@ mod extension;
 mod key;
 mod registry;
 mod types;
+mod verify;
 
 pub use access::RootInfo;
 pub use extension::SalRoots;

@@ -19,7 +19,7 @@ pub(super) struct Registry {
 }
 
 /// Looks at all blocks that the value at an address owns.
-type Visit = unsafe fn(*const u8, &mut BlockVisitor<'_>);
+pub(super) type Visit = unsafe fn(*const u8, &mut BlockVisitor<'_>);
 
 #[derive(Default)]
 pub(super) struct State {
@@ -140,6 +140,16 @@ impl State {
         ids.push(id);
         ids.sort_unstable();
         self.entries.insert(id, found);
+    }
+
+    /// The root with a number.
+    pub(super) fn entry(&self, id: RootId) -> Option<&Found> {
+        self.entries.get(&id)
+    }
+
+    /// What looks at the blocks of a root's value, if this process knows its type.
+    pub(super) fn visit(&self, id: RootId) -> Option<Visit> {
+        self.visits.get(&id).copied()
     }
 
     /// The oldest root with a tag.

@@ -70,6 +70,22 @@ impl<'h> TypeTable<'h> {
         }
     }
 
+    /// Where each record lies in the table, and whether it is good; behind one that is not nothing can be found.
+    pub(super) fn walk(self) -> impl Iterator<Item = (u64, bool)> {
+        let mut next = Some(0);
+        std::iter::from_fn(move || {
+            let offset = next.take()?;
+            match self.record(offset) {
+                Record::Whole(bytes) => {
+                    next = Some(offset + record_stride(bytes.len() as u32));
+                    Some((offset, TypeDescription::decode(bytes).is_ok()))
+                }
+                Record::Damaged => Some((offset, false)),
+                Record::End => None,
+            }
+        })
+    }
+
     /// The record that holds `bytes`, added if there is none.
     pub(super) fn record_of(self, bytes: &[u8]) -> Result<u64, RootError> {
         let mut offset = 0;

@@ -3,8 +3,8 @@
 use super::SimulatedDisk;
 use super::history::{End, Expected, History};
 use super::report::CrashReport;
-use crate::commit::simulated::crash::{CrashImage, Random, Strategy};
 use crate::collections::SalVec;
+use crate::commit::simulated::crash::{CrashImage, Random, Strategy};
 use crate::error::RootError;
 use crate::heap::{Heap, HeapOptions, SalCollect, SyncLevel};
 use crate::root::{Root, SalRoots};
@@ -152,14 +152,7 @@ impl<M: Clone> Checker<'_, M> {
     }
 
     /// Changes something, syncs, closes and opens again: a heap that was recovered is as good as any.
-    fn work_on(
-        &self,
-        disk: &SimulatedDisk,
-        heap: Heap,
-        model: &M,
-        history: &mut History<M>,
-        random: &mut Random,
-    ) {
+    fn work_on(&self, disk: &SimulatedDisk, heap: Heap, model: &M, history: &mut History<M>, random: &mut Random) {
         let sync = |heap: &Heap, history: &mut History<M>, level: SyncLevel| {
             let number = heap.last_commit().map_or(0, |last| last + 1);
             history.begin(disk.operations(), number, model.clone());

@@ -27,7 +27,13 @@ impl<M> std::fmt::Debug for Scenario<'_, M> {
 
 impl<'a, M: Clone> Scenario<'a, M> {
     /// A heap that was just created on this disk.
-    pub(super) fn new(disk: SimulatedDisk, heap: Heap, model: M, options: &'a HeapOptions, check: &'a dyn Fn(&Heap, &M)) -> Self {
+    pub(super) fn new(
+        disk: SimulatedDisk,
+        heap: Heap,
+        model: M,
+        options: &'a HeapOptions,
+        check: &'a dyn Fn(&Heap, &M),
+    ) -> Self {
         let history = History::of(0, model.clone());
         Self { disk, heap: Some(heap), model, history, checker: Checker { options, check }, waits_for_folds: true }
     }

@@ -28,6 +28,7 @@ pub(crate) mod header {
     pub(crate) const TYPES: usize = 176;
     pub(crate) const SOFT: usize = 192;
     pub(crate) const SEGMENTS: usize = 256;
+    pub(crate) const BASES: usize = 272;
     pub(crate) const FILE_LEN: usize = 336;
     pub(crate) const CHECKSUM: usize = 508;
     pub(crate) const LEN: usize = 512;

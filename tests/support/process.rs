@@ -1,8 +1,13 @@
 //! Other processes: this very test program, started again for one test in another role.
 
+use std::ffi::CString;
+use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{self, Receiver};
 
 const ROLE: &str = "SAL_TEST_ROLE";
 const PATH: &str = "SAL_TEST_PATH";
@@ -18,7 +23,8 @@ pub(crate) fn role() -> Option<(String, PathBuf)> {
 pub(crate) struct Process {
     child: Child,
     input: ChildStdin,
-    output: BufReader<ChildStdout>,
+    /// None once somebody listens.
+    output: Option<BufReader<ChildStdout>>,
     said: String,
 }
 
@@ -35,7 +41,51 @@ pub(crate) fn start_with(test: &str, role: &str, path: &Path, prepare: impl FnOn
     prepare(&mut command);
     let mut child = command.spawn().unwrap();
     let (input, output) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
-    Process { child, input, output: BufReader::new(output), said: String::new() }
+    Process { child, input, output: Some(BufReader::new(output)), said: String::new() }
+}
+
+/// As [`start`]; the directory of `path` is a file system of its own there, of so many MiB, which goes with the process.
+/// None if that is not permitted here.
+pub(crate) fn start_on_small_disk(test: &str, role: &str, path: &Path, mebibytes: usize) -> Option<Process> {
+    let directory = path.parent().unwrap().as_os_str().as_bytes();
+    let target = CString::new(directory).unwrap();
+    let size = CString::new(format!("size={mebibytes}m")).unwrap();
+    let child = std::panic::catch_unwind(|| {
+        start_with(test, role, path, |command| {
+            // SAFETY: system calls only, between fork and exec.
+            unsafe {
+                command.pre_exec(move || {
+                    let flags = libc::CLONE_NEWNS | if libc::geteuid() == 0 { 0 } else { libc::CLONE_NEWUSER };
+                    let nothing = std::ptr::null();
+                    let private = libc::MS_REC | libc::MS_PRIVATE;
+                    if libc::unshare(flags) != 0
+                        || libc::mount(nothing, c"/".as_ptr(), nothing, private, nothing.cast()) != 0
+                        || libc::mount(c"none".as_ptr(), target.as_ptr(), c"tmpfs".as_ptr(), 0, size.as_ptr().cast())
+                            != 0
+                    {
+                        return Err(std::io::Error::last_os_error());
+                    }
+                    Ok(())
+                });
+            }
+        })
+    });
+    if child.is_err() {
+        println!("no file system of our own can be mounted");
+    }
+    child.ok()
+}
+
+/// Takes all space that the file system has, until what is returned is dropped.
+pub(crate) fn fill_disk(directory: &Path) -> File {
+    let name = directory.join("filler");
+    let mut file = File::create(&name).unwrap();
+    for size in [1 << 20, 4096] {
+        while file.write_all(&vec![1; size]).is_ok() {}
+    }
+    // The file lives on without its name.
+    std::fs::remove_file(&name).unwrap();
+    file
 }
 
 /// Runs `test` of this program in a role; it must succeed.
@@ -52,7 +102,7 @@ impl Process {
     pub(crate) fn wait_for(&mut self, word: &str) -> String {
         loop {
             let mut line = String::new();
-            let read = self.output.read_line(&mut line).unwrap();
+            let read = self.output.as_mut().unwrap().read_line(&mut line).unwrap();
             assert!(read > 0, "the process ended before it said {word:?}; it said:\n{}", self.said);
             self.said.push_str(&line);
             if line.trim_end().ends_with(word) {
@@ -67,8 +117,34 @@ impl Process {
         self.input.flush().unwrap();
     }
 
-    /// Kills the process as a power cut would.
+    /// What the process says from now on, line by line, until it ends.
+    pub(crate) fn listen(&mut self) -> Receiver<String> {
+        let mut output = self.output.take().unwrap();
+        let (sender, receiver) = mpsc::channel();
+        std::thread::spawn(move || {
+            let mut line = String::new();
+            while output.read_line(&mut line).is_ok_and(|read| read > 0) && sender.send(line.clone()).is_ok() {
+                line.clear();
+            }
+        });
+        receiver
+    }
+
+    /// Kills the process, between any two of its instructions.
     pub(crate) fn kill(mut self) {
+        self.kill_but_keep_its_pipes();
+    }
+
+    /// As [`Process::kill`], unless it has come to a good end already; it must not have come to a bad one.
+    pub(crate) fn kill_unless_done(mut self) {
+        self.child.kill().unwrap();
+        let status = self.child.wait().unwrap();
+        let signal = std::os::unix::process::ExitStatusExt::signal(&status);
+        assert!(status.success() || signal == Some(libc::SIGKILL), "{status}");
+    }
+
+    /// As [`Process::kill`]; processes that it forked can still hear and say something.
+    pub(crate) fn kill_but_keep_its_pipes(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
@@ -76,7 +152,9 @@ impl Process {
     /// Waits for its end.
     pub(crate) fn end(mut self) -> (ExitStatus, String) {
         let mut said = std::mem::take(&mut self.said);
-        self.output.read_to_string(&mut said).unwrap();
+        if let Some(mut output) = self.output.take() {
+            output.read_to_string(&mut said).unwrap();
+        }
         (self.child.wait().unwrap(), said)
     }
 

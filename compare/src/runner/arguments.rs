@@ -2,6 +2,7 @@
 
 use super::peers::{ALL, Source};
 use compare::workloads::Workload;
+use std::path::PathBuf;
 
 /// What `--help` prints.
 pub(crate) const HELP: &str = "\
@@ -13,6 +14,8 @@ Compares global allocators: cargo run -p compare --release -- [OPTIONS]
   --runs N             rounds; each runs everything once (default 5, quick 3)
   --small-pages        no process gets transparent huge pages
   --lto                build with fat LTO and one codegen unit (in a directory of its own)
+  --durable            durable commits instead, beside databases (needs the feature `databases`)
+  --directory DIR      with --durable: the disk to commit to (default: target/compare)
   --list               name the workloads and end
   --help               this text
 
@@ -28,6 +31,8 @@ pub(crate) struct Arguments {
     pub(crate) rounds: usize,
     pub(crate) small_pages: bool,
     pub(crate) lto: bool,
+    pub(crate) durable: bool,
+    pub(crate) directory: Option<PathBuf>,
     pub(crate) list: bool,
     pub(crate) help: bool,
 }
@@ -42,6 +47,8 @@ impl Arguments {
             rounds: 0,
             small_pages: false,
             lto: false,
+            durable: false,
+            directory: None,
             list: false,
             help: false,
         };
@@ -59,6 +66,8 @@ impl Arguments {
                 }
                 "--small-pages" => arguments.small_pages = true,
                 "--lto" => arguments.lto = true,
+                "--durable" => arguments.durable = true,
+                "--directory" => arguments.directory = Some(value()?.into()),
                 "--list" => arguments.list = true,
                 "--help" | "-h" => arguments.help = true,
                 _ => return Err(format!("unknown option {word}; --help shows them")),

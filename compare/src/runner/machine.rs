@@ -52,6 +52,22 @@ impl Machine {
     }
 }
 
+/// Type and device of the file system that a directory lies on: of the longest mount point above it.
+#[cfg(feature = "databases")]
+pub(crate) fn file_system(directory: &std::path::Path) -> String {
+    let directory = directory.canonicalize().unwrap_or_default();
+    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    let above = mounts.lines().filter_map(|line| {
+        let (mount, system) = line.split_once(" - ")?;
+        let point = mount.split(' ').nth(4)?;
+        let mut words = system.split(' ');
+        let found = format!("{} on {}", words.next()?, words.next()?);
+        directory.starts_with(point).then_some((point.len(), found))
+    });
+    // Of equal ones the last, which hides those before it.
+    above.max_by_key(|found| found.0).map_or_else(unknown, |found| found.1)
+}
+
 /// The load averages of the last 1, 5 and 15 minutes.
 pub(crate) fn load() -> String {
     first_line("/proc/loadavg").split_whitespace().take(3).collect::<Vec<_>>().join(" ")

@@ -1,6 +1,8 @@
 //! The comparison itself: build the peers, run the rounds, write the results.
 
 mod arguments;
+#[cfg(feature = "databases")]
+mod durable;
 mod machine;
 mod page;
 mod peers;
@@ -19,10 +21,17 @@ use std::path::{Path, PathBuf};
 
 /// Does what the command line asks; an error is a sentence for the user.
 pub(crate) fn run() -> Result<(), String> {
+    #[cfg(feature = "databases")]
+    if env::args().nth(1).is_some_and(|word| word == durable::WORKER) {
+        return durable::work(env::args().skip(2));
+    }
     let arguments = Arguments::parse(env::args().skip(1))?;
     if arguments.help {
         print!("{HELP}");
         return Ok(());
+    }
+    if arguments.durable {
+        return compare_stores(&arguments);
     }
     let chosen: Vec<&'static Workload> = workloads::all().filter(|workload| arguments.wants(workload)).collect();
     if arguments.list {
@@ -55,6 +64,16 @@ pub(crate) fn run() -> Result<(), String> {
     write("ratios.svg", plot)?;
     println!("\nwritten: {}/{{results.json, ratios.svg, index.html}}", directory.display());
     Ok(())
+}
+
+#[cfg(feature = "databases")]
+fn compare_stores(arguments: &Arguments) -> Result<(), String> {
+    durable::run(arguments.rounds, arguments.quick, arguments.directory.as_deref(), &target_directory()?)
+}
+
+#[cfg(not(feature = "databases"))]
+fn compare_stores(_arguments: &Arguments) -> Result<(), String> {
+    Err("it was built without the databases; build it with --features databases".to_owned())
 }
 
 /// The target directory this binary was built in.

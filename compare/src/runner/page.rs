@@ -12,21 +12,30 @@ svg{max-width:100%;height:auto}";
 
 /// The page, with `plot` in it.
 pub(crate) fn html(results: &Results, plot: &str) -> String {
-    let mut page = format!(
-        "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>Global allocators compared</title>\
-         <style>{STYLE}</style></head>\n<body><h1>Global allocators compared</h1>\n"
-    );
-    for line in about(results) {
-        let _ = writeln!(page, "<p>{}</p>", escape(&line));
-    }
+    let mut body = String::new();
     let _ = writeln!(
-        page,
+        body,
         "<p>Each cell: median, times {}; least to greatest of the processes, peak resident memory. The best of a row is \
-         shaded; differences under a quarter are ties on a machine that does other work too.</p>",
+         shaded; differences under a quarter are ties on a machine that does other work too. What a run with --durable \
+         found is <a href=\"durable.html\">on a page of its own</a>.</p>",
         escape(results.base_name())
     );
-    table(&mut page, results);
-    let _ = writeln!(page, "<h2>Ratios</h2>\n{plot}</body></html>");
+    table(&mut body, results);
+    let _ = writeln!(body, "<h2>Ratios</h2>\n{plot}");
+    whole("Global allocators compared", &about(results), &body)
+}
+
+/// A whole page: a title, how it was measured, and what `body` says.
+pub(crate) fn whole(title: &str, about: &[String], body: &str) -> String {
+    let mut page = format!(
+        "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>{title}</title>\
+         <style>{STYLE}</style></head>\n<body><h1>{title}</h1>\n"
+    );
+    for line in about {
+        let _ = writeln!(page, "<p>{}</p>", escape(line));
+    }
+    page.push_str(body);
+    page.push_str("</body></html>\n");
     page
 }
 

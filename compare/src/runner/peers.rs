@@ -118,9 +118,14 @@ fn describe(source: &Source, executable: &Path) -> Result<String, String> {
     let Some(package) = source.package else {
         return Ok(says);
     };
-    let lock = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.lock")).unwrap_or_default();
-    let version = locked_version(&lock, package).unwrap_or("unknown");
+    let version = version_of(package);
     Ok(if package == "sal" { format!("{says} {version}") } else { format!("{says} ({package} {version})") })
+}
+
+/// The version of `package` that this was built with.
+pub(crate) fn version_of(package: &str) -> String {
+    let lock = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.lock")).unwrap_or_default();
+    locked_version(&lock, package).unwrap_or("unknown").to_owned()
 }
 
 /// The version of `package` in the text of a lock file, without build metadata.

@@ -18,6 +18,7 @@ pub(crate) use store::{FILES, FileState, Files, WORDS};
 
 use gather::Round;
 use sal::{Heap, Write};
+use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -42,10 +43,20 @@ fn roots<'s>(tx: &'s Write<'_>) -> Result<(&'s mut Files, &'s mut [Shard; SHARDS
     Ok((files, shards))
 }
 
+/// Device and inode of the heap's own files: itself, and its log if it has one.
+fn files_of(heap: &Heap) -> Vec<(u64, u64)> {
+    let Some(path) = heap.path() else { return Vec::new() };
+    let mut log = path.as_os_str().to_owned();
+    log.push("-log");
+    let existing = [path.metadata(), fs::metadata(log)].into_iter().flatten();
+    existing.map(|metadata| (metadata.dev(), metadata.ino())).collect()
+}
+
 /// Brings the index in line with `directories`; what it knows of files elsewhere stays.
 ///
 /// # Errors
-/// See [`IndexError`]. The index is usable all the same, and the next run goes on where this one ended.
+/// See [`IndexError`]. The index is usable all the same, and the next run goes on where this one ended; if this one
+/// panicked or the process was killed, where it last synced.
 pub(crate) fn update(
     heap: &Heap,
     directories: &[PathBuf],
@@ -55,8 +66,7 @@ pub(crate) fn update(
     let canonical =
         |path: &PathBuf| path.canonicalize().map_err(|source| IndexError::Directory { path: path.clone(), source });
     let directories = directories.iter().map(canonical).collect::<Result<Vec<_>, _>>()?;
-    let itself = heap.path().and_then(|path| path.metadata().ok()).map(|metadata| (metadata.dev(), metadata.ino()));
-    let (found, problems) = scan::scan(&directories, options.all, options.threads, itself, observer);
+    let (found, problems) = scan::scan(&directories, options.all, options.threads, &files_of(heap), observer);
 
     let tx = heap.write()?;
     let (files, shards) = roots(&tx)?;
@@ -80,9 +90,9 @@ pub(crate) fn update(
         for job in done {
             gather::note(files, job, &mut report);
         }
-        tx.sync()?;
+        let commit = tx.sync()?;
         report.syncs += 1;
-        observer.synced(report.syncs);
+        observer.synced(commit);
         outcome?;
         // Relaxed: all that took jobs have been joined.
         if next.load(Ordering::Relaxed) >= plan.jobs.len() {

@@ -13,8 +13,8 @@ pub(crate) trait Observer: Sync {
     fn planned(&self, _files: u64, _bytes: u64) {}
     /// One more file, of so many bytes, was read.
     fn read(&self, _bytes: u64) {}
-    /// So many syncs were made up to now.
-    fn synced(&self, _syncs: u64) {}
+    /// What has been read up to now is durable, as the commit with this number.
+    fn synced(&self, _commit: u64) {}
 }
 
 impl Observer for () {}

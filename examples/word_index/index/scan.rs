@@ -16,13 +16,13 @@ pub(crate) struct Found {
 
 /// Walks the trees on several threads; returns the regular files by path, each once. Symbolic links are not followed.
 ///
-/// Unless `all` is set, what `.gitignore` and its kin exclude is left out, and what is hidden. The file with the device
-/// and inode `except` is left out too: it is the index itself.
+/// Unless `all` is set, what `.gitignore` and its kin exclude is left out, and what is hidden. The files with the devices
+/// and inodes `except` are left out too: they are the index itself.
 pub(crate) fn scan(
     roots: &[PathBuf],
     all: bool,
     threads: usize,
-    except: Option<(u64, u64)>,
+    except: &[(u64, u64)],
     observer: &dyn Observer,
 ) -> (Vec<Found>, Vec<Problem>) {
     let Some((first, others)) = roots.split_first() else { return (Vec::new(), Vec::new()) };
@@ -40,7 +40,7 @@ pub(crate) fn scan(
         Box::new(move |entry| {
             let found = match entry {
                 Ok(entry) if entry.file_type().is_some_and(|kind| kind.is_file()) => match entry.metadata() {
-                    Ok(metadata) if except == Some((metadata.dev(), metadata.ino())) => return WalkState::Continue,
+                    Ok(metadata) if except.contains(&(metadata.dev(), metadata.ino())) => return WalkState::Continue,
                     Ok(metadata) => Ok(Found { stamp: Stamp::of(&metadata), path: entry.into_path() }),
                     Err(error) => Err(Problem::of_walk(entry.into_path(), error)),
                 },

@@ -10,8 +10,10 @@
 //!   `Text` or [`FileState::Pending`].
 //!
 //! # What survives a crash
-//! A run may end at any of its steps (by an error, a full disk, a panic): files that it was busy with are `Pending`, are
-//! not answered, and the next run indexes them again. A process that is killed leaves a heap that was not closed.
+//! Each round is one session and ends with a sync, so a commit holds files either with all their postings or as
+//! `Pending`, with none or some. The heap is atomic: a process that is killed leaves the last commit. Files that are
+//! `Pending` in it are not answered, and the next run indexes them again, and no others. A run that ends by an error or
+//! for want of space leaves what it has noted, which closing the heap commits; one that panicked leaves its last sync.
 
 use sal::collections::hash::SalHasher;
 use sal::collections::{SalHashMap, SalString, SalVec, TryReserveError};

@@ -6,6 +6,8 @@ use super::super::heap_core::{Core, Run};
 use super::super::size_class::class_of;
 use super::super::thread_heap::ThreadHeap;
 use super::*;
+use crate::alloc::size_class::CLASSES;
+use crate::format::slab_entry::large_tail_units;
 use proptest::prelude::*;
 use std::collections::BTreeSet;
 
@@ -214,6 +216,24 @@ fn entries_that_no_moment_can_have_had_are_damage() {
         let expected = |error: &RebuildError| matches!(error, RebuildError::Damaged { unit: found, offset: at, .. } if (*found, *at) == (unit, offset));
         assert!(expected(&error), "{word:#x}: {error:?}");
     }
+}
+
+/// A commit takes it for its extent. Were that to follow the heap down, a run that was freed after its table entry had
+/// been captured would reach behind the extent, and count as damage when the heap is opened.
+#[test]
+fn the_peak_stays_behind_every_run_there_ever_was() {
+    let heap = TestHeap::new(64 << 20);
+    let peak = || {
+        let _guard = heap.lock.lock();
+        // SAFETY: under the lock (K1).
+        unsafe { (*heap.space.get()).peak_end() }
+    };
+    assert_eq!(peak(), 0);
+    let block = heap.allocate_large(5 << 20, 8, false);
+    let end = heap.unit_of(block.addr()) + units_of_pages(5 << 8);
+    assert_eq!(peak(), end);
+    heap.free_large(block.addr());
+    assert_eq!(peak(), end);
 }
 
 fn any_word() -> impl Strategy<Value = u64> {

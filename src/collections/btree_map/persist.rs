@@ -32,8 +32,8 @@ unsafe impl<K: Persist, V: Persist> Persist for SalBTreeMap<K, V> {
                 if visitor.has_found() {
                     return;
                 }
-                key.visit_blocks(visitor);
-                value.visit_blocks(visitor);
+                visitor.value(key);
+                visitor.value(value);
             }
         }
     }

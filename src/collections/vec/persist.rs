@@ -30,7 +30,7 @@ unsafe impl<T: Persist> Persist for SalVec<T> {
                 if visitor.has_found() {
                     return;
                 }
-                element.visit_blocks(visitor);
+                visitor.value(element);
             }
         }
     }

@@ -146,3 +146,88 @@ impl Moment<'_> {
         (1 + data.choices().count() + of_log) as u64
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::commit::simulated::SimulatedDisk;
+    use crate::commit::storage::{Part, Storage};
+    use std::collections::BTreeSet;
+
+    const ALL: Strategy = Strategy { unit: Unit::Sector, most: 1000, seed: 1 };
+
+    fn disk() -> SimulatedDisk {
+        let mut data = Contents::default();
+        data.write(0, &[1; 1024]);
+        SimulatedDisk::new(&CrashImage { data, log: None }).unwrap()
+    }
+
+    /// The first bytes of the two sectors, and the length, of each image.
+    fn seen(images: &[CrashImage]) -> BTreeSet<(u8, u8, u64)> {
+        let of = |image: &CrashImage| {
+            let page = image.data.pages().next().map_or([0; 4096], |(_, page)| *page);
+            (page[0], page[512], image.data.len())
+        };
+        images.iter().map(of).collect()
+    }
+
+    #[test]
+    fn every_sector_has_any_of_its_versions_since_the_last_sync() {
+        let disk = disk();
+        disk.write_at(Part::Data, &[2; 1024], 0).unwrap();
+        disk.write_at(Part::Data, &[3; 512], 512).unwrap();
+        let trace = disk.trace();
+        let images = trace.crash_images(2, ALL);
+        assert_eq!((images.len(), seen(&images).len()), (6, 6));
+        assert_eq!(trace.crash_images(1, ALL).len(), 4);
+        let whole = Strategy { unit: Unit::Page, ..ALL };
+        assert_eq!(seen(&trace.crash_images(2, whole)), BTreeSet::from([(1, 1, 1024), (2, 2, 1024), (2, 3, 1024)]));
+        disk.sync_data(Part::Data).unwrap();
+        assert_eq!(seen(&disk.trace().crash_images(3, ALL)), BTreeSet::from([(2, 3, 1024)]));
+    }
+
+    #[test]
+    fn a_length_is_old_or_new_and_what_was_cut_off_may_come_back() {
+        let disk = disk();
+        disk.set_len(Part::Data, 512).unwrap();
+        disk.set_len(Part::Data, 2048).unwrap();
+        let seen = seen(&disk.trace().crash_images(2, ALL));
+        assert_eq!(seen, [(1, 0, 512), (1, 0, 1024), (1, 0, 2048), (1, 1, 1024), (1, 1, 2048)].into());
+    }
+
+    #[test]
+    fn a_failed_sync_loses_what_is_not_written_again() {
+        use crate::commit::simulated::{CallKind, Effect, Fault};
+        let disk = disk();
+        disk.write_at(Part::Data, &[2; 1024], 0).unwrap();
+        let matches = Box::new(|call: &crate::commit::simulated::Call| call.kind == CallKind::Sync);
+        disk.inject(Fault { matches, skip: 0, times: 1, errno: crate::os::errno::IO, effect: Effect::Half });
+        assert!(disk.sync_data(Part::Data).is_err());
+        disk.write_at(Part::Data, &[2; 512], 0).unwrap();
+        disk.sync_data(Part::Data).unwrap();
+        let mut bytes = [0; 1024];
+        disk.read_at(Part::Data, &mut bytes, 0).unwrap();
+        assert_eq!(bytes, [2; 1024]);
+        let trace = disk.trace();
+        assert_eq!(seen(&trace.crash_images(trace.len(), ALL)), BTreeSet::from([(2, 1, 1024)]));
+    }
+
+    #[test]
+    fn a_name_is_there_for_good_only_when_the_directory_is_synced() {
+        let disk = disk();
+        disk.create_log().unwrap();
+        disk.write_at(Part::Log, &[5; 10], 0).unwrap();
+        disk.sync_data(Part::Log).unwrap();
+        let logs = |disk: &SimulatedDisk| {
+            let images = disk.trace().crash_images(disk.operations(), ALL);
+            images.iter().map(|image| image.log.as_ref().map(Contents::len)).collect::<BTreeSet<_>>()
+        };
+        assert_eq!(logs(&disk), BTreeSet::from([None, Some(10)]));
+        disk.sync_directory().unwrap();
+        assert_eq!(logs(&disk), BTreeSet::from([Some(10)]));
+        disk.remove_log().unwrap();
+        assert_eq!(logs(&disk), BTreeSet::from([None, Some(10)]));
+        disk.sync_directory().unwrap();
+        assert_eq!(logs(&disk), BTreeSet::from([None]));
+    }
+}

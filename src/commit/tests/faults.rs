@@ -47,9 +47,14 @@ fn every_call_fails(seed: u64, errno: Errno, effect: Effect, times: u64) {
         // The process ends, and what it wrote is there.
         world.reopen();
         world.commit(true, Durability::Durable).unwrap();
-        let point = world.disk.operations();
-        for image in world.disk.trace().crash_images(point, strategy) {
-            check_image(&image, &world.expected_at(point), world.first_len());
+        let trace = world.disk.trace();
+        let mut moment = trace.start();
+        for point in point..=trace.len() {
+            moment.advance_to(point);
+            let few = Strategy { most: if point == trace.len() { 6 } else { 3 }, ..strategy };
+            for image in moment.crash_images(few) {
+                check_image(&image, &world.expected_at(point), world.first_len());
+            }
         }
         assert!(hits > 0 || skip > 50, "call {skip} was never made");
     }
@@ -57,16 +62,13 @@ fn every_call_fails(seed: u64, errno: Errno, effect: Effect, times: u64) {
 
 #[test]
 fn an_input_output_error_of_any_call_loses_nothing_that_was_acknowledged() {
-    for effect in [Effect::Nothing, Effect::Half, Effect::Whole] {
-        every_call_fails(1, errno::IO, effect, 1);
-        every_call_fails(2, errno::IO, effect, u64::MAX);
-    }
+    every_call_fails(1, errno::IO, Effect::Half, 1);
+    every_call_fails(2, errno::IO, Effect::Whole, 1);
+    every_call_fails(3, errno::IO, Effect::Nothing, u64::MAX);
 }
 
 #[test]
 fn a_full_disk_at_any_call_loses_nothing_that_was_acknowledged() {
-    for effect in [Effect::Nothing, Effect::Half] {
-        every_call_fails(3, errno::NO_SPACE, effect, 1);
-        every_call_fails(4, errno::NO_SPACE, effect, u64::MAX);
-    }
+    every_call_fails(4, errno::NO_SPACE, Effect::Half, 1);
+    every_call_fails(5, errno::NO_SPACE, Effect::Nothing, u64::MAX);
 }

@@ -1,5 +1,6 @@
 //! The journal on real files, and on the simulated disk with a model beside it.
 
+mod costs;
 mod crashes;
 mod faults;
 mod model;

@@ -138,6 +138,10 @@ impl World {
 
     /// A commit of random pages; a growing one has direct pages, holes, and images behind the old length.
     pub(super) fn commit(&mut self, grows: bool, durability: Durability) -> Result<(), AppendError> {
+        if self.journal.is_broken() {
+            // Direct pages of a commit that nobody knows the fate of may lie where the next ones would.
+            return Err(AppendError::Broken);
+        }
         let mut state = self.last();
         let mut direct = Vec::new();
         let mut pages = BTreeSet::new();

@@ -263,3 +263,30 @@ fn a_paused_journal_does_not_fold() {
     assert_eq!(in_file(&*storage, 100), 1);
     assert!(!matches!(journal.try_fold(), Err(AppendError::Broken)));
 }
+
+#[test]
+fn what_followed_a_lost_commit_does_not_follow_the_same_commit_made_again() {
+    let place = Place::new();
+    let (storage, header) = place.create();
+    let journal = Journal::of_clean(storage, header);
+    append(&journal, &[(100, 1)]);
+    let written = |journal: &Journal, byte| {
+        let commit = Commit { pages: &[100], images: &page_of(byte), direct: &[], data_len: journal.data_len() };
+        journal.append(&commit, Durability::Written).unwrap()
+    };
+    assert_eq!((written(&journal, 2), written(&journal, 3)), (2, 3));
+    drop(journal);
+    // A power cut: the second record did not arrive in full, the third did.
+    let log = place.0.path().join("heap-log");
+    let mut bytes = std::fs::read(&log).unwrap();
+    bytes[PAGE + 4608..][..512].fill(0);
+    std::fs::write(&log, bytes).unwrap();
+    let (storage, header) = place.open();
+    let (journal, replayed) = Journal::recover(storage, header).unwrap();
+    assert_eq!(replayed.last_commit, 1);
+    assert_eq!(written(&journal, 2), 2);
+    drop(journal);
+    let (storage, header) = place.open();
+    let (journal, replayed) = Journal::recover(storage, header).unwrap();
+    assert_eq!((replayed.last_commit, committed(&journal, 100)), (2, 2));
+}

@@ -46,6 +46,8 @@ pub(super) struct Capture {
     /// Pages that were written to the heap file directly.
     direct: Vec<Range<u64>>,
     data_len: u64,
+    /// Whether a commit failed whose pages may be in the heap file, behind what is valid of it.
+    left_something: bool,
 }
 
 impl Capture {
@@ -59,6 +61,7 @@ impl Capture {
             images: Buffer::new(),
             direct: Vec::new(),
             data_len: 0,
+            left_something: false,
         }
     }
 
@@ -87,6 +90,16 @@ impl Capture {
         self.forget();
     }
 
+    /// The commit of the captured pages failed.
+    pub(super) fn failed(&mut self) {
+        self.left_something |= !self.direct.is_empty();
+    }
+
+    /// Whether the heap file may hold something behind its valid part.
+    pub(super) fn left_something(&self) -> bool {
+        self.left_something
+    }
+
     /// Drops the contents of the last capture; what it found stays noted.
     fn forget(&mut self) {
         self.pages.clear();
@@ -108,18 +121,20 @@ impl Capture {
             self.is_registered = true;
         }
         self.scan(core, &ranges);
-        self.take_pages(core, journal)?;
+        self.take_pages(core, journal).inspect_err(|_| self.left_something = true)?;
         // Last (Q2).
-        let used_end = {
+        let peak_end = {
             let _guard = core.lock.lock();
             // SAFETY: under the lock (K1).
             let space = unsafe { &mut *core.space.get() };
-            space.used_end()
+            space.peak_end()
         };
-        let extent = core.layout.segments.offset + (used_end * UNIT) as u64;
+        let extent = core.layout.segments.offset + (peak_end * UNIT) as u64;
         // Also pages of units that are free again by now.
         let last = self.pages.last().map_or(0, |page| page + 1).max(self.direct.last().map_or(0, |run| run.end));
-        self.data_len = extent.max(journal.data_len()).max(last * PAGE as u64);
+        let segments = core.layout.segments.offset;
+        let last = segments + (last * PAGE as u64).saturating_sub(segments).next_multiple_of(UNIT as u64);
+        self.data_len = extent.max(journal.data_len()).max(last);
         Ok(())
     }
 

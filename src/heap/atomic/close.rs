@@ -5,6 +5,7 @@ use crate::alloc::heap_core::Core;
 use crate::commit::journal::AppendError;
 use crate::commit::storage::{Part, Storage};
 use crate::error::{CloseError, SyncError};
+use crate::format::header::{HOLDER_OFFSET, Holder};
 use crate::format::layout::Layout;
 use crate::format::{PAGE, SEGMENT_UNITS, UNIT};
 use crate::heap::lifecycle::copy_used;
@@ -13,6 +14,7 @@ use crate::heap::sync::SyncLevel;
 use crate::os::CallError;
 use crate::os::copy::copy_out;
 use std::sync::PoisonError;
+use zerocopy::IntoBytes;
 
 /// Free runs of at least this many units are punched out of the file when it is closed.
 const PUNCH_AT_CLOSE: usize = SEGMENT_UNITS;
@@ -27,8 +29,10 @@ pub(in crate::heap) fn finish(heap: &HeapInner, core: &Core, keep_copy: bool) ->
     let was_changed = core.has_been_used() || heap.written.load(std::sync::atomic::Ordering::Relaxed);
     if !was_changed && !atomic.is_soft_stale && !atomic.journal.has_begun() {
         // The file is as clean as it was.
+        forget_holder(atomic);
         return Ok(());
     }
+    atomic.journal.check_files().map_err(|error| CloseError::Sync(error.into()))?;
     // SAFETY: nobody else is inside.
     let units = unsafe { (*core.space.get()).trim() };
     let discards = atomic.discard || heap.gate.is_poisoned();
@@ -43,6 +47,7 @@ pub(in crate::heap) fn finish(heap: &HeapInner, core: &Core, keep_copy: bool) ->
     let is_state_good = !discards && !atomic.is_recovery_pending();
     let capacity = header.capacity;
     let used_len = core.layout.segments.offset + (units * UNIT) as u64;
+    forget_holder(atomic);
     let finished = atomic.journal.finish(
         |storage| {
             if is_state_good {
@@ -80,6 +85,11 @@ pub(in crate::heap) fn finish(heap: &HeapInner, core: &Core, keep_copy: bool) ->
     Ok(())
 }
 
+/// The file says no longer that this process has it; nothing depends on it.
+fn forget_holder(atomic: &Atomic) {
+    let _ = atomic.journal.storage().write_at(Part::Data, Holder::default().as_bytes(), HOLDER_OFFSET);
+}
+
 /// Punches large free runs out of the file. All commits have been folded into it, the one that freed these runs too.
 fn punch(core: &Core, storage: &dyn Storage) -> Result<(), CallError> {
     let mut outcome = Ok(());
@@ -98,7 +108,7 @@ fn punch(core: &Core, storage: &dyn Storage) -> Result<(), CallError> {
 }
 
 /// Makes the checksums of pages `first..end` say nothing.
-fn clear_checksums(layout: &Layout, storage: &dyn Storage, first: u64, end: u64) -> Result<(), CallError> {
+pub(super) fn clear_checksums(layout: &Layout, storage: &dyn Storage, first: u64, end: u64) -> Result<(), CallError> {
     if end <= first {
         return Ok(());
     }

@@ -2,6 +2,10 @@
 //!
 //! Everything is private memory. What the file holds is mapped from it, copied by the kernel when first written; what it
 //! does not hold yet is plain memory, which is cheaper to touch for the first time and can be huge pages.
+//!
+//! A file system in memory takes space for a hole when it is first touched, even through a private mapping, and ends the
+//! process if it has none. So the holes of all areas but the segments are plain memory as well. Those of the segments
+//! are not: there may be very many.
 
 use crate::commit::storage::{Part, Storage};
 use crate::error::OpenError;
@@ -11,6 +15,7 @@ use crate::format::soft::SlabState;
 use crate::format::{PAGE, UNIT, WINDOW};
 use crate::heap::lifecycle::check_soft_state;
 use crate::os::CallError;
+use crate::os::file_ranges::next_data;
 use crate::os::mapping::{self, Access, Advice, Source};
 use core::mem::offset_of;
 
@@ -54,14 +59,25 @@ pub(super) fn map(header: &Header, fd: i32, data_len: u64, soft: SoftState, huge
         // SAFETY: as above.
         unsafe { mapping::replace_with_part(base + offset as usize, len, Access::ReadWrite, fd, offset) }
     };
+    // As far as there is data.
+    let in_file_with_holes = |offset: u64, len: u64| -> Result<(), CallError> {
+        let mut at = offset;
+        while let Some(data) = next_data(fd, at, offset + len)? {
+            at = data.end;
+            let start = data.start / PAGE as u64 * PAGE as u64;
+            in_file(start, data.end - start)?;
+        }
+        Ok(())
+    };
     let units = data_len.saturating_sub(layout.segments.offset).div_ceil(UNIT as u64);
     in_file(0, layout.slab_table.offset)?;
-    in_file(layout.slab_table.offset, units * 8)?;
-    in_file(layout.roots.offset, layout.roots.len)?;
-    in_file(layout.types.offset, layout.types.len)?;
+    in_file_with_holes(layout.slab_table.offset, units * 8)?;
+    in_file_with_holes(layout.roots.offset, layout.roots.len)?;
+    in_file_with_holes(layout.types.offset, layout.types.len)?;
     if let SoftState::Valid { committed } = soft {
-        in_file(layout.soft.offset, layout.soft.len)?;
-        let part = |area: Area, stride: usize| in_file(area.offset, (committed * stride as u64).min(area.len));
+        in_file_with_holes(layout.soft.offset, layout.soft.len)?;
+        let part =
+            |area: Area, stride: usize| in_file_with_holes(area.offset, (committed * stride as u64).min(area.len));
         part(layout.slab_states, size_of::<SlabState>())?;
         part(layout.free_bits, BITS_PER_UNIT_BYTES)?;
         part(layout.remote_bits, BITS_PER_UNIT_BYTES)?;

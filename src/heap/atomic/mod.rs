@@ -15,6 +15,7 @@ mod map;
 mod on_storage;
 mod open;
 mod page_runs;
+mod purge;
 mod read_only;
 mod recover;
 mod snapshot;
@@ -68,6 +69,10 @@ impl From<AppendError> for SyncError {
 }
 
 impl Atomic {
+    pub(super) fn journal(&self) -> &Arc<Journal> {
+        &self.journal
+    }
+
     fn capture(&self) -> MutexGuard<'_, Capture> {
         // Whoever panicked had noted everything before.
         self.capture.lock().unwrap_or_else(PoisonError::into_inner)
@@ -82,9 +87,7 @@ impl Atomic {
     /// was.
     pub(super) fn commit(&self, heap: &HeapInner, level: SyncLevel, limit: Option<Duration>) -> Result<u64, SyncError> {
         let mut capture = self.capture();
-        if self.journal.is_broken() {
-            return Err(SyncError::Broken);
-        }
+        self.journal.check_files()?;
         {
             let _closed = heap.gate.close_for_capture(limit).map_err(|holders| SyncError::GateTimeout { holders })?;
             // Somebody may have panicked since the sync began.
@@ -97,6 +100,8 @@ impl Atomic {
             self.counters.paused(closed.elapsed());
         }
         self.append(&mut capture, level)?;
+        // Others may commit while this one waits.
+        drop(capture);
         if level == SyncLevel::Full {
             self.wait_for_fold();
             self.journal.fold()?;
@@ -115,17 +120,19 @@ impl Atomic {
                 self.journal.make_durable()?;
             }
         } else {
-            self.journal.append(&capture.commit(), durability)?;
+            let appended = self.journal.append(&capture.commit(), durability);
+            appended.inspect_err(|_| capture.failed())?;
             self.counters.committed(capture.len());
         }
         capture.committed();
         Ok(())
     }
 
-    /// Folds the log on a thread of its own if it is long; waits for that if it is far too long.
+    /// Folds the log on a thread of its own if it is long; waits for that if it is far too long. While a snapshot is made
+    /// it gets as long as it gets.
     fn fold_if_long(&self) {
         let len = self.journal.log_bytes();
-        if len < self.fold_at {
+        if len < self.fold_at || self.journal.is_folding_paused() {
             return;
         }
         let mut folding = self.folding.lock().unwrap_or_else(PoisonError::into_inner);
@@ -138,11 +145,12 @@ impl Atomic {
             let _ = thread.join();
         }
         let journal = Arc::clone(&self.journal);
-        // An error is remembered by the journal, and found by the next sync.
-        let started = std::thread::Builder::new().name("sal-fold".into()).spawn(move || {
+        // An error is remembered by the journal, and found by the next sync. It must not wait for a snapshot, because
+        // commits wait for it.
+        let fold = move || {
             let _ = journal.try_fold();
-        });
-        match started {
+        };
+        match std::thread::Builder::new().name("sal-fold".into()).spawn(fold) {
             Ok(thread) => *folding = Some(thread),
             Err(_) => {
                 let _ = self.journal.try_fold();

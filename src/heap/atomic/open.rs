@@ -75,10 +75,10 @@ pub(in crate::heap) fn open(
         Some(least) => journal.with_growth(crate::commit::ring::Growth { least, most: 2 * least }),
         None => journal,
     };
-    let mut header = journal.header();
-    header.commit = journal.last_commit();
+    let mut header = Header { commit: journal.last_commit(), ..journal.header() };
     limit_capacity(&mut header, options)?;
     let data_len = journal.data_len();
+    check_data_len(&header, data_len)?;
     let soft = if was_clean { soft_state(&*storage, &header)? } else { SoftState::Stale };
     let units = data_len.saturating_sub(header.layout.segments.offset).div_ceil(UNIT as u64) as usize;
     let (core, (recovery, prepared)) = at_its_place(&header, || {
@@ -114,6 +114,13 @@ pub(in crate::heap) fn open(
         atomic.start_recovery(header.window, prepared, replayed);
     }
     Ok(heap)
+}
+
+/// What is mapped before the segments must be in the file.
+pub(super) fn check_data_len(header: &Header, data_len: u64) -> Result<(), OpenError> {
+    let layout = &header.layout;
+    let is_possible = (layout.segments.offset..=layout.end()).contains(&data_len);
+    is_possible.then_some(()).ok_or(OpenError::Inconsistent { field: "file length of a commit" })
 }
 
 /// Makes the allocator's state of a heap that nobody else has yet.

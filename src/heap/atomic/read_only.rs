@@ -1,11 +1,12 @@
 //! Opening an atomic heap for reading only, whether it was closed or not: no byte of its files changes.
 
 use super::map::{SoftState, map, soft_state};
+use super::open::check_data_len;
 use crate::alloc::backing::Backing;
 use crate::alloc::heap_core::Core;
 use crate::alloc::rebuild::rebuild;
+use crate::commit::inspect::Inspected;
 use crate::commit::journal::Journal;
-use crate::commit::recovery::Inspected;
 use crate::commit::storage::Storage;
 use crate::error::OpenError;
 use crate::format::header::{CLEAN, Header};
@@ -27,6 +28,7 @@ pub(super) fn open(
     limit_capacity(&mut header, options)?;
     let soft = if inspected.is_some() { SoftState::Stale } else { soft_state(storage, &header)? };
     let data_len = inspected.as_ref().map_or(header.file_len, |inspected| inspected.data_len);
+    check_data_len(&header, data_len)?;
     let units = data_len.saturating_sub(header.layout.segments.offset).div_ceil(UNIT as u64) as usize;
     let core = at_its_place(&header, || {
         map(&header, storage.data_fd(), data_len, soft, false)?;

@@ -11,6 +11,7 @@ use crate::commit::fold::FoldPause;
 use crate::commit::journal::Journal;
 use crate::commit::recovery::Replayed;
 use crate::error::OpenError;
+use crate::format::UNIT;
 use crate::gc::image::Image;
 use crate::heap::collect::default_workers;
 use crate::heap::options::{HeapOptions, Recovery as When};
@@ -43,8 +44,13 @@ struct Frozen {
 }
 
 impl Frozen {
-    fn map(fd: i32, len: usize) -> Result<Self, CallError> {
-        Ok(Self { start: mapping::map_anywhere(len, Access::Read, Source::SharedFile(fd))?, len })
+    /// Maps the first `len` bytes, and memory that reads as zeros up to `end`.
+    fn map(fd: i32, len: usize, end: usize) -> Result<Self, CallError> {
+        let end = end.max(len);
+        let image = Self { start: mapping::map_anywhere(end, Access::Read, Source::Anonymous)?, len: end };
+        // SAFETY: mapped just now, and nobody has read there.
+        unsafe { mapping::replace(image.start, len, Access::Read, Source::SharedFile(fd))? };
+        Ok(image)
     }
 }
 
@@ -101,8 +107,10 @@ pub(super) unsafe fn recover(
 ) -> Result<(State, Option<Prepared>), OpenError> {
     if options.recovery == When::Background && units > 0 {
         let len = journal.data_len() as usize;
-        let image = Frozen::map(journal.storage().data_fd(), len)?;
-        // SAFETY: the mapping shows the file as of the last commit as far as that reaches, and stays.
+        let end = core.layout.segments.offset as usize + units * UNIT;
+        let image = Frozen::map(journal.storage().data_fd(), len, end)?;
+        // SAFETY: the mapping shows the file as of the last commit as far as that reaches, and zeros up to the end of the
+        // last unit; it stays.
         let of_image =
             unsafe { Image::new(ptr::with_exposed_provenance(image.start), core.window, core.layout, units) };
         // SAFETY: the caller's promise; the image stays as it is while the pause lives.

@@ -10,6 +10,7 @@ use crate::error::SyncError;
 use crate::format::PAGE;
 use crate::format::header::{CLEAN, Header};
 use crate::heap::create::{directory_of, random_id, to_c_string};
+use crate::heap::gate;
 use crate::os::CallError;
 use crate::os::file::{File, unlink};
 use crate::os::file_ranges::{next_data, share_blocks};
@@ -46,6 +47,8 @@ impl Atomic {
         progress: &mut dyn FnMut(SnapshotProgress) -> ControlFlow<()>,
     ) -> Result<u64, SyncError> {
         self.wait_for_fold();
+        // Also commits that nobody has waited for.
+        self.journal.make_durable()?;
         self.journal.fold()?;
         let paused = self.journal.pause_folding();
         let header = self.journal.header();
@@ -71,7 +74,7 @@ fn copy(
     progress: &mut dyn FnMut(SnapshotProgress) -> ControlFlow<()>,
 ) -> Result<(), SyncError> {
     let total = source.file_len;
-    let mut tell = |done| match progress(SnapshotProgress { done, total }) {
+    let mut tell = |done| match gate::without_syncs(|| progress(SnapshotProgress { done, total })) {
         ControlFlow::Continue(()) => Ok(()),
         ControlFlow::Break(()) => Err(SyncError::os("snapshot", io::ErrorKind::Interrupted)),
     };

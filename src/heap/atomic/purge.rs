@@ -1,0 +1,83 @@
+//! Giving back what an atomic heap does not need, in memory and on the disk.
+//!
+//! # Invariants
+//! - **G1** Memory is given back only where the file holds zeros, or nothing yet: it shows the file again from then on, or
+//!   zeros. So the log must be empty: what it holds would be folded into the file later.
+//! - **G2** A range is cleared in the file only if the last commit has no run there, and neither has the heap now.
+
+use super::Atomic;
+use crate::alloc::heap_core::Core;
+use crate::alloc::size_class::{CLASSES, slab_units};
+use crate::commit::storage::{Part, Storage};
+use crate::format::header::Header;
+use crate::format::slab_entry::{SlabEntry, units_of_pages};
+use crate::format::{PAGE, UNIT};
+use crate::os::{CallError, mapping};
+
+/// Entries of the slab table that are read at once.
+const BATCH: usize = 8192;
+
+impl Atomic {
+    /// Gives back free memory, but only runs of at least `least` units; returns how many bytes. What the last commit holds
+    /// stays.
+    pub(in crate::heap) fn purge(&self, core: &Core, least: usize) -> usize {
+        // While it is held, nobody captures or appends.
+        let capture = self.capture();
+        // Not while a snapshot is made: the caller may be what that tells of its progress.
+        if self.is_recovery_pending() || !matches!(self.journal.try_fold(), Ok(Some(_))) {
+            return 0;
+        }
+        let _paused = self.journal.pause_folding();
+        let header = self.journal.header();
+        if !self.journal.is_folded() {
+            return 0;
+        }
+        let Ok(used) = used_units(&**self.journal.storage(), &header) else { return 0 };
+        let storage = &**self.journal.storage();
+        let file_len = header.file_len as usize;
+        let _guard = core.lock.lock();
+        // SAFETY: under the lock (K1).
+        let space = unsafe { &mut *core.space.get() };
+        space.give_back(least, |offset, len| {
+            let first = (offset - core.layout.segments.offset as usize) / UNIT;
+            let in_commit = used.get(first..used.len().min(first + len / UNIT)).unwrap_or_default();
+            if in_commit.contains(&true) || offset + len > file_len && capture.left_something() {
+                return false;
+            }
+            let in_file = (offset + len).min(file_len).saturating_sub(offset);
+            if in_file > 0 && clear(core, storage, offset, in_file).is_err() {
+                return false;
+            }
+            // SAFETY: the range is free, and under the lock nobody takes it; the file holds zeros there, or is not that
+            // long (G1).
+            unsafe { mapping::discard(core.base + offset, len).is_ok() }
+        })
+    }
+}
+
+fn clear(core: &Core, storage: &dyn Storage, offset: usize, len: usize) -> Result<(), CallError> {
+    storage.clear(Part::Data, offset as u64, len as u64)?;
+    super::close::clear_checksums(&core.layout, storage, (offset / PAGE) as u64, ((offset + len) / PAGE) as u64)
+}
+
+/// Which units the runs of the last commit take, by the file's slab table.
+fn used_units(storage: &dyn Storage, header: &Header) -> Result<Vec<bool>, CallError> {
+    let units = (header.file_len.saturating_sub(header.layout.segments.offset) as usize).div_ceil(UNIT);
+    let mut used = vec![false; units];
+    let mut words = vec![[0_u8; 8]; BATCH.min(units)];
+    for batch in (0..units).step_by(BATCH) {
+        let words = &mut words[..BATCH.min(units - batch)];
+        storage.read_at(Part::Data, words.as_flattened_mut(), header.layout.slab_table.offset + batch as u64 * 8)?;
+        for (unit, word) in (batch..).zip(words) {
+            let len = match SlabEntry::decode(u64::from_le_bytes(*word)) {
+                Some(SlabEntry::SlabHead { class }) if usize::from(class) < CLASSES => slab_units(class.into()),
+                Some(SlabEntry::LargeHead { len_pages }) => units_of_pages(len_pages),
+                Some(SlabEntry::Free) => 0,
+                _ => 1,
+            };
+            let end = unit.saturating_add(len).min(units);
+            used[unit..end].fill(true);
+        }
+    }
+    Ok(used)
+}
