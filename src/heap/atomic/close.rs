@@ -56,6 +56,11 @@ pub(in crate::heap) fn finish(heap: &HeapInner, core: &Core, keep_copy: bool) ->
                 unsafe { (*core.soft()).epoch = epoch };
                 write_state(atomic, core, storage)?;
                 forget_checksums(&core.layout, storage, used_len)?;
+                // Whole segments, of which the last commit may have had a part only: a header must not say more than there
+                // is.
+                if storage.len(Part::Data)? < used_len {
+                    storage.set_len(Part::Data, used_len)?;
+                }
             }
             Ok(())
         },
