@@ -45,7 +45,7 @@ pub(super) fn soft_state(storage: &dyn Storage, header: &Header) -> Result<SoftS
 
 /// Maps a heap over its reserved windows.
 ///
-/// `data_len` is the length of the file's valid part, from its start.
+/// `data_len` is the length of the file's valid part, from its start; the file is at least that long.
 pub(super) fn map(header: &Header, fd: i32, data_len: u64, soft: SoftState, huge_pages: bool) -> Result<(), CallError> {
     let layout = &header.layout;
     let base = header.window as usize * WINDOW;

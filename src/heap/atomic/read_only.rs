@@ -7,7 +7,7 @@ use crate::alloc::heap_core::Core;
 use crate::alloc::rebuild::rebuild;
 use crate::commit::inspect::Inspected;
 use crate::commit::journal::Journal;
-use crate::commit::storage::Storage;
+use crate::commit::storage::{Part, Storage};
 use crate::error::OpenError;
 use crate::format::header::{CLEAN, Header};
 use crate::format::{PAGE, UNIT, WINDOW};
@@ -30,8 +30,10 @@ pub(super) fn open(
     let data_len = inspected.as_ref().map_or(header.file_len, |inspected| inspected.data_len);
     check_data_len(&header, data_len)?;
     let units = data_len.saturating_sub(header.layout.segments.offset).div_ceil(UNIT as u64) as usize;
+    let file_len = storage.len(Part::Data)?;
     let core = at_its_place(&header, || {
-        map(&header, storage.data_fd(), data_len, soft, false)?;
+        // What was committed may reach further than a file that nobody has made longer since.
+        map(&header, storage.data_fd(), data_len.min(file_len), soft, false)?;
         if let Some(inspected) = &inspected {
             put_images(storage, &header, inspected)?;
         }
