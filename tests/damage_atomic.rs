@@ -447,3 +447,41 @@ fn another_capacity_is_taken_or_refused_and_loses_nothing() {
         }
     });
 }
+
+#[test]
+fn an_unclean_file_that_is_too_short_is_refused_or_its_commit_comes_from_the_log() {
+    let name = "an_unclean_file_that_is_too_short_is_refused_or_its_commit_comes_from_the_log";
+    in_a_process_of_its_own(name, |case| {
+        let newest = bytes::newest(&case.path);
+        let folded = bytes::word(&newest, header::FILE_LEN);
+        let len = std::fs::metadata(&case.path).unwrap().len();
+        assert!(len >= folded);
+        let mut refused = 0;
+        for cut in (folded.saturating_sub(2 * PAGE)..=len).step_by(PAGE as usize * 16) {
+            let [copy, log] = [case.path.with_file_name("short"), case.path.with_file_name("short-log")];
+            bytes::copy(&case.path, &copy);
+            std::fs::write(&log, &case.log).unwrap();
+            bytes::writable(&copy).set_len(cut).unwrap();
+            let seen = see(&copy);
+            dig(&copy);
+            match &seen {
+                Seen::Commit(commit) => assert!(*commit == COMMITS && cut >= folded, "{cut}"),
+                Seen::Refused(error) => {
+                    assert!(error.contains("Truncated"), "{cut}: {error}");
+                    refused += 1;
+                }
+                Seen::Damaged => panic!("{cut}"),
+            }
+            // For writing it is the same.
+            match (open(&options(), &copy), seen) {
+                (Ok(heap), Seen::Commit(_)) => {
+                    unmap(heap);
+                    assert_eq!(see(&copy), Seen::Commit(COMMITS), "{cut}");
+                }
+                (Err(error), Seen::Refused(other)) => assert_eq!(format!("{error:?}"), other),
+                (opened, seen) => panic!("{cut}: {opened:?} and {seen:?}"),
+            }
+        }
+        assert!(refused > 0);
+    });
+}

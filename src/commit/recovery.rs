@@ -39,7 +39,19 @@ pub(super) fn read_chain(storage: &dyn Storage, header: &Header) -> Result<Chain
     if found < header.file_len {
         return Err(OpenError::Truncated { expected: header.file_len, found });
     }
-    chain::read(storage, header)
+    let chain = chain::read(storage, header)?;
+    // What a commit has added may be missing, since its images are in the log; but not what was written to the heap file
+    // alone.
+    let direct_end = |record: &Arc<Record>| record.direct().iter().map(|entry| (entry.page + 1) * PAGE as u64).max();
+    if chain.records.iter().filter_map(direct_end).any(|end| end > found) {
+        let newest = apply::newest(&chain.records, chain.data_len);
+        let needed =
+            newest.iter().filter(|newest| newest.image.is_none()).map(|newest| (newest.page + 1) * PAGE as u64);
+        if let Some(expected) = needed.max().filter(|&expected| expected > found) {
+            return Err(OpenError::Truncated { expected, found });
+        }
+    }
+    Ok(chain)
 }
 
 /// Writes a range of the log once more, as it reads.

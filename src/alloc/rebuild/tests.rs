@@ -6,6 +6,8 @@ use super::super::heap_core::{Core, Run};
 use super::super::size_class::class_of;
 use super::super::thread_heap::ThreadHeap;
 use super::*;
+use crate::alloc::size_class::CLASSES;
+use crate::format::slab_entry::large_tail_units;
 use proptest::prelude::*;
 use std::collections::BTreeSet;
 

@@ -40,8 +40,15 @@ pub(super) fn soft_state(storage: &dyn Storage, header: &Header) -> Result<SoftS
 
 /// Maps a heap over its reserved windows.
 ///
-/// `data_len` is the length of the file's valid part, from its start.
-pub(super) fn map(header: &Header, fd: i32, data_len: u64, soft: SoftState, huge_pages: bool) -> Result<(), CallError> {
+/// `data_len` is the length of the file's valid part, from its start; what of it the file does not have reads as zeros.
+pub(super) fn map(
+    header: &Header,
+    storage: &dyn Storage,
+    data_len: u64,
+    soft: SoftState,
+    huge_pages: bool,
+) -> Result<(), CallError> {
+    let (fd, in_file_len) = (storage.data_fd(), data_len.min(storage.len(Part::Data)?));
     let layout = &header.layout;
     let base = header.window as usize * WINDOW;
     // SAFETY: the windows are reserved for this heap, and nothing is in them yet.
@@ -66,7 +73,7 @@ pub(super) fn map(header: &Header, fd: i32, data_len: u64, soft: SoftState, huge
         part(layout.free_bits, BITS_PER_UNIT_BYTES)?;
         part(layout.remote_bits, BITS_PER_UNIT_BYTES)?;
     }
-    in_file(layout.segments.offset, data_len.saturating_sub(layout.segments.offset))?;
+    in_file(layout.segments.offset, in_file_len.saturating_sub(layout.segments.offset))?;
     if huge_pages {
         let start = (data_len.max(layout.segments.offset) as usize).next_multiple_of(PAGE);
         // Without huge pages everything works, only slower.

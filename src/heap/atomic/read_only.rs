@@ -30,7 +30,7 @@ pub(super) fn open(
     check_data_len(&header, data_len)?;
     let units = data_len.saturating_sub(header.layout.segments.offset).div_ceil(UNIT as u64) as usize;
     let core = at_its_place(&header, || {
-        map(&header, storage.data_fd(), data_len, soft, false)?;
+        map(&header, storage, data_len, soft, false)?;
         if let Some(inspected) = &inspected {
             put_images(storage, &header, inspected)?;
         }
