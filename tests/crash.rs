@@ -178,6 +178,8 @@ fn options(random: &mut Random) -> HeapOptions {
         .dirty_tracking(tracking)
         .fold_at([20_000, 100_000, 1 << 30][random.below(3)])
         .scrub_freed(random.below(4) == 0)
+        // Huge ones are reported as a whole: large commits, slow tests.
+        .huge_pages(random.below(8) == 0)
 }
 
 /// The seeds of a test's histories.
@@ -287,6 +289,7 @@ fn every_call_fails(seed: u64, errno: i32, effects: &[Effect], step: usize) {
             let mut skip = seed % step as u64;
             let (mut failed, mut broken) = (0, 0);
             loop {
+                println!("seed {seed}, call {skip}, error {errno}, {effect:?}, lasts: {lasts}");
                 let met = work_on_a_failing_disk(seed, skip, errno, effect, lasts);
                 if met.errors == 0 {
                     break;
@@ -295,7 +298,7 @@ fn every_call_fails(seed: u64, errno: i32, effects: &[Effect], step: usize) {
                 broken += met.broken;
                 skip += step as u64;
             }
-            println!("seed {seed}, error {errno}, {effect:?}: {failed} runs, {broken} broken");
+            println!("{failed} runs, {broken} broken");
             assert!(failed > 5);
         }
     }
@@ -326,8 +329,8 @@ fn churn(handle: SalAlloc, is_over: &AtomicBool, seed: u64) {
     let mut random = Random(seed);
     let mut blocks = Vec::new();
     while !is_over.load(Ordering::Relaxed) {
-        if blocks.len() < 60 {
-            let len = [24, 700, 9_000, 70_000, 3 << 20][[0, 0, 0, 1, 1, 1, 2, 2, 3, 4][random.below(10)]];
+        if blocks.len() < 30 {
+            let len = [24, 24, 700, 700, 9_000, 9_000, 9_000, 70_000, 70_000, 3 << 20][random.below(10)];
             let layout = Layout::from_size_align(len, 8).unwrap();
             let block = handle.allocate(layout).unwrap();
             // SAFETY: allocated just now, and as long.
@@ -340,6 +343,7 @@ fn churn(handle: SalAlloc, is_over: &AtomicBool, seed: u64) {
                 unsafe { handle.deallocate(block.cast(), layout) };
             }
         }
+        // The threads take turns, as far as they like.
         std::thread::yield_now();
     }
     for (block, layout) in blocks {

@@ -265,6 +265,21 @@ impl Space {
         }
     }
 
+    /// Takes free units, whose first lies at an offset, for whoever gives their memory back.
+    pub(crate) fn hold(&mut self, offset: usize, units: usize) {
+        self.map.take((offset - self.layout.segments.offset as usize) / UNIT, units);
+        self.locked().used_units += units as u64;
+    }
+
+    /// The counterpart of [`Space::hold`]: whether the units read as zeros now.
+    pub(crate) fn let_go(&mut self, offset: usize, units: usize, zeroed: bool) {
+        let start = (offset - self.layout.segments.offset as usize) / UNIT;
+        if zeroed {
+            self.set_zeroed(start, units, true);
+        }
+        self.give_run(start, units);
+    }
+
     /// The unit behind the last one that was ever in use since the heap was opened: no table entry that was stored in
     /// that time reaches behind it.
     pub(crate) fn peak_end(&self) -> usize {

@@ -69,6 +69,9 @@ impl<'a> Reader<'a> {
         file_len: u64,
         log: &Identity,
     ) -> Result<Option<(RecordHeader, Vec<Entry>)>, CallError> {
+        if offset >= file_len {
+            return Ok(None);
+        }
         let Ok((header, _)) = RecordHeader::read_from_prefix(self.bytes(offset, RECORD_HEADER_LEN)?) else {
             return Ok(None);
         };
@@ -143,9 +146,13 @@ pub(super) fn read_prefix(storage: &dyn Storage, header: &Header) -> Result<(Cha
 fn follow(reader: &mut Reader<'_>, log: &Identity, longest: u64, chain: &mut Chain) -> Result<u64, CallError> {
     let mut position = chain.end;
     let mut jump_at = None;
+    // Whoever wrote a jump wrote the record behind it; else it is one that was lost, and another took its number.
+    let mut opening = None;
     loop {
         let Some((header, entries)) = reader.record(position, chain.log_len, log)? else { return Ok(position) };
-        let fits = header.commit == chain.last + 1 && chain.checksum.is_none_or(|before| before == header.previous);
+        let fits = header.commit == chain.last + 1
+            && chain.checksum.is_none_or(|before| before == header.previous)
+            && opening.take().is_none_or(|opening| opening == header.opening);
         if !fits {
             return Ok(position);
         }
@@ -155,6 +162,7 @@ fn follow(reader: &mut Reader<'_>, log: &Identity, longest: u64, chain: &mut Cha
             }
             // What it leads to continues the same checksum, also where nothing is known of it yet.
             jump_at = Some(position);
+            opening = Some(header.opening);
             position = header.target;
             continue;
         }

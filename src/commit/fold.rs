@@ -98,7 +98,7 @@ impl Journal {
         self.folding.try_turn().map(|turn| self.fold_in(&turn)).transpose()
     }
 
-    fn fold_in(&self, _turn: &Turn<'_>) -> Result<Folded, AppendError> {
+    pub(super) fn fold_in(&self, _turn: &Turn<'_>) -> Result<Folded, AppendError> {
         self.check_files()?;
         let (records, header) = {
             let state = lock(&self.state);
@@ -151,7 +151,9 @@ impl Journal {
         let state = &mut *state;
         let through = state.header.folded_through;
         state.records.drain(..count.min(state.records.len()));
-        state.ring.free_before(state.records.front().map(|record| record.offset));
+        // Not the next record's own place: a jump to it may lie where the header says that the chain goes on.
+        let next = (!state.records.is_empty()).then_some(state.header.log_start);
+        state.ring.free_before(next);
         if state.records.is_empty() {
             state.newest.clear();
         } else {

@@ -236,6 +236,19 @@ impl Journal {
         lock(&self.state).ring.used()
     }
 
+    /// Bytes that opening the heap after a crash would have to read: of the log, and of pages that were written to the heap
+    /// file directly.
+    pub(crate) fn unfolded_bytes(&self) -> u64 {
+        let state = lock(&self.state);
+        let direct: u64 = state.records.iter().map(|record| record.direct().len() as u64).sum();
+        state.ring.used() + direct * PAGE as u64
+    }
+
+    /// Makes what was written to the heap file durable, its commits apart.
+    pub(crate) fn sync_heap_file(&self) -> Result<(), AppendError> {
+        self.sync(Part::Data)
+    }
+
     /// Whether the log holds nothing that the heap file does not.
     pub(crate) fn is_folded(&self) -> bool {
         lock(&self.state).records.is_empty()
@@ -496,7 +509,7 @@ impl Journal {
 
 /// Writes the header that counts once more, where it stands, and makes it durable: it may be in the page cache only, and
 /// after a failed sync the system believes that it is not.
-pub(super) fn rewrite_header(storage: &dyn Storage, header: &Header) -> Result<(), CallError> {
+pub(crate) fn rewrite_header(storage: &dyn Storage, header: &Header) -> Result<(), CallError> {
     storage.write_at(Part::Data, &header.encode(), header.slot_offset())?;
     storage.sync_data(Part::Data)
 }

@@ -133,7 +133,7 @@ impl Ring {
         }
     }
 
-    /// What lies before the record at `first` is no longer needed; without one, nothing is.
+    /// What lies before the record, or the jump, at `first` is no longer needed; without one, nothing is.
     pub(super) fn free_before(&mut self, first: Option<u64>) {
         let Some(first) = first else {
             self.runs.clear();

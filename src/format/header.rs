@@ -66,7 +66,7 @@ pub(crate) struct Header {
     pub(crate) log_salt: u64,
     /// Commits up to this one are in the data file.
     pub(crate) folded_through: u64,
-    /// Counts clean closes; soft state is valid when its epoch is this one.
+    /// Changes with each clean close; soft state is valid when its epoch is this one.
     pub(crate) epoch: u64,
     pub(crate) layout: Layout,
     /// Every base the heap was ever mapped at, oldest first, 0 for none.

@@ -24,7 +24,7 @@ use crate::alloc::windows;
 use crate::error::{CloseError, OpenError};
 use crate::format::header::{self, ATOMIC, HEADER_LEN, HOLDER_OFFSET, Header, Holder, IN_USE, SlotError};
 use crate::format::{PAGE, UNIT, WINDOW};
-use crate::os::file::{File, unlink};
+use crate::os::file::{File, resolve, unlink};
 use crate::os::mapping::{self, Access, Source};
 use crate::os::{CallError, barrier, errno};
 use std::ffi::CString;
@@ -122,7 +122,9 @@ pub(super) unsafe fn open(path: &Path, options: &HeapOptions, existing: Existing
     } else if existing == Existing::Refuse {
         return Err(OpenError::os("open", errno::EXISTS));
     }
-    open_locked(data, lock, path, options)
+    // The program may go to another directory before the first commit, and the log belongs beside the file.
+    let path = resolve(&name)?;
+    open_locked(data, lock, &path, options)
 }
 
 /// Opens the path, creates the file if that is wanted, and locks its inode.

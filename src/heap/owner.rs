@@ -22,7 +22,7 @@ use std::any::Any;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::ptr::NonNull;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -79,6 +79,8 @@ pub(crate) struct HeapInner {
     shut: Mutex<bool>,
     /// Whether a write session was ever begun, so that values may have been moved out of roots.
     pub(super) written: AtomicBool,
+    /// Whether the last look at the roots found a block of another heap, so that nothing more may be committed.
+    pub(super) is_unsound: AtomicBool,
     /// What an atomic heap has besides.
     pub(super) atomic: Option<Atomic>,
 }
@@ -124,6 +126,7 @@ impl HeapInner {
             attachment: OnceLock::new(),
             shut: Mutex::new(false),
             written: AtomicBool::new(false),
+            is_unsound: AtomicBool::new(false),
             atomic,
         });
         HEAPS.add(&inner);
@@ -206,6 +209,8 @@ impl HeapInner {
             return Ok(());
         }
         let checked = if self.read_only { Ok(()) } else { self.before_sync() };
+        // Relaxed: read by this thread.
+        self.is_unsound.store(checked.is_err(), Ordering::Relaxed);
         lifecycle::shut(self, unmap)?;
         match checked {
             Err(SyncError::ForeignBlock { root, address }) => Err(CloseError::ForeignBlock { root, address }),

@@ -292,6 +292,20 @@ impl Drop for File {
     }
 }
 
+/// The absolute path of a file that exists, without symbolic links.
+pub(crate) fn resolve(path: &CStr) -> Result<std::path::PathBuf, CallError> {
+    // SAFETY: `path` is a terminated string; without a buffer the call allocates one, with the C library's `malloc`.
+    let resolved = unsafe { libc::realpath(path.as_ptr(), core::ptr::null_mut()) };
+    if resolved.is_null() {
+        return Err(CallError { call: "realpath", errno: Errno::last() });
+    }
+    // SAFETY: a terminated string that is ours.
+    let bytes = unsafe { CStr::from_ptr(resolved) }.to_bytes().to_vec();
+    // SAFETY: allocated by the call, and not used any more.
+    unsafe { libc::free(resolved.cast()) };
+    Ok(std::path::PathBuf::from(<std::ffi::OsString as std::os::unix::ffi::OsStringExt>::from_vec(bytes)))
+}
+
 /// Removes a name.
 pub(crate) fn unlink(path: &CStr) -> Result<(), CallError> {
     // SAFETY: `path` is a terminated string.

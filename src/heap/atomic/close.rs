@@ -13,11 +13,22 @@ use crate::heap::owner::HeapInner;
 use crate::heap::sync::SyncLevel;
 use crate::os::CallError;
 use crate::os::copy::copy_out;
+use crate::os::env::random_bytes;
 use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
 use zerocopy::IntoBytes;
 
 /// Free runs of at least this many units are punched out of the file when it is closed.
 const PUNCH_AT_CLOSE: usize = SEGMENT_UNITS;
+
+/// A number that no allocator state in any file has: a close that is interrupted may leave its state behind, which must not
+/// be taken for that of a later one.
+pub(super) fn new_epoch() -> u64 {
+    let mut bytes = [0; 8];
+    random_bytes(&mut bytes);
+    // As large as headers allow, and not that of a file without state.
+    u64::from_le_bytes(bytes) >> 1 | 1
+}
 
 /// Pages of allocator state that are written at once.
 const BATCH: usize = 64;
@@ -26,7 +37,7 @@ const BATCH: usize = 64;
 pub(in crate::heap) fn finish(heap: &HeapInner, core: &Core, keep_copy: bool) -> Result<(), CloseError> {
     let Some(atomic) = &heap.atomic else { return Ok(()) };
     atomic.wait_for_fold();
-    let was_changed = core.has_been_used() || heap.written.load(std::sync::atomic::Ordering::Relaxed);
+    let was_changed = core.has_been_used() || heap.written.load(Ordering::Relaxed);
     if !was_changed && !atomic.is_soft_stale && !atomic.journal.has_begun() {
         // The file is as clean as it was.
         forget_holder(atomic);
@@ -35,14 +46,21 @@ pub(in crate::heap) fn finish(heap: &HeapInner, core: &Core, keep_copy: bool) ->
     atomic.journal.check_files().map_err(|error| CloseError::Sync(error.into()))?;
     // SAFETY: nobody else is inside.
     let units = unsafe { (*core.space.get()).trim() };
-    let discards = atomic.discard || heap.gate.is_poisoned();
+    let discards = atomic.discard || heap.gate.is_poisoned() || heap.is_unsound.load(Ordering::Relaxed);
     if !discards {
         let mut capture = atomic.capture();
-        let taken = capture.take(core, &atomic.journal).map_err(|error| SyncError::os(error.call, error.errno));
-        taken.and_then(|()| atomic.append(&mut capture, SyncLevel::Data)).map_err(CloseError::Sync)?;
+        let mut commit = || {
+            let taken = capture.take(core, &atomic.journal).map_err(|error| SyncError::os(error.call, error.errno));
+            taken.and_then(|()| atomic.append(&mut capture, SyncLevel::Data))
+        };
+        let mut committed = commit();
+        if committed.as_ref().is_err_and(super::lacks_space) && atomic.make_room() {
+            committed = commit();
+        }
+        committed.map_err(CloseError::Sync)?;
     }
     let mut header = heap.header.lock().unwrap_or_else(PoisonError::into_inner);
-    let epoch = header.epoch + 1;
+    let epoch = new_epoch();
     // Otherwise the file's allocator state keeps another epoch than the header, and the next opening rebuilds it.
     let is_state_good = !discards && !atomic.is_recovery_pending();
     let capacity = header.capacity;
@@ -56,6 +74,7 @@ pub(in crate::heap) fn finish(heap: &HeapInner, core: &Core, keep_copy: bool) ->
                 unsafe { (*core.soft()).epoch = epoch };
                 write_state(atomic, core, storage)?;
                 forget_checksums(&core.layout, storage, used_len)?;
+                set_len(storage, atomic.journal.data_len(), used_len)?;
             }
             Ok(())
         },
@@ -105,6 +124,19 @@ fn punch(core: &Core, storage: &dyn Storage) -> Result<(), CallError> {
         is_done
     });
     outcome
+}
+
+/// Makes the file long enough for the units that count as reserved. What it has behind the last commit's extent is nobody's,
+/// and those units count as zeros.
+fn set_len(storage: &dyn Storage, data_len: u64, used_len: u64) -> Result<(), CallError> {
+    let len = storage.len(Part::Data)?;
+    if len > data_len {
+        storage.clear(Part::Data, data_len, len - data_len)?;
+    }
+    if len < used_len {
+        storage.set_len(Part::Data, used_len)?;
+    }
+    Ok(())
 }
 
 /// Makes the checksums of pages `first..end` say nothing.

@@ -35,12 +35,19 @@ use super::sync::SyncLevel;
 use crate::commit::journal::{AppendError, Durability, Journal};
 use crate::error::SyncError;
 use crate::os::dirty_pages::Tracking;
+use crate::os::errno;
 use capture::Capture;
 use stats::Counters;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
+
+/// Whether nothing but room on the disk was missing.
+fn lacks_space(error: &SyncError) -> bool {
+    let SyncError::Os { source, .. } = error else { return false };
+    [errno::NO_SPACE, errno::OVER_QUOTA].iter().any(|errno| source.raw_os_error() == Some(errno.0))
+}
 
 /// How much longer than wanted the log may become before a sync waits until it has been folded.
 const MOST_LOGS: u64 = 4;
@@ -90,6 +97,28 @@ impl Atomic {
     pub(super) fn commit(&self, heap: &HeapInner, level: SyncLevel, limit: Option<Duration>) -> Result<u64, SyncError> {
         let mut capture = self.capture();
         self.journal.check_files()?;
+        let mut committed = self.capture_and_append(&mut capture, heap, level, limit);
+        if committed.as_ref().is_err_and(lacks_space) && self.make_room() {
+            committed = self.capture_and_append(&mut capture, heap, level, limit);
+        }
+        committed?;
+        drop(capture);
+        if level == SyncLevel::Full {
+            self.wait_for_fold();
+            self.journal.fold()?;
+        } else {
+            self.fold_if_long();
+        }
+        Ok(self.journal.last_commit())
+    }
+
+    fn capture_and_append(
+        &self,
+        capture: &mut Capture,
+        heap: &HeapInner,
+        level: SyncLevel,
+        limit: Option<Duration>,
+    ) -> Result<(), SyncError> {
         {
             let _closed = heap.gate.close_for_capture(limit).map_err(|holders| SyncError::GateTimeout { holders })?;
             // Somebody may have panicked since the sync began.
@@ -101,16 +130,12 @@ impl Atomic {
             capture.take(heap.core(), &self.journal).map_err(|error| SyncError::os(error.call, error.errno))?;
             self.counters.paused(closed.elapsed());
         }
-        self.append(&mut capture, level)?;
-        // Others may commit while this one waits.
-        drop(capture);
-        if level == SyncLevel::Full {
-            self.wait_for_fold();
-            self.journal.fold()?;
-        } else {
-            self.fold_if_long();
-        }
-        Ok(self.journal.last_commit())
+        self.append(capture, level)
+    }
+
+    /// Folds the log, whose space is free then, if it can be had at once; whether there is room now.
+    fn make_room(&self) -> bool {
+        self.journal.make_durable().is_ok() && matches!(self.journal.try_fold(), Ok(Some(_)))
     }
 
     /// Appends what was captured, if it is anything.
@@ -133,7 +158,7 @@ impl Atomic {
     /// Folds the log on a thread of its own if it is long; waits for that if it is far too long. While a snapshot is made
     /// it gets as long as it gets.
     fn fold_if_long(&self) {
-        let len = self.journal.log_bytes();
+        let len = self.journal.unfolded_bytes();
         if len < self.fold_at || self.journal.is_folding_paused() {
             return;
         }
@@ -147,15 +172,16 @@ impl Atomic {
             let _ = thread.join();
         }
         let journal = Arc::clone(&self.journal);
-        // An error is remembered by the journal, and found by the next sync. It must not wait for a snapshot, because
+        // An error is found by the next sync: the journal is broken, or the disk still full. It must not wait for a snapshot, because
         // commits wait for it.
         let fold = move || {
-            let _ = journal.try_fold();
+            // Also what was only written: otherwise the log of a program that never waits would grow without end.
+            let _ = journal.make_durable().and_then(|_| journal.try_fold());
         };
         match std::thread::Builder::new().name("sal-fold".into()).spawn(fold) {
             Ok(thread) => *folding = Some(thread),
             Err(_) => {
-                let _ = self.journal.try_fold();
+                let _ = self.journal.make_durable().and_then(|_| self.journal.try_fold());
             }
         }
     }

@@ -9,7 +9,7 @@ use super::stats::Counters;
 use crate::alloc::backing::Backing;
 use crate::alloc::heap_core::Core;
 use crate::alloc::rebuild::rebuild;
-use crate::commit::journal::Journal;
+use crate::commit::journal::{Journal, rewrite_header};
 use crate::commit::real::RealStorage;
 use crate::commit::recovery::Replayed;
 use crate::commit::storage::{Part, Storage};
@@ -62,6 +62,8 @@ pub(in crate::heap) fn open(
     let journal = if was_clean {
         // Behind it may lie what a close could not cut off any more; it must not show when the heap grows.
         if storage.len(Part::Data)? > header.file_len {
+            // The header may be in the page cache only, and the one on the medium may need the rest.
+            rewrite_header(&*storage, &header)?;
             storage.set_len(Part::Data, header.file_len)?;
         }
         Journal::of_clean(Arc::clone(&storage), header)

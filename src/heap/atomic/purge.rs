@@ -3,7 +3,8 @@
 //! # Invariants
 //! - **G1** Memory is given back only where the file holds zeros, or nothing yet: it shows the file again from then on, or
 //!   zeros. So the log must be empty: what it holds would be folded into the file later.
-//! - **G2** A range is cleared in the file only if the last commit has no run there, and neither has the heap now.
+//! - **G2** A range is cleared in the file only if the last commit has no run there, and neither has the heap now; nobody
+//!   can take it until that is durable.
 
 use super::Atomic;
 use crate::alloc::heap_core::Core;
@@ -35,23 +36,45 @@ impl Atomic {
         let Ok(used) = used_units(&**self.journal.storage(), &header) else { return 0 };
         let storage = &**self.journal.storage();
         let file_len = header.file_len as usize;
+        let mut runs = Vec::new();
+        {
+            let _guard = core.lock.lock();
+            // SAFETY: under the lock (K1).
+            let space = unsafe { &mut *core.space.get() };
+            space.give_back(least, |offset, len| {
+                let first = (offset - core.layout.segments.offset as usize) / UNIT;
+                let in_commit = used.get(first..used.len().min(first + len / UNIT)).unwrap_or_default();
+                if !in_commit.contains(&true) && (offset + len <= file_len || !capture.left_something()) {
+                    runs.push((offset, len));
+                }
+                false
+            });
+            // From here on they are nobody else's.
+            for &(offset, len) in &runs {
+                space.hold(offset, len / UNIT);
+            }
+        }
+        let in_file = |offset: usize, len: usize| (offset + len).min(file_len).saturating_sub(offset);
+        let mut cleared = Ok(());
+        for &(offset, len) in &runs {
+            let len = in_file(offset, len);
+            if len > 0 {
+                cleared = cleared.and_then(|()| clear(core, storage, offset, len));
+            }
+        }
+        // What reads as zeros from now on is in no commit: it must be so on the medium.
+        let is_durable = cleared.is_ok() && self.journal.sync_heap_file().is_ok();
         let _guard = core.lock.lock();
         // SAFETY: under the lock (K1).
         let space = unsafe { &mut *core.space.get() };
-        space.give_back(least, |offset, len| {
-            let first = (offset - core.layout.segments.offset as usize) / UNIT;
-            let in_commit = used.get(first..used.len().min(first + len / UNIT)).unwrap_or_default();
-            if in_commit.contains(&true) || offset + len > file_len && capture.left_something() {
-                return false;
-            }
-            let in_file = (offset + len).min(file_len).saturating_sub(offset);
-            if in_file > 0 && clear(core, storage, offset, in_file).is_err() {
-                return false;
-            }
-            // SAFETY: the range is free, and under the lock nobody takes it; the file holds zeros there, or is not that
-            // long (G1).
-            unsafe { mapping::discard(core.base + offset, len).is_ok() }
-        })
+        let mut bytes = 0;
+        for (offset, len) in runs {
+            // SAFETY: the range is held by this call alone; the file holds zeros there, or is not that long (G1).
+            let is_zeroed = is_durable && unsafe { mapping::discard(core.base + offset, len).is_ok() };
+            space.let_go(offset, len / UNIT, is_zeroed);
+            bytes += if is_zeroed { len } else { 0 };
+        }
+        bytes
     }
 }
 

@@ -5,6 +5,7 @@
 //! written last, so an unfinished copy is no heap.
 
 use super::Atomic;
+use super::close::new_epoch;
 use crate::commit::storage::{Part, Storage};
 use crate::error::SyncError;
 use crate::format::PAGE;
@@ -109,7 +110,7 @@ fn copy(
         log_salt: 0,
         log_start: 0,
         // The allocator's state in the file is not that of this commit.
-        epoch: source.epoch + 1,
+        epoch: new_epoch(),
         ..*source
     };
     file.write_at(&header.encode(), header.slot_offset()).map_err(os)?;
