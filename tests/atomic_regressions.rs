@@ -88,7 +88,7 @@ fn a_power_cut_at_any_moment_of_a_close_and_after_it_leaves_a_heap_that_opens() 
     for len in [0, 2_500_000] {
         let disk = SimulatedDisk::new();
         let heap = disk.open(&options()).unwrap();
-        extend(&heap, NUMBERS, 0..100_000);
+        extend(&heap, NUMBERS, 0..20_000);
         heap.sync().unwrap();
         if len > 0 {
             take_zeroed(&heap, len);
@@ -98,19 +98,19 @@ fn a_power_cut_at_any_moment_of_a_close_and_after_it_leaves_a_heap_that_opens() 
         unmap(heap);
         let last = disk.operations();
         for point in first..=last {
-            for image in disk.crash_images(point, Granularity::Sector, 6, point as u64) {
+            for image in disk.crash_images(point, Granularity::Sector, 3, point as u64) {
                 let heap =
                     image.open(&options()).unwrap_or_else(|error| panic!("{point} of {first}..={last}: {error}"));
-                assert!(holds(&heap, NUMBERS, 0..100_000), "{point} of {first}..={last}");
+                assert!(holds(&heap, NUMBERS, 0..20_000), "{point} of {first}..={last}");
                 kill(&image, heap);
             }
         }
         // It was not worth anything if the heap that opens then cannot be closed, or opened once more.
-        for image in disk.crash_images(last, Granularity::Page, 6, 1) {
+        for image in disk.crash_images(last, Granularity::Page, 3, 1) {
             for _ in 0..2 {
                 let heap = image.open(&options()).unwrap();
                 extend(&heap, SECOND, 0..100);
-                assert!(holds(&heap, NUMBERS, 0..100_000));
+                assert!(holds(&heap, NUMBERS, 0..20_000));
                 unmap(heap);
             }
         }
@@ -162,7 +162,7 @@ fn interrupt_a_close_and_go_on(skip: u64, way: Stateless) -> bool {
         Stateless::StillRecovers => options().recovery(Recovery::Background),
     };
     let heap = disk.open(&options).unwrap();
-    extend(&heap, SECOND, 0..100_000);
+    extend(&heap, SECOND, 0..30_000);
     heap.sync().unwrap();
     if let Stateless::Poisoned = way {
         let panicked = catch_unwind(AssertUnwindSafe(|| {
@@ -175,13 +175,13 @@ fn interrupt_a_close_and_go_on(skip: u64, way: Stateless) -> bool {
     let _ = unsafe { heap.close_and_unmap() };
 
     let heap = disk.open(&self::options()).unwrap();
-    heap.write().unwrap().root_or_default(THIRD).unwrap().extend((0..100_000).map(|_| 0xDEAD));
-    assert!(holds(&heap, SECOND, 0..100_000), "overwritten, {way:?} after a close that failed at call {skip}");
+    heap.write().unwrap().root_or_default(THIRD).unwrap().extend((0..30_000).map(|_| 0xDEAD));
+    assert!(holds(&heap, SECOND, 0..30_000), "overwritten, {way:?} after a close that failed at call {skip}");
     assert!(holds(&heap, NUMBERS, 0..1001));
     heap.sync().unwrap();
     unmap(heap);
     let heap = disk.open(&self::options()).unwrap();
-    assert!(holds(&heap, SECOND, 0..100_000) && holds(&heap, NUMBERS, 0..1001));
+    assert!(holds(&heap, SECOND, 0..30_000) && holds(&heap, NUMBERS, 0..1001));
     kill(&disk, heap);
     false
 }
