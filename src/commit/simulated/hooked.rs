@@ -19,6 +19,7 @@ pub(crate) struct Hooked {
     disk: Arc<SimulatedDisk>,
     hook: Mutex<Option<Hook>>,
     log_limit: AtomicU64,
+    refused: AtomicU64,
     is_cut: AtomicBool,
 }
 
@@ -30,8 +31,13 @@ impl fmt::Debug for Hooked {
 
 impl Hooked {
     pub(crate) fn new(disk: &Arc<SimulatedDisk>) -> Arc<Self> {
-        let (hook, log_limit, is_cut) = (Mutex::new(None), AtomicU64::new(u64::MAX), AtomicBool::new(false));
-        Arc::new(Self { disk: Arc::clone(disk), hook, log_limit, is_cut })
+        Arc::new(Self {
+            disk: Arc::clone(disk),
+            hook: Mutex::new(None),
+            log_limit: AtomicU64::new(u64::MAX),
+            refused: AtomicU64::new(0),
+            is_cut: AtomicBool::new(false),
+        })
     }
 
     /// Does something once, before the call that comes after `skip` others that match, and in its thread.
@@ -48,6 +54,11 @@ impl Hooked {
     pub(crate) fn limit_log(&self, len: u64) {
         // Relaxed, as below: tests set this when nobody calls.
         self.log_limit.store(len, Ordering::Relaxed);
+    }
+
+    /// How often the log was full.
+    pub(crate) fn refused(&self) -> u64 {
+        self.refused.load(Ordering::Relaxed)
     }
 
     /// Nothing reaches the disk any more: the process has been killed.
@@ -75,6 +86,7 @@ impl Hooked {
         }
         let grows = matches!(kind, CallKind::Write | CallKind::Reserve | CallKind::SetLen);
         if grows && part == Part::Log && offset + len > self.log_limit.load(Ordering::Relaxed) {
+            self.refused.fetch_add(1, Ordering::Relaxed);
             return Err(CallError { call: "simulated", errno: errno::NO_SPACE });
         }
         Ok(&self.disk)

@@ -14,6 +14,7 @@ use allocator_api2::alloc::Allocator;
 use std::alloc::Layout;
 use std::ops::Range;
 use std::ptr::NonNull;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 const FIRST: Root<SalVec<u64>> = Root::new("first");
@@ -66,6 +67,10 @@ fn assert_is_consistent(heap: &Heap) {
 /// Where a capture stands: its scan is over, and its pages are being written to the heap file.
 fn writes_pages(call: &Call) -> bool {
     call.kind == CallKind::Write && call.part == Part::Data && call.len >= 1 << 20
+}
+
+fn writes_to_data(call: &Call) -> bool {
+    call.kind == CallKind::Write && call.part == Part::Data
 }
 
 /// Lets another thread, without a session, free blocks that it had made before, just when a commit is being captured.
@@ -167,13 +172,78 @@ fn a_sync_on_a_full_disk_makes_room_in_the_log_and_goes_on() {
     storage.limit_log(3 << 20);
     // Each changes some 160 pages; the log has room for four such commits, or so.
     for round in 1..=40_u64 {
-        heap.write().unwrap().root_mut(FIRST).unwrap().iter_mut().for_each(|number| *number += 1);
+        add_one(&heap);
         let level = [SyncLevel::Data, SyncLevel::Async][round as usize % 2];
         heap.sync_with(level).unwrap_or_else(|error| panic!("round {round}: {error}"));
     }
     kill(&storage, heap);
     let (storage, heap) = open(&disk);
     assert_holds(&heap, FIRST, 40..80_040);
+    kill(&storage, heap);
+}
+
+fn add_one(heap: &Heap) {
+    heap.write().unwrap().root_mut(FIRST).unwrap().iter_mut().for_each(|number| *number += 1);
+}
+
+/// Ends the waiting of a hook, also when the test fails.
+struct Release(Arc<AtomicBool>);
+
+impl Drop for Release {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Room can also be on its way, by a fold on a thread of its own. The sync did not wait for that, and failed although it
+/// could have gone on a moment later.
+#[test]
+fn a_sync_on_a_full_disk_waits_for_the_fold_that_is_making_room() {
+    let _alone = alone();
+    let disk = empty_disk();
+    let storage = Hooked::new(&disk);
+    let heap = open_or_create_on(Arc::<Hooked>::clone(&storage), &options().fold_at(1 << 20)).unwrap();
+    fill(&heap, FIRST, 80_000);
+    heap.sync_with(SyncLevel::Full).unwrap();
+    storage.limit_log(3 << 20);
+    let release = Release(Arc::default());
+    let (of_hook, is_over) = (Arc::downgrade(&storage), Arc::clone(&release.0));
+    // The fold stands here until the log is full, and has been found too short for the smaller step, too.
+    storage.before(writes_to_data, 0, move || {
+        while !is_over.load(Ordering::Relaxed) && of_hook.upgrade().is_some_and(|storage| storage.refused() < 2) {
+            std::thread::yield_now();
+        }
+    });
+    for round in 1..=8 {
+        add_one(&heap);
+        heap.sync().unwrap_or_else(|error| panic!("round {round}: {error}"));
+    }
+    assert!(storage.has_happened() && storage.refused() > 0);
+    drop(release);
+    kill(&storage, heap);
+    let (storage, heap) = open(&disk);
+    assert_holds(&heap, FIRST, 8..80_008);
+    kill(&storage, heap);
+}
+
+/// Of a log that has been folded all space is free, but the next record had to fit before or behind the place where the
+/// chain goes on. One that is longer than half of a log that cannot grow found no place, for ever: every sync failed.
+#[test]
+fn a_commit_that_takes_more_than_half_of_a_log_that_cannot_grow_still_finds_room() {
+    let _alone = alone();
+    let disk = empty_disk();
+    let (storage, heap) = open(&disk);
+    fill(&heap, FIRST, 240_000);
+    heap.sync_with(SyncLevel::Full).unwrap();
+    storage.limit_log(3 << 20);
+    // Each takes 1.9 MiB.
+    for round in 1..=6 {
+        add_one(&heap);
+        heap.sync().unwrap_or_else(|error| panic!("round {round}: {error}"));
+    }
+    kill(&storage, heap);
+    let (storage, heap) = open(&disk);
+    assert_holds(&heap, FIRST, 6..240_006);
     kill(&storage, heap);
 }
 
@@ -188,7 +258,7 @@ fn a_commit_for_which_there_is_no_room_at_all_fails_and_is_made_later() {
         fill(&heap, FIRST, 80_000);
         let good = heap.sync_with(SyncLevel::Full).unwrap();
         storage.limit_log(256 << 10);
-        heap.write().unwrap().root_mut(FIRST).unwrap().iter_mut().for_each(|number| *number += 1);
+        add_one(&heap);
         for _ in 0..3 {
             assert!(is_for_want_of_space(&heap.sync()));
             assert_eq!(heap.last_commit().unwrap(), good);
