@@ -8,6 +8,11 @@ use std::sync::Arc;
 
 const PAGE_LEN: u64 = PAGE as u64;
 
+/// Compared as a whole, which takes a tenth of the time in builds that are not optimised.
+fn is_zero(bytes: &[u8]) -> bool {
+    bytes == &[0; PAGE][..bytes.len()]
+}
+
 /// A sparse file: only pages that are not zero take space.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Contents {
@@ -33,10 +38,10 @@ impl Contents {
             let within = (at % PAGE_LEN) as usize;
             let (now, later) = rest.split_at(rest.len().min(PAGE - within));
             let number = at / PAGE_LEN;
-            if now.iter().any(|&byte| byte != 0) || self.pages.contains_key(&number) {
+            if !is_zero(now) || self.pages.contains_key(&number) {
                 let page = Arc::make_mut(self.pages.entry(number).or_insert_with(|| Arc::new([0; PAGE])));
                 page[within..within + now.len()].copy_from_slice(now);
-                if page.iter().all(|&byte| byte == 0) {
+                if is_zero(&page[..]) {
                     self.pages.remove(&number);
                 }
             }

@@ -45,8 +45,15 @@ pub(super) fn soft_state(storage: &dyn Storage, header: &Header) -> Result<SoftS
 
 /// Maps a heap over its reserved windows.
 ///
-/// `data_len` is the length of the file's valid part, from its start.
-pub(super) fn map(header: &Header, fd: i32, data_len: u64, soft: SoftState, huge_pages: bool) -> Result<(), CallError> {
+/// `data_len` is the length of the file's valid part, from its start; `file_len` is how long it is.
+pub(super) fn map(
+    header: &Header,
+    fd: i32,
+    data_len: u64,
+    file_len: u64,
+    soft: SoftState,
+    huge_pages: bool,
+) -> Result<(), CallError> {
     let layout = &header.layout;
     let base = header.window as usize * WINDOW;
     // SAFETY: the windows are reserved for this heap, and nothing is in them yet.
@@ -82,9 +89,11 @@ pub(super) fn map(header: &Header, fd: i32, data_len: u64, soft: SoftState, huge
         part(layout.free_bits, BITS_PER_UNIT_BYTES)?;
         part(layout.remote_bits, BITS_PER_UNIT_BYTES)?;
     }
-    in_file(layout.segments.offset, data_len.saturating_sub(layout.segments.offset))?;
+    // Behind its end there would be no memory.
+    let end = data_len.min(file_len.next_multiple_of(PAGE as u64));
+    in_file(layout.segments.offset, end.saturating_sub(layout.segments.offset))?;
     if huge_pages {
-        let start = (data_len.max(layout.segments.offset) as usize).next_multiple_of(PAGE);
+        let start = (end.max(layout.segments.offset) as usize).next_multiple_of(PAGE);
         // Without huge pages everything works, only slower.
         let _ = mapping::advise(base + start, layout.end() as usize - start, Advice::HugePage);
     }

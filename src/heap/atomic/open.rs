@@ -84,7 +84,7 @@ pub(in crate::heap) fn open(
     let soft = if was_clean { soft_state(&*storage, &header)? } else { SoftState::Stale };
     let units = data_len.saturating_sub(header.layout.segments.offset).div_ceil(UNIT as u64) as usize;
     let (core, (recovery, prepared)) = at_its_place(&header, || {
-        map(&header, storage.data_fd(), data_len, soft, options.huge_pages)?;
+        map(&header, storage.data_fd(), data_len, storage.len(Part::Data)?, soft, options.huge_pages)?;
         let core = make_core(&header, Backing::Private, options)?;
         if soft == SoftState::Stale {
             let recovered = rebuild_state(core, &header, units)

@@ -7,7 +7,7 @@ use crate::alloc::heap_core::Core;
 use crate::alloc::rebuild::rebuild;
 use crate::commit::inspect::Inspected;
 use crate::commit::journal::Journal;
-use crate::commit::storage::Storage;
+use crate::commit::storage::{Part, Storage};
 use crate::error::OpenError;
 use crate::format::header::{CLEAN, Header};
 use crate::format::{PAGE, UNIT, WINDOW};
@@ -31,7 +31,8 @@ pub(super) fn open(
     check_data_len(&header, data_len)?;
     let units = data_len.saturating_sub(header.layout.segments.offset).div_ceil(UNIT as u64) as usize;
     let core = at_its_place(&header, || {
-        map(&header, storage.data_fd(), data_len, soft, false)?;
+        // Without the log's last images it may be shorter than the commit says.
+        map(&header, storage.data_fd(), data_len, storage.len(Part::Data)?, soft, false)?;
         if let Some(inspected) = &inspected {
             put_images(storage, &header, inspected)?;
         }
