@@ -218,6 +218,19 @@ fn entries_that_no_moment_can_have_had_are_damage() {
     }
 }
 
+/// The last page of the table reaches behind a commit's extent. Were what stands there left, it would show inside a large
+/// object that grows over it, which does not write the entries inside itself.
+#[test]
+fn entries_behind_the_extent_become_free() {
+    let slab = SlabEntry::SlabHead { class: 0 };
+    let heap = TestHeap::new(64 << 20);
+    write_table(&heap, table(512, &[(8, slab), (130, slab), (200, large(100)), (511, SlabEntry::Free)]).into_iter());
+    run(&heap, 128).unwrap();
+    assert_eq!(check(&heap), Ok(()));
+    assert!(entries(&heap, 128)[8] != 0);
+    assert!(entries(&heap, 512)[128..].iter().all(|&word| word == 0));
+}
+
 /// A commit takes it for its extent. Were that to follow the heap down, a run that was freed after its table entry had
 /// been captured would reach behind the extent, and count as damage when the heap is opened.
 #[test]

@@ -9,6 +9,8 @@
 //! reaches the medium unless it is written again.
 
 pub(crate) mod crash;
+#[cfg(test)]
+pub(crate) mod hooked;
 pub(crate) mod medium;
 
 use self::crash::{CrashImage, Trace};

@@ -3,5 +3,6 @@
 mod costs;
 mod crashes;
 mod faults;
+mod jumps;
 mod model;
 mod real_files;

@@ -20,6 +20,8 @@ mod read_only;
 mod recover;
 mod snapshot;
 mod stats;
+#[cfg(test)]
+mod tests;
 
 pub(super) use close::finish;
 #[cfg(any(test, feature = "testing"))]
