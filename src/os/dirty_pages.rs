@@ -203,6 +203,11 @@ impl Tracker {
         pagemap.private_pages(pages(address, len), found)
     }
 
+    /// Whether all of a range lies in huge pages that no write has split.
+    pub(crate) fn is_huge(&self, address: usize, len: usize) -> bool {
+        self.check_process().is_ok() && lock(&self.pagemap).is_huge(pages(address, len))
+    }
+
     /// Moves whole huge pages of registered memory, split by earlier writes, together again. The next scan reports them
     /// as written. An error is harmless: at worst the next scan has to take hold of the range again.
     pub(crate) fn collapse(&self, address: usize, len: usize) -> Result<(), CallError> {

@@ -30,6 +30,8 @@ const IS_FILE: u64 = 1 << 2;
 const IS_PRESENT: u64 = 1 << 3;
 const IS_SWAPPED: u64 = 1 << 4;
 const IS_ZERO: u64 = 1 << 5;
+/// In a huge page that is mapped as one.
+const IS_HUGE: u64 = 1 << 6;
 
 /// Bits of a page's word: the same as the kinds of these names. A shared anonymous page counts as one of a file.
 const WORD_PRESENT: u64 = 1 << 63;
@@ -125,6 +127,9 @@ const PRIVATE: Wanted = Wanted {
     told: 0,
 };
 
+/// Pages in huge ones that are mapped as such.
+const HUGE: Wanted = Wanted { flags: 0, inverted: 0, all_of: IS_HUGE, any_of: 0, told: 0 };
+
 /// A walk that failed: all before `at` has been reported.
 #[derive(Debug)]
 pub(super) struct Stopped {
@@ -193,6 +198,13 @@ impl Pagemap {
             }
         }
         Ok(())
+    }
+
+    /// Whether all of a range lies in huge pages that are mapped as such.
+    pub(super) fn is_huge(&self, range: Range<usize>) -> bool {
+        let mut pages = 0;
+        let walked = self.walk(range.clone(), &HUGE, &mut [NO_SPAN; SPANS], &mut |found| pages += found.len());
+        walked.is_ok() && pages == range.len()
     }
 
     /// Reports all private pages of a range, and where they cannot be told apart pages of zeros.

@@ -15,6 +15,7 @@
 //!   commit: no earlier commit holds anything of it.
 
 use super::page_runs::PageRuns;
+use super::regions::Regions;
 use crate::alloc::heap_core::Core;
 use crate::commit::journal::{Commit, Journal};
 use crate::commit::storage::Part;
@@ -35,13 +36,15 @@ const KEPT_BUFFER: usize = 64 << 20;
 /// What is kept from one capture to the next, and the last capture's contents.
 #[derive(Debug)]
 pub(super) struct Capture {
-    tracker: Tracker,
+    pub(super) tracker: Tracker,
     is_registered: bool,
     /// Where the heap begins, and where in it the memory that nothing of the file was ever mapped to.
-    base: usize,
+    pub(super) base: usize,
     anonymous_from: usize,
     /// Pages that were found written and are in no commit yet (Q1).
-    dirty: PageRuns,
+    pub(super) dirty: PageRuns,
+    /// Where in that memory huge pages may have been split.
+    pub(super) regions: Regions,
     /// The pages that were copied, and their bytes.
     pages: Vec<u64>,
     addresses: Vec<usize>,
@@ -55,12 +58,13 @@ pub(super) struct Capture {
 
 impl Capture {
     /// For a heap at `base`, which is plain memory from the offset `anonymous_from` on.
-    pub(super) fn new(tracker: Tracker, base: usize, anonymous_from: usize) -> Self {
+    pub(super) fn new(tracker: Tracker, base: usize, anonymous_from: usize, end: usize) -> Self {
         Self {
             tracker,
             is_registered: false,
             base,
             anonymous_from,
+            regions: Regions::new(base + anonymous_from..base + end),
             dirty: PageRuns::default(),
             pages: Vec::new(),
             addresses: Vec::new(),
@@ -144,7 +148,7 @@ impl Capture {
 
     /// Notes what was written (Q1); whether it was really written, and need not be compared.
     fn scan(&mut self, [hard, segments]: [(usize, usize); 2]) -> bool {
-        let Self { tracker, dirty, base, anonymous_from, .. } = self;
+        let Self { tracker, dirty, regions, base, anonymous_from, .. } = self;
         let [hard, segments] = [hard, segments].map(|(offset, len)| *base + offset..*base + offset + len);
         let boundary = (*base + *anonymous_from).clamp(segments.start, segments.end);
         let parts = [
@@ -156,10 +160,14 @@ impl Capture {
         let mut scans = tracker.begin();
         let mut is_exact = scans.is_ok();
         for (part, memory) in parts.into_iter().filter(|(part, _)| !part.is_empty()) {
-            let scanned = scans
-                .as_mut()
-                .map_err(|error| *error)
-                .and_then(|scans| scans.scan(part.start, part.len(), memory, &mut add));
+            let scanned = scans.as_mut().map_err(|error| *error).and_then(|scans| {
+                scans.scan(part.start, part.len(), memory, &mut |found| {
+                    if memory == Memory::Anonymous {
+                        regions.note(&found);
+                    }
+                    add(found);
+                })
+            });
             if scanned.is_err() {
                 is_exact = false;
                 add(part);
@@ -220,7 +228,7 @@ impl Capture {
 }
 
 /// The page of a heap that an address lies in.
-fn page_of(base: usize, address: usize) -> u64 {
+pub(super) fn page_of(base: usize, address: usize) -> u64 {
     ((address - base) / PAGE) as u64
 }
 

@@ -6,6 +6,7 @@ use super::map::{SoftState, map, plain_from, soft_state};
 use super::read_only;
 use super::recover::{State, recover};
 use super::stats::Counters;
+use super::upkeep::Upkeep;
 use crate::alloc::backing::Backing;
 use crate::alloc::heap_core::Core;
 use crate::alloc::rebuild::rebuild;
@@ -99,12 +100,13 @@ pub(in crate::heap) fn open(
     let holder = Holder { process: process::id(), unused: 0 };
     let _ = storage.write_at(Part::Data, holder.as_bytes(), HOLDER_OFFSET);
     let base = header.window as usize * WINDOW;
-    let capture = Capture::new(tracker, base, plain_from(&header.layout, data_len));
+    let capture = Capture::new(tracker, base, plain_from(&header.layout, data_len), header.layout.end() as usize);
     let atomic = Atomic {
         journal: Arc::new(journal),
         tracking: capture.tracker().tracking(),
         counters: Counters::default(),
-        capture: Mutex::new(capture),
+        capture: Arc::new(Mutex::new(capture)),
+        upkeep: options.huge_pages.then(Upkeep::default),
         fold_at: options.fold_at,
         folding: Mutex::new(None),
         discard: options.discard,
