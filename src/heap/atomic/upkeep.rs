@@ -25,7 +25,7 @@ use std::time::{Duration, Instant};
 
 /// A run ends after so many regions, or so long: what is left waits for the next.
 const MOST_REGIONS: usize = 64;
-const MOST_TIME: Duration = Duration::from_millis(100);
+const MOST_TIME: Duration = Duration::from_millis(250);
 
 /// The steps of H1, but for the last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
