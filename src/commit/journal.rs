@@ -204,11 +204,6 @@ impl Journal {
         lock(&self.state).last
     }
 
-    /// The last commit that a power cut cannot take.
-    pub(crate) fn durable_commit(&self) -> u64 {
-        lock(&self.state).durable
-    }
-
     /// Bytes of the heap file that are valid at the last commit.
     pub(crate) fn data_len(&self) -> u64 {
         lock(&self.state).data_len

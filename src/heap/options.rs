@@ -60,7 +60,9 @@ pub enum DirtyTracking {
 
 /// See [`HeapOptions::on_recovery`].
 #[derive(Clone)]
-pub(super) struct OnRecovery(pub(super) Arc<dyn Fn(&RecoveryProgress) -> ControlFlow<()> + Send + Sync>);
+pub(super) struct OnRecovery(pub(super) Arc<Tell>);
+
+type Tell = dyn Fn(&RecoveryProgress) -> ControlFlow<()> + Send + Sync;
 
 impl fmt::Debug for OnRecovery {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

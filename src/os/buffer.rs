@@ -31,11 +31,13 @@ impl Buffer {
     }
 
     /// Bytes in use.
+    #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.len
     }
 
     /// Bytes that are there without asking the kernel.
+    #[cfg(test)]
     pub(crate) fn capacity(&self) -> usize {
         self.capacity
     }
@@ -46,6 +48,7 @@ impl Buffer {
     }
 
     /// Forgets what lies behind the first `len` bytes.
+    #[cfg(test)]
     pub(crate) fn truncate(&mut self, len: usize) {
         self.len = self.len.min(len);
     }

@@ -179,7 +179,7 @@ impl Capture {
     }
 
     fn take_pages(&mut self, core: &Core, journal: &Journal, is_exact: bool) -> Result<(), CallError> {
-        let first_new = journal.data_len().div_ceil(PAGE as u64);
+        let first_new = journal.direct_floor().div_ceil(PAGE as u64);
         let runs = self.dirty.runs();
         let new_pages: u64 = runs.iter().map(|run| run.end.saturating_sub(run.start.max(first_new))).sum();
         let logged_end = if new_pages >= BULK { first_new } else { u64::MAX };
