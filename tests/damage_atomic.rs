@@ -48,10 +48,10 @@ fn state_of(commit: u64) -> impl Iterator<Item = u64> {
 }
 
 /// Commits `COMMITS` times and is killed; with the role `folded`, the second commit has been folded, and the first heap was
-/// closed once.
+/// closed once; else all of it is in the log, the pages that are new too.
 fn write(role: &str, path: &Path) {
     // SAFETY: as in `open`.
-    let mut heap = unsafe { HeapOptions::new().create(path) }.unwrap();
+    let mut heap = unsafe { HeapOptions::new().huge_pages(role == "folded").create(path) }.unwrap();
     for commit in 1..=COMMITS {
         let tx = heap.write().unwrap();
         let state = tx.root_or_default(STATE).unwrap();
@@ -390,11 +390,12 @@ fn files_cut_short_or_flipped_in_their_pages_are_reported_with_offsets() {
         assert_eq!(see(&case.path), Seen::Commit(COMMITS));
         let (len, newest) = (std::fs::metadata(&case.path).unwrap().len(), bytes::newest(&case.path));
         let segments = bytes::word(&newest, header::SEGMENTS);
-        for (page, contents) in bytes::pages(&case.path) {
-            let is_covered = Archaeology::open(&case.path).unwrap().block_at(page).is_some() && page >= segments;
-            if !is_covered {
-                continue;
-            }
+        let found = Archaeology::open(&case.path).unwrap();
+        let is_covered = |page: u64| page >= segments && found.block_at(page).is_some();
+        let pages: Vec<_> = bytes::pages(&case.path).into_iter().filter(|(page, _)| is_covered(*page)).collect();
+        drop(found);
+        assert!(pages.len() > 3);
+        for (page, contents) in pages.into_iter().step_by(5) {
             for torn in [false, true] {
                 let mut damaged = contents.clone();
                 if torn {
@@ -484,4 +485,29 @@ fn an_unclean_file_that_is_too_short_is_refused_or_its_commit_comes_from_the_log
         }
         assert!(refused > 0);
     });
+}
+
+#[test]
+fn a_file_that_claims_more_than_its_heap_has_room_for_is_not_mapped() {
+    let _alone = alone();
+    let (_directory, path) = fresh_path();
+    // SAFETY: as in `open`.
+    unmap(unsafe { HeapOptions::new().create(&path) }.unwrap());
+    let end = {
+        let found = Archaeology::open(&path).unwrap();
+        found.address_range().end - found.address_range().start
+    };
+    for (claimed, len) in [(end + PAGE, end + PAGE), (end + (1 << 36), end + (1 << 36)), (u64::MAX, end)] {
+        bytes::edit_header(&path, |slot| bytes::put(slot, header::FILE_LEN, claimed.to_le_bytes()));
+        bytes::writable(&path).set_len(len).unwrap();
+        for read_only in [false, true] {
+            let error = open(&options().read_only(read_only), &path).unwrap_err();
+            let is_expected =
+                matches!(error, OpenError::Inconsistent { field: "file length" } | OpenError::Truncated { .. });
+            assert!(is_expected, "{error:?}");
+        }
+        let found = Archaeology::open(&path).unwrap();
+        assert_eq!(found.len(), end);
+        assert!(found.bytes(end - 1, 1).is_some() && found.bytes(end, 1).is_none());
+    }
 }

@@ -79,7 +79,7 @@ fn open(path: &Path, options: &ArchaeologyOptions) -> Result<Archaeology, OpenEr
     let (log, directory) = (to_c_string(&log_path(path))?, to_c_string(&directory_of(path))?);
     // Its descriptor keeps the lock as long as this value lives.
     let storage = RealStorage::read_only(lock, log, directory);
-    let commit = if mode_of(&header) == Mode::Atomic {
+    let mut commit = if mode_of(&header) == Mode::Atomic {
         let (commit, flaw) = Journal::salvage(&storage, &header);
         if let Some(error) = flaw {
             if !options.salvage {
@@ -93,6 +93,7 @@ fn open(path: &Path, options: &ArchaeologyOptions) -> Result<Archaeology, OpenEr
         let len = if header.state == CLEAN { header.file_len } else { header.file_len.max(in_file) };
         Inspected::in_file(header.commit, len.min(header.layout.end()))
     };
+    commit.data_len = commit.data_len.min(header.layout.end());
     let expected = if header.state == CLEAN { commit.data_len } else { header.file_len };
     if in_file < expected {
         damage.add(Some(in_file), Flaw::Truncated { expected, found: in_file });
@@ -100,7 +101,7 @@ fn open(path: &Path, options: &ArchaeologyOptions) -> Result<Archaeology, OpenEr
     let is_logged = mode_of(&header) == Mode::Atomic && header.state != CLEAN;
     let folded = if is_logged { header.file_len } else { u64::MAX };
     let address = header.window as usize * WINDOW;
-    let image = Image::new(address, commit.data_len.min(header.layout.end()), in_file, folded)?;
+    let image = Image::new(address, commit.data_len, in_file, folded)?;
     let table = CommittedTable::read(&storage, &header, &commit)?;
     Ok(Archaeology { header, storage, commit, table, image, damage: damage.findings, free: OnceLock::new() })
 }

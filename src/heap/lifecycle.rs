@@ -175,6 +175,10 @@ fn open_locked(file: File, lock: File, path: &Path, options: &HeapOptions) -> Re
     if found < header.file_len {
         return Err(OpenError::Truncated { expected: header.file_len, found });
     }
+    // It would be mapped over what lies behind the heap's addresses.
+    if header.file_len > header.layout.end() {
+        return Err(OpenError::Inconsistent { field: "file length" });
+    }
     let read_only = options.read_only || header.read_only_compatible & !header::KNOWN_READ_ONLY_COMPATIBLE != 0;
     let heap = match mode {
         Mode::Atomic => atomic::open_file(file, header, path, read_only, options),
@@ -265,8 +269,7 @@ pub(crate) fn newest_header(slots: &[[u8; HEADER_LEN]; 2]) -> Result<Header, Ope
         SlotError::Damaged => OpenError::Damaged,
         SlotError::Nonsense(field) => OpenError::Inconsistent { field },
     })?;
-    let layout = &header.layout;
-    if !(layout.segments.offset..=layout.end()).contains(&header.file_len) {
+    if header.file_len < header.layout.segments.offset {
         return Err(OpenError::Inconsistent { field: "file length" });
     }
     match header.incompatible & !header::KNOWN_INCOMPATIBLE {
