@@ -15,6 +15,7 @@ use crate::commit::storage::{Part, Storage};
 use crate::format::{PAGE, UNIT};
 use crate::gc::zeroed::Zeroed;
 use crate::os::CallError;
+use crate::os::file_ranges::next_data;
 use crate::os::mapping::{self, Access, Source};
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -32,8 +33,9 @@ pub(super) struct Image {
     start: usize,
     /// Bytes at the commit, a multiple of the page.
     len: usize,
-    /// Bytes that the file has.
+    /// Bytes that the file has, and should have but for what the log names; behind these all else is zeros.
     in_file: u64,
+    folded: u64,
     is_loaded: Zeroed<AtomicU64>,
     /// Pages that could not be had.
     loading: Mutex<BTreeSet<u64>>,
@@ -51,8 +53,8 @@ pub(super) struct Files<'a> {
 }
 
 impl Image {
-    /// An image of `len` bytes, of which the file has `in_file`, at `address` if that is free.
-    pub(super) fn new(address: usize, len: u64, in_file: u64) -> Result<Self, CallError> {
+    /// An image of `len` bytes, of which the file has `in_file` and should have `folded`, at `address` if that is free.
+    pub(super) fn new(address: usize, len: u64, in_file: u64, folded: u64) -> Result<Self, CallError> {
         let len = len as usize / PAGE * PAGE;
         let mapped = mapped_len(len);
         let start = match mapping::map_at(address, mapped, Access::ReadWrite, Source::Anonymous) {
@@ -63,7 +65,7 @@ impl Image {
             // SAFETY: mapped above, and nobody knows of it.
             let _ = unsafe { mapping::unmap(start, mapped) };
         })?;
-        Ok(Self { start, len, in_file, is_loaded, loading: Mutex::default() })
+        Ok(Self { start, len, in_file, folded, is_loaded, loading: Mutex::default() })
     }
 
     /// Where the image lies.
@@ -132,6 +134,14 @@ impl Image {
         let bytes =
             unsafe { slice::from_raw_parts_mut(with_exposed_provenance_mut(self.start + range.start), range.len()) };
         let first = (range.start / PAGE) as u64;
+        let in_log = files.commit.named.partition_point(|newest| newest.page < first);
+        let is_named =
+            files.commit.named.get(in_log).is_some_and(|newest| newest.page * (PAGE as u64) < range.end as u64);
+        let is_hole = next_data(files.storage.data_fd(), range.start as u64, range.end as u64) == Ok(None);
+        if is_hole && !is_named && range.end as u64 <= self.in_file {
+            word.fetch_or(bit, Ordering::Release);
+            return;
+        }
         let mut read = vec![0; range.len()];
         let is_read = files.storage.read_at(Part::Data, &mut read, range.start as u64).is_ok();
         for (index, page) in read.chunks_exact_mut(PAGE).enumerate() {
@@ -140,6 +150,11 @@ impl Image {
             let is_there = match files.commit.named_page(number) {
                 Some((checksum, Some(image))) => {
                     files.storage.read_at(Part::Log, page, image) == Ok(PAGE) && crc32c::crc32c(page) == checksum
+                }
+                // Written to the heap file behind what was folded, for a commit that did not come to be.
+                None if offset >= self.folded => {
+                    page.fill(0);
+                    true
                 }
                 _ if is_read => offset < self.in_file,
                 // One page that cannot be read hides the others.

@@ -97,7 +97,10 @@ fn open(path: &Path, options: &ArchaeologyOptions) -> Result<Archaeology, OpenEr
     if in_file < expected {
         damage.add(Some(in_file), Flaw::Truncated { expected, found: in_file });
     }
-    let image = Image::new(header.window as usize * WINDOW, commit.data_len.min(header.layout.end()), in_file)?;
+    let is_logged = mode_of(&header) == Mode::Atomic && header.state != CLEAN;
+    let folded = if is_logged { header.file_len } else { u64::MAX };
+    let address = header.window as usize * WINDOW;
+    let image = Image::new(address, commit.data_len.min(header.layout.end()), in_file, folded)?;
     let table = CommittedTable::read(&storage, &header, &commit)?;
     Ok(Archaeology { header, storage, commit, table, image, damage: damage.findings, free: OnceLock::new() })
 }

@@ -51,6 +51,10 @@ pub(super) fn read_chain(storage: &dyn Storage, header: &Header) -> Result<Chain
 fn check_direct(storage: &dyn Storage, chain: &Chain) -> Result<(), OpenError> {
     let direct = apply::newest(&chain.records, chain.data_len);
     let direct: Vec<_> = direct.iter().filter(|newest| newest.image.is_none()).collect();
+    let found = storage.len(Part::Data)?;
+    if let Some(expected) = direct.last().map(|newest| (newest.page + 1) * PAGE as u64).filter(|&end| end > found) {
+        return Err(OpenError::Truncated { expected, found });
+    }
     let mut buffer = vec![0; PAGE * AT_ONCE.min(direct.len())];
     let mut rest = direct.as_slice();
     while let Some(first) = rest.first() {

@@ -23,6 +23,7 @@
 //! All of it is gone with the process. A heap that is opened maps its file anew, and then nothing in it is private.
 
 use super::mapping::{self, Access, Advice, PAGE, Source};
+pub(crate) use super::pagemap::Memory;
 use super::pagemap::Pagemap;
 use super::userfault::Userfault;
 use super::{CallError, Errno, process};
@@ -51,8 +52,15 @@ pub(crate) struct Tracker {
     pagemap: Mutex<Pagemap>,
     /// None: comparing.
     userfault: Mutex<Option<Userfault>>,
-    /// Whether the last scan reported only what was written.
+    /// Whether all scans since the last [`Tracker::begin`] reported only what was written.
     is_exact: AtomicBool,
+}
+
+/// Scans that follow each other; meanwhile there are no others.
+#[derive(Debug)]
+pub(crate) struct Scans<'a> {
+    tracker: &'a Tracker,
+    pagemap: MutexGuard<'a, Pagemap>,
 }
 
 /// What a panic in a callback leaves behind is as good as before: there is nothing half-done.
@@ -105,7 +113,7 @@ impl Tracker {
         };
         let seen = |expected: u32| {
             let mut seen = 0_u32;
-            self.scan(scratch, 3 * PAGE, &mut |range| {
+            self.begin()?.scan(scratch, 3 * PAGE, Memory::Mixed, &mut |range| {
                 for page in range.step_by(PAGE) {
                     seen |= 1 << ((page - scratch) / PAGE).min(31);
                 }
@@ -129,8 +137,8 @@ impl Tracker {
         if lock(&self.userfault).is_some() { Tracking::WriteProtect } else { Tracking::Compare }
     }
 
-    /// Whether the pages that the last scan reported were really written, or newly made by a write near by; the caller
-    /// compares them otherwise.
+    /// Whether the pages that all scans since the last [`Tracker::begin`] reported were really written, or newly made by
+    /// a write near by; the caller compares them otherwise.
     pub(crate) fn sees_exactly(&self) -> bool {
         // Relaxed: asked by the thread that scanned.
         self.is_exact.load(Ordering::Relaxed)
@@ -157,66 +165,25 @@ impl Tracker {
         held.register(range.start, range.len())
     }
 
-    /// Reports every page that may have been written since the last scan of it (at the first: every private page), as
-    /// ascending ranges of addresses, and arms them again, in one step per page: a write meanwhile is reported now or
-    /// next time.
+    /// Begins a series of scans, with one look at whether the tracker still has its means: who takes them away in between
+    /// makes the next scan fail, or report too much.
     ///
-    /// `Err`: the whole range must be taken as written, because some pages may have been armed without a report. In a
-    /// child of the tracker's process it is always `ESRCH`, and nothing has been touched.
-    pub(crate) fn scan(
-        &self,
-        address: usize,
-        len: usize,
-        found: &mut dyn FnMut(Range<usize>),
-    ) -> Result<(), CallError> {
-        self.scan_pages(address, len, false, found)
-    }
-
-    /// As [`Tracker::scan`], of a range with nothing but anonymous memory. That is quicker where much has been written to
-    /// small pages. If pages of a file are in it, those that were only read may be reported, too, once.
-    pub(crate) fn scan_anonymous(
-        &self,
-        address: usize,
-        len: usize,
-        found: &mut dyn FnMut(Range<usize>),
-    ) -> Result<(), CallError> {
-        self.scan_pages(address, len, true, found)
-    }
-
-    fn scan_pages(
-        &self,
-        address: usize,
-        len: usize,
-        anonymous: bool,
-        found: &mut dyn FnMut(Range<usize>),
-    ) -> Result<(), CallError> {
+    /// `Err`: nothing can be scanned. In a child of the tracker's process it is always `ESRCH`.
+    pub(crate) fn begin(&self) -> Result<Scans<'_>, CallError> {
         self.check_process()?;
-        let range = pages(address, len);
         let mut pagemap = lock(&self.pagemap);
-        // Relaxed: read by the thread that scans.
+        // Relaxed, here and below: read by the thread that scans.
         self.is_exact.store(false, Ordering::Relaxed);
         pagemap.keep_open()?;
-        if self.tracking() == Tracking::Compare {
-            return pagemap.private_pages(range, found);
-        }
-        let Err(stopped) = pagemap.take_written(range.clone(), anonymous, found) else {
-            self.is_exact.store(true, Ordering::Relaxed);
-            return Ok(());
-        };
-        let rest = stopped.at..range.end;
-        if stopped.error.errno == Errno(libc::EPERM) {
-            self.arm_again(&pagemap, &rest, anonymous);
-        }
-        // Only now: a write before the pages were armed, by the failed walk or just now, made its page private. One
-        // after it disarms the page, and is reported next time at the latest (T1).
-        pagemap.private_pages(rest, found)
+        self.is_exact.store(true, Ordering::Relaxed);
+        Ok(Scans { tracker: self, pagemap })
     }
 
     /// Takes hold of a range that is registered no more; if that is refused, goes over to comparing.
     #[cold]
-    fn arm_again(&self, pagemap: &Pagemap, range: &Range<usize>, anonymous: bool) {
+    fn arm_again(&self, pagemap: &Pagemap, range: &Range<usize>, memory: Memory) {
         let armed =
-            self.register_pages(range).is_ok() && pagemap.take_written(range.clone(), anonymous, &mut |_| ()).is_ok();
+            self.register_pages(range).is_ok() && pagemap.take_written(range.clone(), memory, &mut |_| ()).is_ok();
         if !armed {
             *lock(&self.userfault) = None;
         }
@@ -236,6 +203,11 @@ impl Tracker {
         pagemap.private_pages(pages(address, len), found)
     }
 
+    /// Whether all of a range lies in huge pages that no write has split.
+    pub(crate) fn is_huge(&self, address: usize, len: usize) -> bool {
+        self.check_process().is_ok() && lock(&self.pagemap).is_huge(pages(address, len))
+    }
+
     /// Moves whole huge pages of registered memory, split by earlier writes, together again. The next scan reports them
     /// as written. An error is harmless: at worst the next scan has to take hold of the range again.
     pub(crate) fn collapse(&self, address: usize, len: usize) -> Result<(), CallError> {
@@ -251,6 +223,38 @@ impl Tracker {
         let collapsed = mapping::advise(address, len, Advice::Collapse);
         held.register(address, len)?;
         collapsed
+    }
+}
+
+impl Scans<'_> {
+    /// Reports every page that may have been written since the last scan of it (at the first: every private page), as
+    /// ascending ranges of addresses, and arms them again, in one step per page: a write meanwhile is reported now or
+    /// next time. What `memory` says decides how long that takes; only [`Memory::Anonymous`] must be true, or else pages of
+    /// a file that were only read may be reported, too, once.
+    ///
+    /// `Err`: the whole range must be taken as written, because some pages may have been armed without a report.
+    pub(crate) fn scan(
+        &mut self,
+        address: usize,
+        len: usize,
+        memory: Memory,
+        found: &mut dyn FnMut(Range<usize>),
+    ) -> Result<(), CallError> {
+        let Self { tracker, pagemap } = self;
+        let range = pages(address, len);
+        if tracker.tracking() == Tracking::Compare {
+            tracker.is_exact.store(false, Ordering::Relaxed);
+            return pagemap.private_pages(range, found);
+        }
+        let Err(stopped) = pagemap.take_written(range.clone(), memory, found) else { return Ok(()) };
+        tracker.is_exact.store(false, Ordering::Relaxed);
+        let rest = stopped.at..range.end;
+        if stopped.error.errno == Errno(libc::EPERM) {
+            tracker.arm_again(pagemap, &rest, memory);
+        }
+        // Only now: a write before the pages were armed, by the failed walk or just now, made its page private. One
+        // after it disarms the page, and is reported next time at the latest (T1).
+        pagemap.private_pages(rest, found)
     }
 }
 

@@ -21,6 +21,7 @@ pub(crate) mod header {
     pub(crate) const CAPACITY: usize = 80;
     pub(crate) const MODE: usize = 88;
     pub(crate) const STATE: usize = 92;
+    pub(crate) const FOLDED_THROUGH: usize = 120;
     pub(crate) const EPOCH: usize = 128;
     pub(crate) const UNITS: usize = 136;
     pub(crate) const SLAB_TABLE: usize = 144;
@@ -30,6 +31,7 @@ pub(crate) mod header {
     pub(crate) const SEGMENTS: usize = 256;
     pub(crate) const BASES: usize = 272;
     pub(crate) const FILE_LEN: usize = 336;
+    pub(crate) const LOG_START: usize = 344;
     pub(crate) const CHECKSUM: usize = 508;
     pub(crate) const LEN: usize = 512;
 }

@@ -15,6 +15,7 @@
 //!   commit: no earlier commit holds anything of it.
 
 use super::page_runs::PageRuns;
+use super::regions::Regions;
 use crate::alloc::heap_core::Core;
 use crate::commit::journal::{Commit, Journal};
 use crate::commit::storage::Part;
@@ -22,7 +23,7 @@ use crate::format::{PAGE, UNIT};
 use crate::os::CallError;
 use crate::os::buffer::Buffer;
 use crate::os::copy::{copy_out, copy_out_many};
-use crate::os::dirty_pages::Tracker;
+use crate::os::dirty_pages::{Memory, Tracker};
 use core::ops::Range;
 
 /// New pages go straight to the heap file if a capture has at least this many of them; fewer go to the log, which saves a
@@ -35,10 +36,15 @@ const KEPT_BUFFER: usize = 64 << 20;
 /// What is kept from one capture to the next, and the last capture's contents.
 #[derive(Debug)]
 pub(super) struct Capture {
-    tracker: Tracker,
+    pub(super) tracker: Tracker,
     is_registered: bool,
+    /// Where the heap begins, and where in it the memory that nothing of the file was ever mapped to.
+    pub(super) base: usize,
+    anonymous_from: usize,
     /// Pages that were found written and are in no commit yet (Q1).
-    dirty: PageRuns,
+    pub(super) dirty: PageRuns,
+    /// Where in that memory huge pages may have been split.
+    pub(super) regions: Regions,
     /// The pages that were copied, and their bytes.
     pages: Vec<u64>,
     addresses: Vec<usize>,
@@ -51,10 +57,14 @@ pub(super) struct Capture {
 }
 
 impl Capture {
-    pub(super) fn new(tracker: Tracker) -> Self {
+    /// For a heap at `base`, which is plain memory from the offset `anonymous_from` on.
+    pub(super) fn new(tracker: Tracker, base: usize, anonymous_from: usize, end: usize) -> Self {
         Self {
             tracker,
             is_registered: false,
+            base,
+            anonymous_from,
+            regions: Regions::new(base + anonymous_from..base + end),
             dirty: PageRuns::default(),
             pages: Vec::new(),
             addresses: Vec::new(),
@@ -120,8 +130,8 @@ impl Capture {
             }
             self.is_registered = true;
         }
-        self.scan(core, &ranges);
-        self.take_pages(core, journal).inspect_err(|_| self.left_something = true)?;
+        let is_exact = self.scan(ranges);
+        self.take_pages(core, journal, is_exact).inspect_err(|_| self.left_something = true)?;
         // Last (Q2).
         let peak_end = {
             let _guard = core.lock.lock();
@@ -138,22 +148,37 @@ impl Capture {
         Ok(())
     }
 
-    /// Notes what was written (Q1).
-    fn scan(&mut self, core: &Core, ranges: &[(usize, usize)]) {
-        let Self { tracker, dirty, .. } = self;
-        let page_of = |address: usize| ((address - core.base) / PAGE) as u64;
-        for &(offset, len) in ranges {
-            let start = core.base + offset;
-            let scanned = tracker.scan(start, len, &mut |found| {
-                dirty.add(page_of(found.start)..page_of(found.end));
+    /// Notes what was written (Q1); whether it was really written, and need not be compared.
+    fn scan(&mut self, [hard, segments]: [(usize, usize); 2]) -> bool {
+        let Self { tracker, dirty, regions, base, anonymous_from, .. } = self;
+        let [hard, segments] = [hard, segments].map(|(offset, len)| *base + offset..*base + offset + len);
+        let boundary = (*base + *anonymous_from).clamp(segments.start, segments.end);
+        let parts = [
+            (hard, Memory::Sparse),
+            (segments.start..boundary, Memory::Mixed),
+            (boundary..segments.end, Memory::Anonymous),
+        ];
+        let mut add = |found: Range<usize>| dirty.add(page_of(*base, found.start)..page_of(*base, found.end));
+        let mut scans = tracker.begin();
+        let mut is_exact = scans.is_ok();
+        for (part, memory) in parts.into_iter().filter(|(part, _)| !part.is_empty()) {
+            let scanned = scans.as_mut().map_err(|error| *error).and_then(|scans| {
+                scans.scan(part.start, part.len(), memory, &mut |found| {
+                    if memory == Memory::Anonymous {
+                        regions.note(&found);
+                    }
+                    add(found);
+                })
             });
             if scanned.is_err() {
-                dirty.add(page_of(start)..page_of(start + len));
+                is_exact = false;
+                add(part);
             }
         }
+        is_exact && tracker.sees_exactly()
     }
 
-    fn take_pages(&mut self, core: &Core, journal: &Journal) -> Result<(), CallError> {
+    fn take_pages(&mut self, core: &Core, journal: &Journal, is_exact: bool) -> Result<(), CallError> {
         let first_new = journal.data_len().div_ceil(PAGE as u64);
         let runs = self.dirty.runs();
         let new_pages: u64 = runs.iter().map(|run| run.end.saturating_sub(run.start.max(first_new))).sum();
@@ -166,7 +191,7 @@ impl Capture {
                 self.direct.push(direct);
             }
         }
-        if !self.tracker.sees_exactly() {
+        if !is_exact {
             self.keep_changed(core, journal)?;
         }
         self.addresses.clear();
@@ -202,6 +227,11 @@ impl Capture {
         self.pages.truncate(kept);
         Ok(())
     }
+}
+
+/// The page of a heap that an address lies in.
+pub(super) fn page_of(base: usize, address: usize) -> u64 {
+    ((address - base) / PAGE) as u64
 }
 
 /// The parts of a heap that commits hold: offsets and lengths. Allocator state is not among them: it can be rebuilt.

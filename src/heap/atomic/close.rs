@@ -36,6 +36,7 @@ const BATCH: usize = 64;
 /// Writes the file's last bytes and its clean header. Nobody else is inside.
 pub(in crate::heap) fn finish(heap: &HeapInner, core: &Core, keep_copy: bool) -> Result<(), CloseError> {
     let Some(atomic) = &heap.atomic else { return Ok(()) };
+    atomic.end_upkeep();
     atomic.wait_for_fold();
     let was_changed = core.has_been_used() || heap.written.load(Ordering::Relaxed);
     if !was_changed && !atomic.is_soft_stale && !atomic.journal.has_begun() {

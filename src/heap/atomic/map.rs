@@ -10,7 +10,7 @@
 use crate::commit::storage::{Part, Storage};
 use crate::error::OpenError;
 use crate::format::header::Header;
-use crate::format::layout::{Area, BITS_PER_UNIT_BYTES};
+use crate::format::layout::{Area, BITS_PER_UNIT_BYTES, Layout};
 use crate::format::soft::SlabState;
 use crate::format::{PAGE, UNIT, WINDOW};
 use crate::heap::lifecycle::check_soft_state;
@@ -93,9 +93,14 @@ pub(super) fn map(
     let end = data_len.min(file_len.next_multiple_of(PAGE as u64));
     in_file(layout.segments.offset, end.saturating_sub(layout.segments.offset))?;
     if huge_pages {
-        let start = (end.max(layout.segments.offset) as usize).next_multiple_of(PAGE);
+        let start = plain_from(layout, end);
         // Without huge pages everything works, only slower.
         let _ = mapping::advise(base + start, layout.end() as usize - start, Advice::HugePage);
     }
     Ok(())
+}
+
+/// From where on the segments are plain memory.
+pub(super) fn plain_from(layout: &Layout, data_len: u64) -> usize {
+    (data_len.max(layout.segments.offset) as usize).next_multiple_of(PAGE)
 }

@@ -18,10 +18,12 @@ mod page_runs;
 mod purge;
 mod read_only;
 mod recover;
+mod regions;
 mod snapshot;
 mod stats;
 #[cfg(test)]
 mod tests;
+mod upkeep;
 
 pub(super) use close::finish;
 #[cfg(any(test, feature = "testing"))]
@@ -42,6 +44,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
+use upkeep::Upkeep;
 
 /// Whether nothing but room on the disk was missing.
 fn lacks_space(error: &SyncError) -> bool {
@@ -55,7 +58,9 @@ const MOST_LOGS: u64 = 4;
 /// What an atomic heap has besides what all heaps have.
 pub(crate) struct Atomic {
     journal: Arc<Journal>,
-    capture: Mutex<Capture>,
+    capture: Arc<Mutex<Capture>>,
+    /// None if nobody wants huge pages.
+    upkeep: Option<Upkeep>,
     tracking: Tracking,
     counters: Counters,
     /// Bytes of the log from which on it is folded.
@@ -102,7 +107,12 @@ impl Atomic {
             committed = self.capture_and_append(&mut capture, heap, level, limit);
         }
         committed?;
+        let has_work = capture.regions.captured();
+        // Others may commit while this one waits.
         drop(capture);
+        if let (true, Some(upkeep)) = (has_work, &self.upkeep) {
+            upkeep.begin(&self.capture);
+        }
         if level == SyncLevel::Full {
             self.wait_for_fold();
             self.journal.fold()?;
@@ -163,10 +173,9 @@ impl Atomic {
             return;
         }
         let mut folding = self.folding.lock().unwrap_or_else(PoisonError::into_inner);
-        if folding.as_ref().is_some_and(|thread| !thread.is_finished()) {
-            if len < self.fold_at.saturating_mul(MOST_LOGS) {
-                return;
-            }
+        let is_running = folding.as_ref().is_some_and(|thread| !thread.is_finished());
+        if is_running && len < self.fold_at.saturating_mul(MOST_LOGS) {
+            return;
         }
         if let Some(thread) = folding.take() {
             let _ = thread.join();
@@ -193,8 +202,16 @@ impl Atomic {
         }
     }
 
-    /// Closes the files.
+    /// Ends what goes on in the background over the heap's memory.
+    fn end_upkeep(&self) {
+        if let Some(upkeep) = &self.upkeep {
+            upkeep.end();
+        }
+    }
+
+    /// Closes the files. Before the memory goes.
     pub(super) fn close(&self) {
+        self.end_upkeep();
         self.wait_for_fold();
         self.journal.storage().close();
     }

@@ -2,10 +2,11 @@
 
 use super::Atomic;
 use super::capture::Capture;
-use super::map::{SoftState, map, soft_state};
+use super::map::{SoftState, map, plain_from, soft_state};
 use super::read_only;
 use super::recover::{State, recover};
 use super::stats::Counters;
+use super::upkeep::Upkeep;
 use crate::alloc::backing::Backing;
 use crate::alloc::heap_core::Core;
 use crate::alloc::rebuild::rebuild;
@@ -14,8 +15,8 @@ use crate::commit::real::RealStorage;
 use crate::commit::recovery::Replayed;
 use crate::commit::storage::{Part, Storage};
 use crate::error::OpenError;
-use crate::format::UNIT;
 use crate::format::header::{CLEAN, HOLDER_OFFSET, Header, Holder};
+use crate::format::{UNIT, WINDOW};
 use crate::heap::create::{directory_of, log_path, to_c_string};
 use crate::heap::lifecycle::{at_its_place, check_use, limit_capacity, make_core, publish};
 use crate::heap::options::{DirtyTracking, HeapOptions, Mode};
@@ -100,11 +101,14 @@ pub(in crate::heap) fn open(
     // For those who find the file locked; nothing depends on it.
     let holder = Holder { process: process::id(), unused: 0 };
     let _ = storage.write_at(Part::Data, holder.as_bytes(), HOLDER_OFFSET);
+    let base = header.window as usize * WINDOW;
+    let capture = Capture::new(tracker, base, plain_from(&header.layout, data_len), header.layout.end() as usize);
     let atomic = Atomic {
         journal: Arc::new(journal),
-        tracking: tracker.tracking(),
+        tracking: capture.tracker().tracking(),
         counters: Counters::default(),
-        capture: Mutex::new(Capture::new(tracker)),
+        capture: Arc::new(Mutex::new(capture)),
+        upkeep: options.huge_pages.then(Upkeep::default),
         fold_at: options.fold_at,
         folding: Mutex::new(None),
         discard: options.discard,
