@@ -93,7 +93,8 @@ fn open(path: &Path, options: &ArchaeologyOptions) -> Result<Archaeology, OpenEr
         let len = if header.state == CLEAN { header.file_len } else { header.file_len.max(in_file) };
         Inspected::in_file(header.commit, len.min(header.layout.end()))
     };
-    commit.data_len = commit.data_len.min(header.layout.end());
+    // Whole pages: what is left of a page that was cut says nothing.
+    commit.data_len = commit.data_len.min(header.layout.end()) / PAGE as u64 * PAGE as u64;
     let expected = if header.state == CLEAN { commit.data_len } else { header.file_len };
     if in_file < expected {
         damage.add(Some(in_file), Flaw::Truncated { expected, found: in_file });

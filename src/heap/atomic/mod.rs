@@ -145,6 +145,8 @@ impl Atomic {
 
     /// Folds the log, whose space is free then, if it can be had at once; whether there is room now.
     fn make_room(&self) -> bool {
+        // One may be under way.
+        self.wait_for_fold();
         self.journal.make_durable().is_ok() && matches!(self.journal.try_fold(), Ok(Some(_)))
     }
 

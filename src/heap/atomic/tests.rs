@@ -226,28 +226,7 @@ fn a_sync_on_a_full_disk_waits_for_the_fold_that_is_making_room() {
     kill(&storage, heap);
 }
 
-/// Of a log that has been folded all space is free, but the next record had to fit before or behind the place where the
-/// chain goes on. One that is longer than half of a log that cannot grow found no place, for ever: every sync failed.
-#[test]
-fn a_commit_that_takes_more_than_half_of_a_log_that_cannot_grow_still_finds_room() {
-    let _alone = alone();
-    let disk = empty_disk();
-    let (storage, heap) = open(&disk);
-    fill(&heap, FIRST, 240_000);
-    heap.sync_with(SyncLevel::Full).unwrap();
-    storage.limit_log(3 << 20);
-    // Each takes 1.9 MiB.
-    for round in 1..=6 {
-        add_one(&heap);
-        heap.sync().unwrap_or_else(|error| panic!("round {round}: {error}"));
-    }
-    kill(&storage, heap);
-    let (storage, heap) = open(&disk);
-    assert_holds(&heap, FIRST, 6..240_006);
-    kill(&storage, heap);
-}
-
-/// As above, where folding does not make enough room: the sync fails, nothing is lost, and as soon as there is room
+/// Where folding does not make enough room: the sync fails, nothing is lost, and as soon as there is room
 /// again all goes on, also a close.
 #[test]
 fn a_commit_for_which_there_is_no_room_at_all_fails_and_is_made_later() {
