@@ -324,6 +324,69 @@ fn a_disk_that_is_full_at_any_call_loses_nothing_and_works_on_once_there_is_room
     every_call_fails(4, ENOSPC, &[Effect::Nothing, Effect::Half], every());
 }
 
+#[test]
+fn what_a_failed_commit_held_is_in_the_next_one() {
+    let options = HeapOptions::new().dirty_tracking(DirtyTracking::WriteProtect).huge_pages(false);
+    let mut failed = 0;
+    for skip in 0..40 {
+        println!("call {skip}");
+        let tester = CrashTester::new().options(options.clone()).images(1).at_end_only(true);
+        let scenario = |scenario: &mut Scenario<'_, Model>| {
+            let mut random = Random(1);
+            change_some(scenario, &mut random);
+            scenario.sync();
+            // A root each, whose pages nobody else writes to.
+            scenario.change(|tx, model| {
+                tx.root_or_default(TEXT).unwrap().push_str(&"x".repeat(10_000));
+                model.text.get_or_insert_default().push_str(&"x".repeat(10_000));
+            });
+            scenario.disk().fail_from(skip, ENOSPC, Effect::Half);
+            let first = scenario.try_sync_with(SyncLevel::Data);
+            failed += u64::from(first.is_err());
+            scenario.disk().heal();
+            if !is_broken(scenario.heap()) {
+                scenario.change(|tx, model| {
+                    tx.root_or_default(NUMBERS).unwrap().push(1);
+                    model.numbers.get_or_insert_default().push(1);
+                });
+                scenario.sync();
+            }
+        };
+        // SAFETY: nothing that lies in the heap leaves these closures.
+        unsafe { tester.run(Model::default(), scenario, check) };
+    }
+    assert!(failed > 2, "{failed}");
+}
+
+#[test]
+fn the_allocators_state_of_an_earlier_close_does_not_come_back() {
+    let tester = CrashTester::new().options(HeapOptions::new().huge_pages(false)).images(1).at_end_only(true);
+    let scenario = |scenario: &mut Scenario<'_, Model>| {
+        scenario.change(|tx, model| {
+            let words = tx.root_or_default(WORDS).unwrap();
+            for key in 0..30_000 {
+                words.insert(key, SalString::from("neither short nor long, but a block of its own"));
+            }
+            words.retain(|key, _| key % 3 == 0);
+            let left = words.iter().map(|(&key, word)| (key, word.to_string())).collect();
+            model.words = Some(left);
+        });
+        // With half-empty slabs: their free bits are in the file.
+        scenario.reopen();
+        scenario.change(|tx, model| {
+            drop(tx.take_root(WORDS).unwrap());
+            model.words = None;
+        });
+        scenario.sync();
+        scenario.kill();
+        // Rebuilt without these slabs, whose bits must not be there any more.
+        scenario.reopen();
+        scenario.reopen();
+    };
+    // SAFETY: nothing that lies in the heap leaves these closures.
+    unsafe { tester.run(Model::default(), scenario, check) };
+}
+
 /// Allocates and frees without a session until it is told to stop.
 fn churn(handle: SalAlloc, is_over: &AtomicBool, seed: u64) {
     let mut random = Random(seed);

@@ -8,6 +8,8 @@ use crate::commit::simulated::crash::{CrashImage, Random, Strategy};
 use crate::error::RootError;
 use crate::heap::{Heap, HeapOptions, SalCollect, SyncLevel};
 use crate::root::{Root, SalRoots};
+use allocator_api2::alloc::Allocator;
+use std::alloc::Layout;
 use std::fmt;
 
 /// What the tester changes in an image to see whether it works on.
@@ -15,6 +17,8 @@ const PROBE: Root<SalVec<u64>> = Root::new("sal::testing::probe");
 
 /// Second power cuts leave at most so many images at one moment.
 const SECOND_IMAGES: usize = 3;
+
+static ZEROS: [u8; 4096] = [0; 4096];
 
 /// Looks at images of one heap.
 pub(super) struct Checker<'a, M> {
@@ -54,6 +58,19 @@ impl Drop for Position {
 /// Whether a heap was being created and had no header yet.
 fn is_unmade(image: &CrashImage) -> bool {
     image.data.pages().next().is_none_or(|(number, _)| number > 1)
+}
+
+/// Whether memory that is handed out as zeros is: nothing may show of what a crash left in the file.
+fn look_for_zeros(heap: &Heap) {
+    let handle = heap.alloc();
+    // Most that a segment has, in pieces.
+    for len in [32 << 10, 1 << 20, 256 << 10, 512 << 10, 100 << 10, 2 << 20] {
+        let Ok(layout) = Layout::from_size_align(len, 8) else { continue };
+        let Ok(block) = handle.allocate_zeroed(layout) else { panic!("no {len} bytes") };
+        // SAFETY: allocated just now, as long, and nobody else has it.
+        let is_zero = unsafe { block.as_ref() }.chunks(ZEROS.len()).all(|bytes| bytes == &ZEROS[..bytes.len()]);
+        assert!(is_zero, "{len} bytes were handed out as zeros and are not");
+    }
 }
 
 impl<M: Clone> Checker<'_, M> {
@@ -188,6 +205,7 @@ impl<M: Clone> Checker<'_, M> {
         assert!((before..=before + 1).contains(&number), "closed after commit {before}, found {number}");
         history.acknowledge(closed, number, true);
         self.look(&heap, model);
+        look_for_zeros(&heap);
         // SAFETY: as above.
         unsafe { disk.kill(heap) };
     }
