@@ -173,7 +173,8 @@ struct Place(usize);
 
 impl Place {
     fn take(address: usize) -> Option<Self> {
-        PLACES.lock().unwrap_or_else(PoisonError::into_inner).insert(address).then_some(Self(address))
+        // A `Self` that is made for nothing would take the lock again, and give back what is another's.
+        PLACES.lock().unwrap_or_else(PoisonError::into_inner).insert(address).then(|| Self(address))
     }
 }
 

@@ -9,6 +9,10 @@ use crate::heap::{Heap, HeapOptions, open_or_create_on};
 use crate::os::{CallError, Errno, errno};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+/// How often a place is tried that another heap has, a millisecond apart.
+const TRIES: usize = 500;
 
 /// What a call that fails has done nevertheless.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -91,6 +95,20 @@ impl SimulatedDisk {
     /// # Errors
     /// As [`HeapOptions::open_or_create`].
     pub fn open(&self, options: &HeapOptions) -> Result<Heap, OpenError> {
+        let mut patience = TRIES;
+        loop {
+            match self.try_open(options) {
+                // A new heap of another test may be there for a moment, looking for a place of its own.
+                Err(OpenError::AddressTaken { .. }) if patience > 0 => {
+                    patience -= 1;
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+                done => return done,
+            }
+        }
+    }
+
+    fn try_open(&self, options: &HeapOptions) -> Result<Heap, OpenError> {
         let connection = Arc::new(Connection { disk: Arc::clone(&self.disk), is_cut: AtomicBool::new(false) });
         *self.connection.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&connection));
         open_or_create_on(connection, options)
