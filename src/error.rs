@@ -68,11 +68,6 @@ pub enum OpenError {
         /// Where, in bytes from the start of the log.
         offset: u64,
     },
-    /// The heap file does not hold what a commit wrote to it.
-    DamagedData {
-        /// Where, in bytes from the start of the heap file.
-        offset: u64,
-    },
     /// The tables of the heap contradict each other, so what it holds cannot be found.
     DamagedTables {
         /// Where, in bytes from the start of the heap file.
@@ -376,9 +371,6 @@ impl fmt::Display for OpenError {
                 f.write_str("the file that bears the name of the heap's commit log belongs to another heap")
             }
             Self::DamagedLog { offset } => write!(f, "the heap's commit log is damaged at byte {offset}"),
-            Self::DamagedData { offset } => {
-                write!(f, "the heap file does not hold at byte {offset} what a commit wrote there")
-            }
             Self::DamagedTables { offset } => write!(f, "the heap's tables are damaged at byte {offset}"),
             Self::Truncated { expected, found } => {
                 write!(f, "the heap file has {found} bytes where it had {expected}")

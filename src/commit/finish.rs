@@ -108,13 +108,15 @@ impl Journal {
         write_soft: impl FnOnce(&dyn Storage) -> Result<(), CallError>,
         change: impl FnOnce(&mut Header),
     ) -> Result<(), AppendError> {
-        let turn = self.folding.turn();
+        let _turn = self.folding.turn();
         let _appender = lock(&self.appending);
         // Also what was only written: nothing may reach the heap file whose record can still be lost (J2).
         let last = self.make_durable_locked()?;
-        // Before anything else is written to the heap file: from here on no record has to agree with it any more.
-        self.fold_in(&turn)?;
-        let data_len = self.data_len();
+        let (records, data_len) = {
+            let state = lock(&self.state);
+            (state.records.iter().cloned().collect::<Vec<_>>(), state.data_len)
+        };
+        let (pages, _) = self.apply(&records)?;
         let soft = Soft { journal: self, has_written: AtomicBool::new(false) };
         write_soft(&soft).map_err(|error| self.write_failed(error))?;
 
@@ -140,6 +142,7 @@ impl Journal {
             rewrite_header(storage, &before).map_err(|error| self.fail(error, true))?;
         }
         self.write_header(header)?;
+        self.forget(records.len(), &pages);
         if is_begun {
             lock(&self.state).is_begun = false;
             storage.remove_log().map_err(|error| self.fail(error, false))?;

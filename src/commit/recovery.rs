@@ -18,9 +18,6 @@ use crate::os::CallError;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
-/// Pages that are read at once.
-const AT_ONCE: usize = 256;
-
 /// What a recovery did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Replayed {
@@ -47,30 +44,16 @@ pub(super) fn read_chain(storage: &dyn Storage, header: &Header) -> Result<Chain
     Ok(chain)
 }
 
-/// Looks whether the heap file holds the pages that commits wrote to it directly: a copy of the files may be of two moments.
+/// Looks whether the heap file reaches to the pages that commits wrote to it directly: a copy of the files may be of two
+/// moments. Their checksums are not compared: a close may have cleared those that lie in freed memory before it ended.
 fn check_direct(storage: &dyn Storage, chain: &Chain) -> Result<(), OpenError> {
-    let direct = apply::newest(&chain.records, chain.data_len);
-    let direct: Vec<_> = direct.iter().filter(|newest| newest.image.is_none()).collect();
     let found = storage.len(Part::Data)?;
-    if let Some(expected) = direct.last().map(|newest| (newest.page + 1) * PAGE as u64).filter(|&end| end > found) {
-        return Err(OpenError::Truncated { expected, found });
+    let newest = apply::newest(&chain.records, chain.data_len);
+    let direct = newest.iter().rev().find(|newest| newest.image.is_none());
+    match direct.map(|newest| (newest.page + 1) * PAGE as u64) {
+        Some(expected) if expected > found => Err(OpenError::Truncated { expected, found }),
+        _ => Ok(()),
     }
-    let mut buffer = vec![0; PAGE * AT_ONCE.min(direct.len())];
-    let mut rest = direct.as_slice();
-    while let Some(first) = rest.first() {
-        let run = (1..AT_ONCE.min(rest.len())).find(|&at| rest[at].page != first.page + at as u64);
-        let (pages, behind) = rest.split_at(run.unwrap_or(AT_ONCE.min(rest.len())));
-        let bytes = &mut buffer[..pages.len() * PAGE];
-        let read = storage.read_at(Part::Data, bytes, first.page * PAGE as u64)?;
-        for (at, newest) in pages.iter().enumerate() {
-            let is_good = read >= (at + 1) * PAGE && crc32c::crc32c(&bytes[at * PAGE..][..PAGE]) == newest.checksum;
-            if !is_good {
-                return Err(OpenError::DamagedData { offset: newest.page * PAGE as u64 });
-            }
-        }
-        rest = behind;
-    }
-    Ok(())
 }
 
 /// Writes a range of the log once more, as it reads.
