@@ -7,13 +7,15 @@
 mod support;
 
 use allocator_api2::alloc::Allocator;
+use allocator_api2::vec::Vec as HeapVec;
 use sal::prelude::*;
 use sal::testing::{CrashReport, CrashTester, Effect, Scenario};
 use sal::{DirtyTracking, HeapOptions, Recovery, RootError, SyncError, SyncLevel};
 use std::alloc::Layout;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::time::Instant;
 use support::Random;
 
@@ -24,6 +26,13 @@ const TEXT: Root<SalString> = Root::new("text");
 /// So large that its pages go straight to the heap file.
 const LARGE: Root<SalVec<u64>> = Root::new("large");
 
+/// Roots that threads without sessions build the values of.
+const BUILT: u64 = 6;
+
+fn built(class: u64) -> Root<HeapVec<u64, SalAlloc>> {
+    Root::class(class)
+}
+
 /// What the roots hold; none where there is no such root.
 #[derive(Clone, Debug, Default)]
 struct Model {
@@ -32,6 +41,8 @@ struct Model {
     numbers: Option<Vec<u64>>,
     text: Option<String>,
     large: Option<Arc<Vec<u64>>>,
+    /// What was built outside of sessions, by the root's class: the first of its numbers.
+    built: BTreeMap<u64, u64>,
 }
 
 /// What a root holds has to be what the model says.
@@ -57,6 +68,11 @@ fn check(heap: &Heap, model: &Model) {
     });
     compare(heap, NUMBERS, model.numbers.as_ref(), |found, numbers: &Vec<u64>| found.as_slice() == numbers.as_slice());
     compare(heap, TEXT, model.text.as_ref(), |found, text: &String| found.as_str() == text);
+    for class in 0..BUILT {
+        compare(heap, built(class), model.built.get(&class), |found, first: &u64| {
+            found.iter().copied().eq(*first..first + found.len() as u64) && !found.is_empty()
+        });
+    }
     compare(heap, LARGE, model.large.as_ref(), |found, large: &Arc<Vec<u64>>| found.as_slice() == large.as_slice());
 }
 
@@ -157,6 +173,10 @@ fn history(scenario: &mut Scenario<'_, Model>, random: &mut Random, steps: usize
             10 | 11 => {
                 change_some(scenario, random);
                 scenario.sync_with(SyncLevel::Async);
+                if random.below(3) == 0 {
+                    // What was only written is read, and has to be made durable before anything rests on it.
+                    scenario.kill();
+                }
             }
             12 => {
                 scenario.sync_with(SyncLevel::Full);
@@ -358,9 +378,57 @@ fn what_a_failed_commit_held_is_in_the_next_one() {
     assert!(failed > 2, "{failed}");
 }
 
+/// Zeros that nobody has written: as the heap hands them out.
+const ZEROS: Root<HeapVec<u64, SalAlloc>> = Root::new("zeros");
+
+fn zeros(heap: SalAlloc, len: usize) -> HeapVec<u64, SalAlloc> {
+    let block = heap.allocate_zeroed(Layout::array::<u64>(len).unwrap()).unwrap();
+    // SAFETY: as long as that, from that allocator, and zeros are numbers.
+    unsafe { HeapVec::from_raw_parts_in(block.cast().as_ptr(), len, len, heap) }
+}
+
+#[test]
+fn what_a_failed_commit_wrote_to_the_heap_file_never_shows() {
+    let options = HeapOptions::new().recovery(Recovery::Eager).huge_pages(false);
+    for skip in 0..16 {
+        println!("call {skip}");
+        let tester = CrashTester::new().options(options.clone()).images(2).at_end_only(true);
+        let scenario = |scenario: &mut Scenario<'_, Model>| {
+            let set = |tx: &sal::Write<'_>, model: &mut Model, len: u64| {
+                let numbers: Vec<u64> = (1..=len).collect();
+                tx.set_root(LARGE, SalVec::from(numbers.as_slice())).unwrap();
+                model.large = Some(Arc::new(numbers));
+            };
+            change_some(scenario, &mut Random(1));
+            scenario.sync();
+            // Three segments, straight to the heap file.
+            scenario.change(|tx, model| set(tx, model, 800_000));
+            scenario.disk().fail_from(skip, EIO, Effect::Nothing);
+            let _ = scenario.try_sync_with(SyncLevel::Data);
+            scenario.kill();
+            let heap = scenario.heap().alloc();
+            scenario.change(|tx, _| drop(tx.set_root(ZEROS, zeros(heap, 700_000)).unwrap()));
+            scenario.sync();
+            scenario.reopen();
+            scenario.kill();
+        };
+        let check = |heap: &Heap, model: &Model| {
+            check(heap, model);
+            if let Ok(zeros) = heap.read().unwrap().root(ZEROS) {
+                assert!(zeros.iter().all(|&number| number == 0), "zeros are zeros no more");
+            }
+        };
+        // SAFETY: nothing that lies in the heap leaves these closures.
+        unsafe { tester.run(Model::default(), scenario, check) };
+    }
+}
+
 #[test]
 fn the_allocators_state_of_an_earlier_close_does_not_come_back() {
-    let tester = CrashTester::new().options(HeapOptions::new().huge_pages(false)).images(1).at_end_only(true);
+    let tester = CrashTester::new()
+        .options(HeapOptions::new().recovery(Recovery::Eager).huge_pages(false))
+        .images(1)
+        .at_end_only(true);
     let scenario = |scenario: &mut Scenario<'_, Model>| {
         scenario.change(|tx, model| {
             let words = tx.root_or_default(WORDS).unwrap();
@@ -370,6 +438,11 @@ fn the_allocators_state_of_an_earlier_close_does_not_come_back() {
             words.retain(|key, _| key % 3 == 0);
             let left = words.iter().map(|(&key, word)| (key, word.to_string())).collect();
             model.words = Some(left);
+        });
+        // Behind them, so that all of it stays within the heap.
+        scenario.change(|tx, model| {
+            tx.set_root(LARGE, (0..400_000).collect()).unwrap();
+            model.large = Some(Arc::new((0..400_000).collect()));
         });
         // With half-empty slabs: their free bits are in the file.
         scenario.reopen();
@@ -415,8 +488,27 @@ fn churn(handle: SalAlloc, is_over: &AtomicBool, seed: u64) {
     }
 }
 
+/// Builds values without a session until nobody wants them any more. What is handed over is some time old.
+fn build(handle: SalAlloc, give: &SyncSender<HeapVec<u64, SalAlloc>>, seed: u64) {
+    let mut random = Random(seed);
+    let mut waiting = VecDeque::new();
+    loop {
+        let (first, len) = (random.next() >> 20, 1 + random.below(600) as u64);
+        let mut numbers = HeapVec::new_in(handle);
+        numbers.extend(first..first + len);
+        waiting.push_back(numbers);
+        if waiting.len() > 20 {
+            match give.try_send(waiting.swap_remove_front(random.below(8)).unwrap()) {
+                Ok(()) => {}
+                Err(TrySendError::Full(_)) => std::thread::yield_now(),
+                Err(TrySendError::Disconnected(_)) => return,
+            }
+        }
+    }
+}
+
 #[test]
-fn threads_without_sessions_may_allocate_and_free_while_commits_are_captured() {
+fn threads_without_sessions_may_allocate_build_and_free_while_commits_are_captured() {
     let (mut report, start) = (CrashReport::default(), Instant::now());
     for seed in seeds(2_000_001..2_000_002) {
         let mut random = Random(seed);
@@ -429,11 +521,18 @@ fn threads_without_sessions_may_allocate_and_free_while_commits_are_captured() {
                 let (handle, is_over) = (scenario.heap().alloc(), AtomicBool::new(false));
                 std::thread::scope(|scope| {
                     let is_over = &is_over;
-                    for thread in 0..2 {
-                        scope.spawn(move || churn(handle, is_over, seed * 10 + thread));
-                    }
-                    for _ in 0..6 {
+                    let (give, take) = sync_channel(2);
+                    scope.spawn(move || build(handle, &give, seed));
+                    scope.spawn(move || churn(handle, is_over, seed));
+                    for _ in 0..4 {
                         change_some(scenario, &mut random);
+                        for numbers in [take.recv().unwrap(), take.recv().unwrap(), take.recv().unwrap()] {
+                            let class = random.next() % BUILT;
+                            scenario.change(|tx, model| {
+                                model.built.insert(class, numbers[0]);
+                                drop(tx.set_root(built(class), numbers).unwrap());
+                            });
+                        }
                         scenario.sync_with([SyncLevel::Data, SyncLevel::Data, SyncLevel::Async][random.below(3)]);
                     }
                     is_over.store(true, Ordering::Relaxed);

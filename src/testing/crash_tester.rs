@@ -183,3 +183,54 @@ impl Drop for Place {
         PLACES.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.0);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::collections::SalVec;
+    use crate::heap::SyncLevel;
+    use crate::root::Root;
+
+    const NUMBERS: Root<SalVec<u64>> = Root::new("numbers");
+
+    fn check(heap: &Heap, model: &Vec<u64>) {
+        let read = heap.read().unwrap();
+        let found = read.root(NUMBERS).map(|numbers| numbers.as_slice().to_vec()).unwrap_or_default();
+        assert_eq!(&found, model);
+    }
+
+    #[test]
+    fn a_short_history_survives_power_cuts_at_every_moment() {
+        let tester = CrashTester::new().options(HeapOptions::new().fold_at(20_000).huge_pages(false)).images(6);
+        let scenario = |scenario: &mut Scenario<'_, Vec<u64>>| {
+            for step in 0..12 {
+                scenario.change(|tx, model| {
+                    tx.root_or_default(NUMBERS).unwrap().extend(0..step * 50);
+                    model.extend(0..step * 50);
+                });
+                match step {
+                    3 => scenario.reopen(),
+                    7 => scenario.kill(),
+                    5 | 10 => drop(scenario.sync_with(SyncLevel::Async)),
+                    _ => drop(scenario.sync()),
+                }
+            }
+        };
+        // SAFETY: nothing that lies in the heap leaves these closures.
+        let report = unsafe { tester.run(Vec::new(), scenario, check) };
+        assert!(report.images > 300 && report.second_images > 0 && report.in_flight > 0, "{report}");
+    }
+
+    #[test]
+    fn a_commit_that_holds_something_else_is_found_out() {
+        let lost = std::panic::catch_unwind(|| {
+            let scenario = |scenario: &mut Scenario<'_, Vec<u64>>| {
+                scenario.change(|tx, _| tx.root_or_default(NUMBERS).unwrap().push(1));
+                scenario.sync();
+            };
+            // SAFETY: as above.
+            unsafe { CrashTester::new().images(1).run(Vec::new(), scenario, check) }
+        });
+        assert!(lost.is_err());
+    }
+}

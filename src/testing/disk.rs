@@ -277,3 +277,52 @@ impl Storage for Connection {
         self.is_cut.store(true, Ordering::Relaxed);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::collections::SalVec;
+    use crate::commit::simulated::CallKind;
+    use crate::heap::{DirtyTracking, Recovery};
+    use crate::root::{Root, SalRoots};
+
+    const NUMBERS: Root<SalVec<u64>> = Root::new("numbers");
+    const LARGE: Root<SalVec<u64>> = Root::new("large");
+
+    #[test]
+    fn what_is_written_after_its_page_was_copied_is_in_the_next_commit() {
+        let tracking = DirtyTracking::WriteProtect;
+        let options = HeapOptions::new().recovery(Recovery::Eager).dirty_tracking(tracking).huge_pages(false);
+        let disk = SimulatedDisk::new();
+        let heap = disk.open(&options).unwrap();
+        heap.with_session(|tx| tx.set_root(NUMBERS, (0..1).collect())).unwrap();
+        let place = heap.with_root(NUMBERS, |numbers| numbers.as_ptr().expose_provenance()).unwrap();
+        heap.sync().unwrap();
+        // A page with an image, and many that go straight to the heap file, once the images have been copied.
+        heap.with_root_mut(NUMBERS, |numbers| numbers[0] = 1).unwrap();
+        heap.with_session(|tx| tx.set_root(LARGE, (0..300 * 512).collect())).unwrap();
+        let written = Arc::new(AtomicBool::new(false));
+        let note = Arc::clone(&written);
+        let matches = Box::new(move |call: &simulated::Call| {
+            if call.kind == CallKind::Write && call.part == Part::Data && call.len > 100 << 12 {
+                // Relaxed: one thread.
+                note.store(true, Ordering::Relaxed);
+                // SAFETY: the number, to which nobody has a reference now.
+                unsafe { std::ptr::with_exposed_provenance_mut::<u64>(place).write_volatile(2) };
+            }
+            false
+        });
+        disk.disk.inject(Fault { matches, skip: 0, times: 1, errno: errno::IO, effect: simulated::Effect::Nothing });
+        heap.sync().unwrap();
+        disk.heal();
+        assert!(written.load(Ordering::Relaxed));
+        heap.sync().unwrap();
+        // SAFETY: nothing of the heap is used afterwards; nor below.
+        unsafe { disk.kill(heap) };
+        let after = disk.crash_images(disk.operations(), Granularity::Page, 1, 0).next().unwrap();
+        let heap = after.open(&options).unwrap();
+        assert_eq!(heap.with_root(NUMBERS, |numbers| numbers[0]).unwrap(), 2);
+        // SAFETY: as above.
+        unsafe { after.kill(heap) };
+    }
+}
