@@ -150,7 +150,7 @@ impl Journal {
         let mut state = lock(&self.state);
         let state = &mut *state;
         let through = state.header.folded_through;
-        state.records.drain(..count.min(state.records.len()));
+        state.drain(count);
         // Not the next record's own place: a jump to it may lie where the header says that the chain goes on.
         let next = (!state.records.is_empty()).then_some(state.header.log_start);
         state.ring.free_before(next);

@@ -90,8 +90,11 @@ pub(super) struct State {
     /// Whether there is a log, and the header says so.
     pub(super) is_begun: bool,
     pub(super) is_broken: bool,
-    /// Those behind `folded_through`.
+    /// Those behind `folded_through`; [`State::take`] and [`State::drain`] alone change them.
     pub(super) records: VecDeque<Arc<Record>>,
+    /// Their direct pages, and the longest heap file that one of them says, which every sync asks for.
+    pub(super) direct_pages: u64,
+    pub(super) longest: u64,
     pub(super) ring: Ring,
     /// For each page that the records have an image of, the newest one's commit and its place in the log.
     pub(super) newest: HashMap<u64, (u64, u64)>,
@@ -113,7 +116,16 @@ impl State {
         self.last = commit;
         self.checksum = header.checksum;
         self.data_len = header.data_len;
+        self.direct_pages += record.direct().len() as u64;
+        self.longest = self.longest.max(header.data_len);
         self.records.push_back(record);
+    }
+
+    /// Takes the first `count` records out.
+    pub(super) fn drain(&mut self, count: usize) {
+        let drained = self.records.drain(..count.min(self.records.len()));
+        self.direct_pages -= drained.map(|record| record.direct().len() as u64).sum::<u64>();
+        self.longest = self.records.iter().map(|record| record.header.data_len).max().unwrap_or(0);
     }
 
     pub(super) fn identity(&self) -> Identity {
@@ -121,7 +133,7 @@ impl State {
     }
 
     fn direct_floor(&self) -> u64 {
-        self.records.iter().map(|record| record.header.data_len).fold(self.header.file_len, u64::max)
+        self.longest.max(self.header.file_len)
     }
 }
 
@@ -169,6 +181,8 @@ impl Journal {
             is_begun: false,
             is_broken: false,
             records: VecDeque::new(),
+            direct_pages: 0,
+            longest: 0,
             ring: Ring::new(RECORDS_START, 0, growth),
             newest: HashMap::new(),
             last: header.commit,
@@ -235,8 +249,7 @@ impl Journal {
     /// file directly.
     pub(crate) fn unfolded_bytes(&self) -> u64 {
         let state = lock(&self.state);
-        let direct: u64 = state.records.iter().map(|record| record.direct().len() as u64).sum();
-        state.ring.used() + direct * PAGE as u64
+        state.ring.used() + state.direct_pages * PAGE as u64
     }
 
     /// Makes what was written to the heap file durable, its commits apart.

@@ -123,6 +123,8 @@ impl Journal {
             is_begun: true,
             is_broken: false,
             records: VecDeque::new(),
+            direct_pages: 0,
+            longest: 0,
             ring: Ring::new(header.log_start, chain.log_len, growth),
             newest: HashMap::new(),
             last: chain.last,
