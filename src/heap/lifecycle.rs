@@ -23,7 +23,7 @@ use crate::alloc::rebuild::RebuildError;
 use crate::alloc::windows;
 use crate::error::{CloseError, OpenError};
 use crate::format::header::{self, ATOMIC, HEADER_LEN, HOLDER_OFFSET, Header, Holder, IN_USE, SlotError};
-use crate::format::{PAGE, UNIT, WINDOW};
+use crate::format::{PAGE, SEGMENT_UNITS, UNIT, WINDOW};
 use crate::os::file::{File, resolve, unlink};
 use crate::os::mapping::{self, Access, Source};
 use crate::os::{CallError, barrier, errno};
@@ -40,6 +40,9 @@ pub(super) enum Existing {
     Require,
     Accept,
 }
+
+/// Free runs of at least this many units are punched out of the file when it is closed.
+pub(super) const PUNCH_AT_CLOSE: usize = SEGMENT_UNITS;
 
 impl From<CallError> for OpenError {
     fn from(error: CallError) -> Self {

@@ -6,7 +6,9 @@
 
 use super::collect::default_workers;
 use super::create::write_header;
-use super::lifecycle::{at_its_place, check_soft_state, check_use, copy_used, limit_capacity, make_core, publish};
+use super::lifecycle::{
+    PUNCH_AT_CLOSE, at_its_place, check_soft_state, check_use, copy_used, limit_capacity, make_core, publish,
+};
 use super::options::{HeapOptions, Mode};
 use super::owner::{Heap, HeapInner};
 use super::recovery::recover_eagerly;
@@ -16,7 +18,7 @@ use crate::alloc::rebuild::rebuild;
 use crate::error::{CloseError, OpenError};
 use crate::format::header::{CLEAN, HOLDER_OFFSET, Header, Holder, IN_USE};
 use crate::format::soft::SoftHeader;
-use crate::format::{PAGE, SEGMENT_UNITS, UNIT, WINDOW};
+use crate::format::{PAGE, UNIT, WINDOW};
 use crate::gc::image::Image;
 use crate::os::file::File;
 use crate::os::mapping::{self, Access, Source};
@@ -26,9 +28,6 @@ use std::ptr::NonNull;
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 use zerocopy::IntoBytes;
-
-/// Free runs of at least this many units are punched out of the file when it is closed.
-const PUNCH_AT_CLOSE: usize = SEGMENT_UNITS;
 
 /// Opens a heap whose file is locked.
 pub(super) fn open(

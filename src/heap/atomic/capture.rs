@@ -75,10 +75,6 @@ impl Capture {
         }
     }
 
-    pub(super) fn tracker(&self) -> &Tracker {
-        &self.tracker
-    }
-
     /// What the last capture holds, as a commit.
     pub(super) fn commit(&self) -> Commit<'_> {
         Commit { pages: &self.pages, images: self.images.as_slice(), direct: &self.direct, data_len: self.data_len }

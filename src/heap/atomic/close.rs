@@ -7,8 +7,8 @@ use crate::commit::storage::{Part, Storage};
 use crate::error::{CloseError, SyncError};
 use crate::format::header::{HOLDER_OFFSET, Holder};
 use crate::format::layout::Layout;
-use crate::format::{PAGE, SEGMENT_UNITS, UNIT};
-use crate::heap::lifecycle::copy_used;
+use crate::format::{PAGE, UNIT};
+use crate::heap::lifecycle::{PUNCH_AT_CLOSE, copy_used};
 use crate::heap::owner::HeapInner;
 use crate::heap::sync::SyncLevel;
 use crate::os::CallError;
@@ -17,9 +17,6 @@ use crate::os::env::random_bytes;
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 use zerocopy::IntoBytes;
-
-/// Free runs of at least this many units are punched out of the file when it is closed.
-const PUNCH_AT_CLOSE: usize = SEGMENT_UNITS;
 
 /// A number that no allocator state in any file has: a close that is interrupted may leave its state behind, which must not
 /// be taken for that of a later one.
@@ -50,15 +47,11 @@ pub(in crate::heap) fn finish(heap: &HeapInner, core: &Core, keep_copy: bool) ->
     let discards = atomic.discard || heap.gate.is_poisoned() || heap.is_unsound.load(Ordering::Relaxed);
     if !discards {
         let mut capture = atomic.capture();
-        let mut commit = || {
+        let commit = || {
             let taken = capture.take(core, &atomic.journal).map_err(|error| SyncError::os(error.call, error.errno));
             taken.and_then(|()| atomic.append(&mut capture, SyncLevel::Data))
         };
-        let mut committed = commit();
-        if committed.as_ref().is_err_and(super::lacks_space) && atomic.make_room() {
-            committed = commit();
-        }
-        committed.map_err(CloseError::Sync)?;
+        atomic.with_room(commit).map_err(CloseError::Sync)?;
     }
     let mut header = heap.header.lock().unwrap_or_else(PoisonError::into_inner);
     let epoch = new_epoch();
@@ -116,10 +109,7 @@ fn punch(core: &Core, storage: &dyn Storage) -> Result<(), CallError> {
     // SAFETY: nobody else is inside.
     let space = unsafe { &mut *core.space.get() };
     space.give_back(PUNCH_AT_CLOSE, |offset, len| {
-        let done = storage.clear(Part::Data, offset as u64, len as u64).and_then(|()| {
-            let [first, end] = [offset, offset + len].map(|at| (at / PAGE) as u64);
-            clear_checksums(&core.layout, storage, first, end)
-        });
+        let done = clear(&core.layout, storage, offset, len);
         let is_done = done.is_ok();
         outcome = outcome.and(done);
         is_done
@@ -140,8 +130,14 @@ fn set_len(storage: &dyn Storage, data_len: u64, used_len: u64) -> Result<(), Ca
     Ok(())
 }
 
+/// Clears whole pages of the file, and their checksums.
+pub(super) fn clear(layout: &Layout, storage: &dyn Storage, offset: usize, len: usize) -> Result<(), CallError> {
+    storage.clear(Part::Data, offset as u64, len as u64)?;
+    clear_checksums(layout, storage, (offset / PAGE) as u64, ((offset + len) / PAGE) as u64)
+}
+
 /// Makes the checksums of pages `first..end` say nothing.
-pub(super) fn clear_checksums(layout: &Layout, storage: &dyn Storage, first: u64, end: u64) -> Result<(), CallError> {
+fn clear_checksums(layout: &Layout, storage: &dyn Storage, first: u64, end: u64) -> Result<(), CallError> {
     if end <= first {
         return Ok(());
     }
@@ -165,7 +161,7 @@ fn write_state(atomic: &Atomic, core: &Core, storage: &dyn Storage) -> Result<()
     }
     let mut outcome = Ok(());
     let mut bytes = vec![0_u8; BATCH * PAGE];
-    atomic.capture().tracker().private_pages(core.base + start, end - start, &mut |found| {
+    atomic.capture().tracker.private_pages(core.base + start, end - start, &mut |found| {
         for first in found.clone().step_by(BATCH * PAGE) {
             let bytes = &mut bytes[..(found.end - first).min(BATCH * PAGE)];
             // SAFETY: the heap's own mapping, and private pages of it, which have memory.

@@ -34,6 +34,7 @@ pub use stats::CommitStats;
 
 use super::owner::HeapInner;
 use super::sync::SyncLevel;
+use crate::commit::fold::Folded;
 use crate::commit::journal::{AppendError, Durability, Journal};
 use crate::error::SyncError;
 use crate::os::dirty_pages::Tracking;
@@ -50,6 +51,13 @@ use upkeep::Upkeep;
 fn lacks_space(error: &SyncError) -> bool {
     let SyncError::Os { source, .. } = error else { return false };
     [errno::NO_SPACE, errno::OVER_QUOTA].iter().any(|errno| source.raw_os_error() == Some(errno.0))
+}
+
+/// Folds the log, if that need not wait: for a snapshot, say, since commits may wait for this. Also what was only written:
+/// otherwise the log of a program that never waits would grow without end.
+fn fold_written(journal: &Journal) -> Result<Option<Folded>, AppendError> {
+    journal.make_durable()?;
+    journal.try_fold()
 }
 
 /// How much longer than wanted the log may become before a sync waits until it has been folded.
@@ -102,11 +110,7 @@ impl Atomic {
     pub(super) fn commit(&self, heap: &HeapInner, level: SyncLevel, limit: Option<Duration>) -> Result<u64, SyncError> {
         let mut capture = self.capture();
         self.journal.check_files()?;
-        let mut committed = self.capture_and_append(&mut capture, heap, level, limit);
-        if committed.as_ref().is_err_and(lacks_space) && self.make_room() {
-            committed = self.capture_and_append(&mut capture, heap, level, limit);
-        }
-        committed?;
+        self.with_room(|| self.capture_and_append(&mut capture, heap, level, limit))?;
         let has_work = capture.regions.captured();
         // Others may commit while this one waits.
         drop(capture);
@@ -143,11 +147,15 @@ impl Atomic {
         self.append(capture, level)
     }
 
-    /// Folds the log, whose space is free then, if it can be had at once; whether there is room now.
-    fn make_room(&self) -> bool {
+    /// Runs `commit`; if nothing but room on the disk was missing, once more after a fold, which frees the log's.
+    fn with_room(&self, mut commit: impl FnMut() -> Result<(), SyncError>) -> Result<(), SyncError> {
+        let committed = commit();
+        if !committed.as_ref().is_err_and(lacks_space) {
+            return committed;
+        }
         // One may be under way.
         self.wait_for_fold();
-        self.journal.make_durable().is_ok() && matches!(self.journal.try_fold(), Ok(Some(_)))
+        if matches!(fold_written(&self.journal), Ok(Some(_))) { commit() } else { committed }
     }
 
     /// Appends what was captured, if it is anything.
@@ -183,16 +191,14 @@ impl Atomic {
             let _ = thread.join();
         }
         let journal = Arc::clone(&self.journal);
-        // An error is found by the next sync: the journal is broken, or the disk still full. It must not wait for a snapshot, because
-        // commits wait for it.
+        // An error is found by the next sync: the journal is broken, or the disk still full.
         let fold = move || {
-            // Also what was only written: otherwise the log of a program that never waits would grow without end.
-            let _ = journal.make_durable().and_then(|_| journal.try_fold());
+            let _ = fold_written(&journal);
         };
         match std::thread::Builder::new().name("sal-fold".into()).spawn(fold) {
             Ok(thread) => *folding = Some(thread),
             Err(_) => {
-                let _ = self.journal.make_durable().and_then(|_| self.journal.try_fold());
+                let _ = fold_written(&self.journal);
             }
         }
     }

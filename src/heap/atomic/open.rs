@@ -105,7 +105,7 @@ pub(in crate::heap) fn open(
     let capture = Capture::new(tracker, base, plain_from(&header.layout, data_len), header.layout.end() as usize);
     let atomic = Atomic {
         journal: Arc::new(journal),
-        tracking: capture.tracker().tracking(),
+        tracking: capture.tracker.tracking(),
         counters: Counters::default(),
         capture: Arc::new(Mutex::new(capture)),
         upkeep: options.huge_pages.then(Upkeep::default),

@@ -7,12 +7,13 @@
 //!   can take it until that is durable.
 
 use super::Atomic;
+use super::close::clear;
 use crate::alloc::heap_core::Core;
 use crate::alloc::size_class::{CLASSES, slab_units};
 use crate::commit::storage::{Part, Storage};
+use crate::format::UNIT;
 use crate::format::header::Header;
 use crate::format::slab_entry::{SlabEntry, units_of_pages};
-use crate::format::{PAGE, UNIT};
 use crate::os::{CallError, mapping};
 
 /// Entries of the slab table that are read at once.
@@ -59,7 +60,7 @@ impl Atomic {
         for &(offset, len) in &runs {
             let len = in_file(offset, len);
             if len > 0 {
-                cleared = cleared.and_then(|()| clear(core, storage, offset, len));
+                cleared = cleared.and_then(|()| clear(&core.layout, storage, offset, len));
             }
         }
         // What reads as zeros from now on is in no commit: it must be so on the medium.
@@ -76,11 +77,6 @@ impl Atomic {
         }
         bytes
     }
-}
-
-fn clear(core: &Core, storage: &dyn Storage, offset: usize, len: usize) -> Result<(), CallError> {
-    storage.clear(Part::Data, offset as u64, len as u64)?;
-    super::close::clear_checksums(&core.layout, storage, (offset / PAGE) as u64, ((offset + len) / PAGE) as u64)
 }
 
 /// Which units the runs of the last commit take, by the file's slab table.

@@ -16,7 +16,7 @@ use crate::gc::image::Image;
 use crate::heap::collect::default_workers;
 use crate::heap::options::{HeapOptions, Recovery as When};
 use crate::heap::recovery::{
-    Background, Keeper, Recovery, RecoveryError, RecoveryProgress, RecoveryReport, start_background,
+    Background, Keeper, Recovery, RecoveryError, RecoveryProgress, RecoveryReport, recover_eagerly, start_background,
 };
 use crate::os::mapping::{self, Access, Source};
 use crate::os::{CallError, errno};
@@ -120,14 +120,12 @@ pub(super) unsafe fn recover(
     }
     // SAFETY: the heap's own memory, which is the last commit as long as nobody has stored anything.
     let image = unsafe { Image::new(ptr::with_exposed_provenance(core.base), core.window, core.layout, units) };
-    // SAFETY: the caller's promise.
-    let recovery = unsafe { Recovery::prepare(core, image)? };
     let tell = |progress: &RecoveryProgress| match &options.on_recovery {
         Some(tell) => (tell.0)(progress),
         None => ControlFlow::Continue(()),
     };
-    // SAFETY: nobody has the heap.
-    match unsafe { recovery.run(core, default_workers(), Some(&tell)) } {
+    // SAFETY: the caller's promise, and nobody has the heap.
+    match unsafe { recover_eagerly(core, image, default_workers(), Some(&tell)) } {
         Ok(report) => Ok((State::Done(with_replayed(report, replayed)), None)),
         Err(RecoveryError::Aborted) => Ok((State::Pending, None)),
         Err(RecoveryError::Os(error)) => Err(error.into()),
