@@ -12,7 +12,7 @@ use crate::error::OpenError;
 use crate::format::PAGE;
 use crate::format::header::Header;
 use crate::format::log_record::{
-    ENTRY_LEN, Entry, Identity, JUMP, RECORD_HEADER_LEN, RECORD_MAGIC, RECORDS_START, RecordHeader, SECTOR,
+    ENTRY_LEN, Entry, Identity, JUMP, RECORD_HEADER_LEN, RECORD_MAGIC, RECORDS_START, RecordHeader, BLOCK,
 };
 use crate::os::CallError;
 use std::sync::Arc;
@@ -123,7 +123,7 @@ pub(super) fn read_prefix(storage: &dyn Storage, header: &Header) -> Result<(Cha
         Some(_) => return Err(OpenError::ForeignLog),
         None => return Err(OpenError::DamagedLog { offset: 0 }),
     }
-    if header.log_start < RECORDS_START || header.log_start % SECTOR != 0 {
+    if header.log_start < RECORDS_START || header.log_start % BLOCK != 0 {
         return Err(OpenError::Inconsistent { field: "log start" });
     }
     let mut chain = Chain {
@@ -200,7 +200,7 @@ fn is_missed(reader: &mut Reader<'_>, log: &Identity, chain: &Chain, missing: u6
                 }
             }
         }
-        position += SECTOR;
+        position += BLOCK;
     }
     Ok(false)
 }

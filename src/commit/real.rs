@@ -2,8 +2,10 @@
 
 use super::storage::{Part, Storage};
 use crate::os::file::{File, unlink};
+use crate::format::PAGE;
 use crate::os::{CallError, errno};
 use core::ffi::CStr;
+use core::sync::atomic::{AtomicBool, Ordering};
 use std::ffi::CString;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -36,11 +38,51 @@ impl Known {
     }
 }
 
+/// The log, opened once for reading and for odd writes, and once to write whole pages around the page cache: nobody reads
+/// them before the next fold, and a page that is not cached need not be found, copied and written back.
+#[derive(Debug)]
+struct Log {
+    known: Known,
+    direct: Option<Known>,
+    /// Whether the file system has refused such a write.
+    is_refused: AtomicBool,
+}
+
+impl Log {
+    fn new(file: File, path: &CStr, is_writable: bool) -> Self {
+        let known = Known::new(file);
+        let direct = if is_writable { File::open_direct(path).ok().map(Known::new) } else { None };
+        // Somebody may have put another file there meanwhile.
+        let direct = direct.filter(|direct| direct.identity.is_some() && direct.identity == known.identity);
+        Self { known, direct, is_refused: AtomicBool::new(false) }
+    }
+
+    fn write_at(&self, bytes: &[u8], offset: u64) -> Result<(), CallError> {
+        let is_whole = [bytes.as_ptr().addr(), bytes.len(), offset as usize].iter().all(|at| at % PAGE == 0);
+        // Relaxed, here and below: who does not know yet is refused, too.
+        match &self.direct {
+            Some(direct) if is_whole && !self.is_refused.load(Ordering::Relaxed) => {
+                match direct.file.write_at(bytes, offset) {
+                    Err(CallError { errno: errno::INVALID, .. }) => self.is_refused.store(true, Ordering::Relaxed),
+                    done => return done,
+                }
+            }
+            _ => {}
+        }
+        self.known.file.write_at(bytes, offset)
+    }
+
+    fn check(&self, len: u64) -> Result<(), CallError> {
+        self.direct.as_ref().map_or(Ok(()), |direct| direct.check(len))?;
+        self.known.check(len)
+    }
+}
+
 /// The heap file, its log, and the directory they lie in.
 #[derive(Debug)]
 pub(crate) struct RealStorage {
     data: Known,
-    log: Mutex<Option<Arc<Known>>>,
+    log: Mutex<Option<Arc<Log>>>,
     log_path: CString,
     directory: CString,
     permissions: u32,
@@ -59,10 +101,11 @@ impl RealStorage {
     }
 
     fn set_log(&self, log: Option<File>) {
-        *self.log.lock().unwrap_or_else(PoisonError::into_inner) = log.map(|log| Arc::new(Known::new(log)));
+        let log = log.map(|log| Arc::new(Log::new(log, &self.log_path, self.is_writable)));
+        *self.log.lock().unwrap_or_else(PoisonError::into_inner) = log;
     }
 
-    fn log(&self) -> Option<Arc<Known>> {
+    fn log(&self) -> Option<Arc<Log>> {
         self.log.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
@@ -70,7 +113,7 @@ impl RealStorage {
         match part {
             Part::Data => operation(&self.data.file),
             Part::Log => match self.log() {
-                Some(log) => operation(&log.file),
+                Some(log) => operation(&log.known.file),
                 None => Err(CallError { call: "open", errno: errno::BAD_DESCRIPTOR }),
             },
         }
@@ -90,7 +133,10 @@ impl Storage for RealStorage {
     }
 
     fn write_at(&self, part: Part, bytes: &[u8], offset: u64) -> Result<(), CallError> {
-        self.on(part, |file| file.write_at(bytes, offset))
+        match self.log() {
+            Some(log) if part == Part::Log => log.write_at(bytes, offset),
+            _ => self.on(part, |file| file.write_at(bytes, offset)),
+        }
     }
 
     unsafe fn write_raw_at(&self, part: Part, start: *const u8, len: usize, offset: u64) -> Result<(), CallError> {

@@ -4,6 +4,7 @@ use super::storage::{Part, Storage};
 use crate::format::PAGE;
 use crate::format::log_record::{Entry, RecordHeader};
 use crate::os::CallError;
+use crate::os::buffer::Buffer;
 use zerocopy::IntoBytes;
 
 /// What is remembered of a record whose commit has not been folded.
@@ -36,15 +37,21 @@ impl Record {
 const CHUNK: usize = 1 << 20;
 
 /// Assembles large writes. It is kept, so that a commit does not allocate.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Assembler {
-    buffer: Vec<u8>,
+    buffer: Buffer,
     /// Where the buffer goes.
     at: u64,
 }
 
+impl Default for Assembler {
+    fn default() -> Self {
+        Self { buffer: Buffer::new(), at: 0 }
+    }
+}
+
 impl Assembler {
-    /// Writes a record: small ones in one write, large ones in writes that end at multiples of [`PAGE`] in the file.
+    /// Writes a record, from memory and to places and in lengths that are multiples of [`PAGE`].
     pub(super) fn write_record(
         &mut self,
         storage: &dyn Storage,
@@ -66,11 +73,10 @@ impl Assembler {
 
     fn push(&mut self, storage: &dyn Storage, mut bytes: &[u8]) -> Result<(), CallError> {
         while !bytes.is_empty() {
-            let full = CHUNK - (self.at % PAGE as u64) as usize;
-            let step = bytes.len().min(full - self.buffer.len());
-            self.buffer.extend_from_slice(&bytes[..step]);
+            let step = bytes.len().min(CHUNK - self.buffer.len());
+            self.buffer.append(step)?.copy_from_slice(&bytes[..step]);
             bytes = &bytes[step..];
-            if self.buffer.len() == full {
+            if self.buffer.len() == CHUNK {
                 self.flush(storage)?;
             }
         }
@@ -78,8 +84,8 @@ impl Assembler {
     }
 
     fn flush(&mut self, storage: &dyn Storage) -> Result<(), CallError> {
-        if !self.buffer.is_empty() {
-            storage.write_at(Part::Log, &self.buffer, self.at)?;
+        if self.buffer.len() > 0 {
+            storage.write_at(Part::Log, self.buffer.as_slice(), self.at)?;
             self.at += self.buffer.len() as u64;
             self.buffer.clear();
         }
@@ -89,7 +95,8 @@ impl Assembler {
 
 /// Writes zeros.
 pub(super) fn write_zeros(storage: &dyn Storage, part: Part, mut from: u64, to: u64) -> Result<(), CallError> {
-    let zeros = vec![0; CHUNK.min(to.saturating_sub(from) as usize)];
+    let mut zeros = Buffer::new();
+    let zeros = zeros.append(CHUNK.min(to.saturating_sub(from) as usize))?;
     while from < to {
         let step = (to - from).min(zeros.len() as u64);
         storage.write_at(part, &zeros[..step as usize], from)?;

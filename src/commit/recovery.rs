@@ -13,7 +13,7 @@ use super::storage::{Part, Storage};
 use crate::error::OpenError;
 use crate::format::PAGE;
 use crate::format::header::Header;
-use crate::format::log_record::SECTOR;
+use crate::format::log_record::BLOCK;
 use crate::os::CallError;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -89,7 +89,7 @@ fn secure(storage: &dyn Storage, header: &Header, chain: &Chain) -> Result<(), C
     let unsure = |record: &&Arc<Record>| record.header.commit > chain.durable;
     for record in chain.records.iter().filter(unsure) {
         if let Some(at) = record.jump_at {
-            rewrite(storage, at, at + SECTOR, &mut buffer)?;
+            rewrite(storage, at, at + BLOCK, &mut buffer)?;
         }
         rewrite(storage, record.offset, record.offset + record.header.record_len(), &mut buffer)?;
     }

@@ -1,7 +1,7 @@
 //! Where in the log the next record goes.
 //!
 //! The log is one file whose space goes round. Records follow each other; where the next does not fit, a jump of one
-//! sector says where the chain goes on: at the start of the file if enough has been folded there, else behind what the
+//! block says where the chain goes on: at the start of the file if enough has been folded there, else behind what the
 //! file had, which then grows by zeros that are really written, so that later records overwrite blocks that the file
 //! system knows already.
 //!
@@ -10,7 +10,7 @@
 //!   made durable; nothing is placed over it.
 //! - **G2** Behind `end` there is room for a jump, within the file or at its end.
 
-use crate::format::log_record::{RECORDS_START, SECTOR};
+use crate::format::log_record::{RECORDS_START, BLOCK};
 use core::ops::Range;
 use std::collections::VecDeque;
 
@@ -30,7 +30,7 @@ impl Default for Growth {
 impl Growth {
     /// Bytes of a new log.
     pub(super) fn first_len(self) -> u64 {
-        RECORDS_START + self.least.max(2 * SECTOR)
+        RECORDS_START + self.least.max(2 * BLOCK)
     }
 }
 
@@ -93,7 +93,7 @@ impl Ring {
     /// Where a record of `len` bytes goes.
     pub(super) fn place(&self, len: u64) -> Place {
         // G2
-        let needed = len + SECTOR;
+        let needed = len + BLOCK;
         let as_it_is = |at, jump_at| Place { at, jump_at, file_len: [self.len; 2] };
         let limit = self.limit(self.end);
         if self.end + needed <= limit {
@@ -102,12 +102,12 @@ impl Ring {
         if self.end != RECORDS_START && RECORDS_START + needed <= self.limit(RECORDS_START) {
             return as_it_is(RECORDS_START, Some(self.end));
         }
-        // A record of an earlier lap lies behind the end: then not even the jump's sector is at the end of the file.
+        // A record of an earlier lap lies behind the end: then not even the jump's block is at the end of the file.
         let (at, jump_at) =
             if limit == self.len || self.end >= self.len { (self.end, None) } else { (self.len, Some(self.end)) };
         let least = at + needed;
         let step = self.len.clamp(self.growth.least, self.growth.most.max(self.growth.least));
-        Place { at, jump_at, file_len: [least, least.max(self.len + step).next_multiple_of(SECTOR)] }
+        Place { at, jump_at, file_len: [least, least.max(self.len + step).next_multiple_of(BLOCK)] }
     }
 
     /// The file has grown.
@@ -118,8 +118,8 @@ impl Ring {
     /// A record of `len` bytes has been written at `at`, and a jump to it.
     pub(super) fn take(&mut self, at: u64, jump_at: Option<u64>, len: u64) {
         if let Some(jump_at) = jump_at {
-            self.cover(jump_at..jump_at + SECTOR);
-            self.grown(jump_at + SECTOR);
+            self.cover(jump_at..jump_at + BLOCK);
+            self.grown(jump_at + BLOCK);
         }
         self.cover(at..at + len);
         self.grown(at + len);
@@ -152,29 +152,29 @@ impl Ring {
 mod tests {
     use super::*;
 
-    const SMALL: Growth = Growth { least: 8 * SECTOR, most: 16 * SECTOR };
+    const SMALL: Growth = Growth { least: 8 * BLOCK, most: 16 * BLOCK };
 
     fn ring() -> Ring {
         Ring::new(RECORDS_START, SMALL.first_len(), SMALL)
     }
 
-    fn add(ring: &mut Ring, sectors: u64) -> Place {
-        let place = ring.place(sectors * SECTOR);
+    fn add(ring: &mut Ring, blocks: u64) -> Place {
+        let place = ring.place(blocks * BLOCK);
         ring.grown(place.file_len[1]);
-        ring.take(place.at, place.jump_at, sectors * SECTOR);
+        ring.take(place.at, place.jump_at, blocks * BLOCK);
         place
     }
 
     #[test]
     fn records_follow_each_other_and_the_file_grows_by_what_it_has() {
         let mut ring = ring();
-        let at = |sector| RECORDS_START + sector * SECTOR;
+        let at = |block| RECORDS_START + block * BLOCK;
         assert_eq!(add(&mut ring, 3).at, at(0));
         assert_eq!(add(&mut ring, 4).at, at(3));
         let grown = add(&mut ring, 1);
         assert_eq!((grown.at, grown.jump_at), (at(7), None));
         assert_eq!(grown.file_len, [at(9), at(24)]);
-        assert_eq!(ring.used(), 8 * SECTOR);
+        assert_eq!(ring.used(), 8 * BLOCK);
     }
 
     #[test]
@@ -184,13 +184,13 @@ mod tests {
         let second = add(&mut ring, 3);
         ring.free_before(Some(second.at));
         let third = add(&mut ring, 3);
-        assert_eq!((third.at, third.jump_at), (RECORDS_START, Some(second.at + 3 * SECTOR)));
-        // One sector is left before the second record, for a jump.
+        assert_eq!((third.at, third.jump_at), (RECORDS_START, Some(second.at + 3 * BLOCK)));
+        // One block is left before the second record, for a jump.
         let fourth = add(&mut ring, 1);
-        assert_eq!(fourth.jump_at, Some(RECORDS_START + 3 * SECTOR));
+        assert_eq!(fourth.jump_at, Some(RECORDS_START + 3 * BLOCK));
         assert_eq!(fourth.at, SMALL.first_len());
         ring.free_before(Some(fourth.at));
-        assert_eq!(ring.used(), SECTOR);
+        assert_eq!(ring.used(), BLOCK);
     }
 
     #[test]
@@ -199,10 +199,10 @@ mod tests {
         add(&mut ring, 6);
         ring.free_before(None);
         assert_eq!(ring.used(), 0);
-        let place = ring.place(6 * SECTOR);
+        let place = ring.place(6 * BLOCK);
         assert_eq!((place.at, place.jump_at), (ring.end(), None), "the jump lies in the way");
         assert_eq!(add(&mut ring, 5).at, RECORDS_START);
-        assert_eq!(ring.used(), 6 * SECTOR, "the jump is still needed");
+        assert_eq!(ring.used(), 6 * BLOCK, "the jump is still needed");
     }
 
     #[test]
@@ -222,13 +222,13 @@ mod tests {
                 live.drain(..live.len() - keep);
                 ring.free_before(live.front().map(|range| range.start));
             } else {
-                let len = SECTOR * (1 + random(20));
+                let len = BLOCK * (1 + random(20));
                 let place = ring.place(len);
                 ring.grown(place.file_len[random(2) as usize]);
                 let record = place.at..place.at + len;
-                let mut parts = Vec::from_iter(place.jump_at.map(|at| at..at + SECTOR));
+                let mut parts = Vec::from_iter(place.jump_at.map(|at| at..at + BLOCK));
                 parts.insert(0, record.clone());
-                assert!(place.at + len + SECTOR <= ring.len());
+                assert!(place.at + len + BLOCK <= ring.len());
                 for part in &parts {
                     assert!(part.start >= RECORDS_START);
                     assert!(live.iter().all(|range| range.end <= part.start || part.end <= range.start));
@@ -237,7 +237,7 @@ mod tests {
                 ring.take(place.at, place.jump_at, len);
                 live.push_back(record);
             }
-            assert!(ring.len() < 2000 * SECTOR || live.len() > 50, "space is used again");
+            assert!(ring.len() < 2000 * BLOCK || live.len() > 50, "space is used again");
         }
     }
 }

@@ -1,8 +1,8 @@
 //! The commit log's bytes: what the file is, and its records.
 //!
 //! The first page says whose log it is ([`LogHeader`]) and is never written again. Behind it lie records, each at a
-//! multiple of [`SECTOR`]: a [`RecordHeader`], its [`Entry`]s (those with an image first), the images in the order of
-//! their entries, and zeros up to the next sector. A *jump* is a header alone, which says where the chain goes on.
+//! multiple of [`BLOCK`]: a [`RecordHeader`], its [`Entry`]s (those with an image first), the images in the order of
+//! their entries, and zeros up to the next block. A *jump* is a header alone, which says where the chain goes on.
 //!
 //! A record's checksum covers its header and its entries and begins with the checksum of the record before it, so that
 //! a record fits behind one other only; an entry has the checksum of its page.
@@ -11,8 +11,9 @@ use super::PAGE;
 use core::mem::offset_of;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-/// Records begin at multiples of this: what a disk writes whole or not at all.
-pub(crate) const SECTOR: u64 = 512;
+/// Records begin at multiples of this: no two share a block of the file system or of the medium. So a record that is
+/// torn takes nothing of the one before with it, none is read back to be written, and all can go around the page cache.
+pub(crate) const BLOCK: u64 = PAGE as u64;
 /// Where the first record can lie.
 pub(crate) const RECORDS_START: u64 = PAGE as u64;
 
@@ -112,7 +113,7 @@ pub(crate) const RECORD_HEADER_LEN: usize = 96;
 const _: () = assert!(
     size_of::<RecordHeader>() == RECORD_HEADER_LEN && offset_of!(RecordHeader, checksum) == RECORD_HEADER_LEN - 4
 );
-const _: () = assert!(RECORD_HEADER_LEN as u64 <= SECTOR, "a jump is one sector");
+const _: () = assert!(RECORD_HEADER_LEN as u64 <= BLOCK, "a jump is one block");
 
 /// A page of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -188,13 +189,13 @@ impl RecordHeader {
 
     /// Bytes of the record, up to where the next can begin.
     pub(crate) fn record_len(&self) -> u64 {
-        (self.images_offset() + u64::from(self.images) * PAGE as u64).next_multiple_of(SECTOR)
+        (self.images_offset() + u64::from(self.images) * PAGE as u64).next_multiple_of(BLOCK)
     }
 
     /// Whether the fields and the entries, whose checksum is right, make sense.
     pub(crate) fn is_sensible(&self, entries: &[Entry]) -> bool {
         if self.kind == JUMP {
-            return entries.is_empty() && self.target >= RECORDS_START && self.target % SECTOR == 0;
+            return entries.is_empty() && self.target >= RECORDS_START && self.target % BLOCK == 0;
         }
         let (images, direct) = entries.split_at((self.images as usize).min(entries.len()));
         let is_run = |entries: &[Entry], kind| {
@@ -253,9 +254,9 @@ mod tests {
     fn a_one_page_record_takes_nine_sectors() {
         let mut header = RecordHeader::new(&LOG, 0, 1);
         header.images = 1;
-        assert_eq!(header.record_len(), 9 * SECTOR);
+        assert_eq!(header.record_len(), 2 * BLOCK);
         header.images = 0;
-        assert_eq!(header.record_len(), SECTOR);
+        assert_eq!(header.record_len(), BLOCK);
     }
 
     #[test]

@@ -31,7 +31,6 @@ impl Buffer {
     }
 
     /// Bytes in use.
-    #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.len
     }

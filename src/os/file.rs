@@ -54,6 +54,12 @@ impl File {
         Self::open_with(path, libc::O_RDWR | libc::O_CREAT | libc::O_EXCL, mode)
     }
 
+    /// Opens what exists once more, to write around the page cache: from memory, to places and in lengths that are
+    /// multiples of a page. Not every file system has that; `EINVAL` from here or from a write says so.
+    pub(crate) fn open_direct(path: &CStr) -> Result<Self, CallError> {
+        Self::open_with(path, libc::O_WRONLY | libc::O_DIRECT | libc::O_NONBLOCK | libc::O_NOCTTY, 0)
+    }
+
     /// Creates a file without a name in `directory`.
     pub(crate) fn create_unnamed(directory: &CStr) -> Result<Self, CallError> {
         Self::open_with(directory, libc::O_RDWR | libc::O_TMPFILE | libc::O_EXCL, 0o600)

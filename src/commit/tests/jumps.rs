@@ -6,7 +6,7 @@ use crate::commit::simulated::SimulatedDisk;
 use crate::commit::simulated::crash::{Strategy, Unit};
 use crate::commit::simulated::hooked::Hooked;
 use crate::commit::storage::{Part, Storage};
-use crate::format::log_record::{JUMP, RECORD_HEADER_LEN, RECORDS_START, RecordHeader, SECTOR};
+use crate::format::log_record::{JUMP, RECORD_HEADER_LEN, RECORDS_START, RecordHeader, BLOCK};
 use std::sync::Arc;
 use zerocopy::FromBytes;
 
@@ -90,7 +90,7 @@ fn log(disk: &SimulatedDisk) -> Vec<u8> {
 /// Where the first jump lies, and where it leads to.
 fn jump(disk: &SimulatedDisk) -> Option<(u64, u64)> {
     let log = log(disk);
-    (RECORDS_START..log.len() as u64).step_by(SECTOR as usize).find_map(|at| {
+    (RECORDS_START..log.len() as u64).step_by(BLOCK as usize).find_map(|at| {
         let bytes = log.get(at as usize..at as usize + RECORD_HEADER_LEN)?;
         let header = RecordHeader::read_from_bytes(bytes).ok()?;
         (header.kind == JUMP && header.is_sealed(&[]) && header.commit > 0).then_some((at, header.target))
@@ -125,7 +125,7 @@ fn a_jump_does_not_lead_to_a_record_of_an_earlier_opening() {
     drop(journal);
 
     // The jump is lost, its record is not.
-    disk.write_at(Part::Log, &[0; SECTOR as usize], at).unwrap();
+    disk.write_at(Part::Log, &[0; BLOCK as usize], at).unwrap();
     let journal = open(&disk);
     assert_eq!((journal.last_commit(), stamp_of(&journal)), (last, last));
     commit(&journal, 2002, 1, Durability::Written);
