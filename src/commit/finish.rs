@@ -38,12 +38,6 @@ impl Storage for Soft<'_> {
         self.journal.storage.write_at(part, bytes, offset)
     }
 
-    unsafe fn write_raw_at(&self, part: Part, start: *const u8, len: usize, offset: u64) -> Result<(), CallError> {
-        self.begin()?;
-        // SAFETY: the caller's promise.
-        unsafe { self.journal.storage.write_raw_at(part, start, len, offset) }
-    }
-
     fn sync_data(&self, part: Part) -> Result<(), CallError> {
         self.journal.storage.sync_data(part)
     }

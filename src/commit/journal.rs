@@ -51,6 +51,8 @@ pub(crate) struct Commit<'a> {
     /// [`Journal::direct_floor`], and none was written after the journal had broken: it may be a page of the very commit
     /// that broke it and is found at the next opening.
     pub(crate) direct: &'a [Range<u64>],
+    /// The checksums of these pages, in the same order.
+    pub(crate) direct_checksums: &'a [u32],
     /// Bytes of the heap file that are valid, a multiple of the page. What one commit cuts off and a later one takes in
     /// again without naming it is unknown.
     pub(crate) data_len: u64,
@@ -360,6 +362,7 @@ impl Journal {
     /// next attempt may go well.
     pub(crate) fn append(&self, commit: &Commit<'_>, durability: Durability) -> Result<u64, AppendError> {
         debug_assert!(commit.images.len() == commit.pages.len() * PAGE && commit.data_len % PAGE as u64 == 0);
+        debug_assert!(commit.direct.iter().flat_map(Range::clone).count() == commit.direct_checksums.len());
         let mut appender = lock(&self.appending);
         let appender = &mut *appender;
         let (is_begun, data_len) = {
@@ -459,25 +462,9 @@ impl Journal {
         entries.clear();
         let images = commit.pages.iter().zip(commit.images.chunks_exact(PAGE));
         entries.extend(images.map(|(&page, image)| Entry { page, checksum: crc32c::crc32c(image), kind: IMAGE }));
-        if commit.direct.iter().all(Range::is_empty) {
-            return Ok(());
-        }
-        self.sync(Part::Data)?;
-        let mut buffer = vec![0; PAGE << 8];
-        for run in commit.direct {
-            let mut page = run.start;
-            while page < run.end {
-                let bytes = (run.end - page).min((buffer.len() / PAGE) as u64) as usize * PAGE;
-                // What is too short was not written in full, and ends in zeros.
-                read_padded(&*self.storage, Part::Data, &mut buffer[..bytes], page * PAGE as u64)
-                    .map_err(|error| self.fail(error, false))?;
-                for image in buffer[..bytes].chunks_exact(PAGE) {
-                    entries.push(Entry { page, checksum: crc32c::crc32c(image), kind: DIRECT });
-                    page += 1;
-                }
-            }
-        }
-        Ok(())
+        let direct = commit.direct.iter().flat_map(Range::clone).zip(commit.direct_checksums);
+        entries.extend(direct.map(|(page, &checksum)| Entry { page, checksum, kind: DIRECT }));
+        if entries.len() > commit.pages.len() { self.sync(Part::Data) } else { Ok(()) }
     }
 
     /// Makes the log long enough for a record at `place`; returns its new length. What the record itself will fill is not

@@ -1,15 +1,15 @@
 //! The files of a heap on a real disk.
 
 use super::storage::{Part, Storage};
-use crate::os::file::{File, unlink};
 use crate::format::PAGE;
+use crate::os::file::{File, unlink};
 use crate::os::{CallError, errno};
 use core::ffi::CStr;
 use core::sync::atomic::{AtomicBool, Ordering};
 use std::ffi::CString;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// A file, and which one it was when it was opened.
+/// A descriptor, and which file it led to when it was opened.
 #[derive(Debug)]
 struct Known {
     file: File,
@@ -38,30 +38,43 @@ impl Known {
     }
 }
 
-/// The log, opened once for reading and for odd writes, and once to write whole pages around the page cache: nobody reads
-/// them before the next fold, and a page that is not cached need not be found, copied and written back.
+/// Bytes of a write to the heap file from which on it goes around the page cache. What is folded in shorter ones is
+/// faster with it.
+const DATA_DIRECT: usize = 1 << 20;
+
+/// A file that is opened twice: as usual, and to write whole pages around the page cache, where the system can.
+///
+/// What goes that way is not read for a while: the log not before the next fold, and new pages in bulk are in the
+/// program's memory. So they need not be copied to pages of the cache, found there again and written back, which takes
+/// several times as long for a large write.
 #[derive(Debug)]
-struct Log {
-    known: Known,
+struct Opened {
+    cached: Known,
     direct: Option<Known>,
+    /// Shortest write that goes around the cache, and what it, its memory and its place are multiples of.
+    least: usize,
+    grain: usize,
     /// Whether the file system has refused such a write.
     is_refused: AtomicBool,
 }
 
-impl Log {
-    fn new(file: File, path: &CStr, is_writable: bool) -> Self {
-        let known = Known::new(file);
-        let direct = if is_writable { File::open_direct(path).ok().map(Known::new) } else { None };
-        // Somebody may have put another file there meanwhile.
-        let direct = direct.filter(|direct| direct.identity.is_some() && direct.identity == known.identity);
-        Self { known, direct, is_refused: AtomicBool::new(false) }
+impl Opened {
+    fn new(file: File, least: usize, is_writable: bool) -> Self {
+        let direct = if is_writable { file.open_direct().ok().map(Known::new) } else { None };
+        let cached = Known::new(file);
+        // Whatever is mounted there is believed to lead to the same file only if it does.
+        let direct = direct.filter(|direct| direct.identity.is_some() && direct.identity == cached.identity);
+        Self { cached, direct, least, grain: PAGE, is_refused: AtomicBool::new(false) }
     }
 
     fn write_at(&self, bytes: &[u8], offset: u64) -> Result<(), CallError> {
-        let is_whole = [bytes.as_ptr().addr(), bytes.len(), offset as usize].iter().all(|at| at % PAGE == 0);
-        // Relaxed, here and below: who does not know yet is refused, too.
+        let is_whole = || {
+            let parts = [bytes.as_ptr().addr(), bytes.len(), offset as usize];
+            parts.iter().all(|part| part % self.grain == 0)
+        };
         match &self.direct {
-            Some(direct) if is_whole && !self.is_refused.load(Ordering::Relaxed) => {
+            // Relaxed, here and below: who does not know yet is refused, too.
+            Some(direct) if bytes.len() >= self.least && is_whole() && !self.is_refused.load(Ordering::Relaxed) => {
                 match direct.file.write_at(bytes, offset) {
                     Err(CallError { errno: errno::INVALID, .. }) => self.is_refused.store(true, Ordering::Relaxed),
                     done => return done,
@@ -69,20 +82,27 @@ impl Log {
             }
             _ => {}
         }
-        self.known.file.write_at(bytes, offset)
+        self.cached.file.write_at(bytes, offset)
     }
 
     fn check(&self, len: u64) -> Result<(), CallError> {
         self.direct.as_ref().map_or(Ok(()), |direct| direct.check(len))?;
-        self.known.check(len)
+        self.cached.check(len)
+    }
+
+    fn close(&self) {
+        if let Some(direct) = &self.direct {
+            direct.file.close();
+        }
+        self.cached.file.close();
     }
 }
 
 /// The heap file, its log, and the directory they lie in.
 #[derive(Debug)]
 pub(crate) struct RealStorage {
-    data: Known,
-    log: Mutex<Option<Arc<Log>>>,
+    data: Opened,
+    log: Mutex<Option<Arc<Opened>>>,
     log_path: CString,
     directory: CString,
     permissions: u32,
@@ -92,31 +112,44 @@ pub(crate) struct RealStorage {
 impl RealStorage {
     /// `directory` is where `log_path` leads to; a log that is created gets these permissions.
     pub(crate) fn new(data: File, log_path: CString, directory: CString, permissions: u32) -> Self {
-        Self { data: Known::new(data), log: Mutex::new(None), log_path, directory, permissions, is_writable: true }
+        Self::with(data, log_path, directory, permissions, true)
     }
 
     /// For [`Journal::inspect`](super::journal::Journal::inspect) alone.
     pub(crate) fn read_only(data: File, log_path: CString, directory: CString) -> Self {
-        Self { is_writable: false, ..Self::new(data, log_path, directory, 0) }
+        Self::with(data, log_path, directory, 0, false)
+    }
+
+    fn with(data: File, log_path: CString, directory: CString, permissions: u32, is_writable: bool) -> Self {
+        let data = Opened::new(data, DATA_DIRECT, is_writable);
+        Self { data, log: Mutex::new(None), log_path, directory, permissions, is_writable }
     }
 
     fn set_log(&self, log: Option<File>) {
-        let log = log.map(|log| Arc::new(Log::new(log, &self.log_path, self.is_writable)));
+        let log = log.map(|log| Arc::new(Opened::new(log, PAGE, self.is_writable)));
         *self.log.lock().unwrap_or_else(PoisonError::into_inner) = log;
     }
 
-    fn log(&self) -> Option<Arc<Log>> {
+    fn log(&self) -> Option<Arc<Opened>> {
         self.log.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn on<R>(&self, part: Part, operation: impl FnOnce(&File) -> Result<R, CallError>) -> Result<R, CallError> {
+    fn opened<R>(
+        &self,
+        part: Part,
+        operation: impl FnOnce(&Opened) -> Result<R, CallError>,
+    ) -> Result<R, CallError> {
         match part {
-            Part::Data => operation(&self.data.file),
+            Part::Data => operation(&self.data),
             Part::Log => match self.log() {
-                Some(log) => operation(&log.known.file),
+                Some(log) => operation(&log),
                 None => Err(CallError { call: "open", errno: errno::BAD_DESCRIPTOR }),
             },
         }
+    }
+
+    fn on<R>(&self, part: Part, operation: impl FnOnce(&File) -> Result<R, CallError>) -> Result<R, CallError> {
+        self.opened(part, |opened| operation(&opened.cached.file))
     }
 
     fn unlink_log(path: &CStr) -> Result<(), CallError> {
@@ -133,15 +166,7 @@ impl Storage for RealStorage {
     }
 
     fn write_at(&self, part: Part, bytes: &[u8], offset: u64) -> Result<(), CallError> {
-        match self.log() {
-            Some(log) if part == Part::Log => log.write_at(bytes, offset),
-            _ => self.on(part, |file| file.write_at(bytes, offset)),
-        }
-    }
-
-    unsafe fn write_raw_at(&self, part: Part, start: *const u8, len: usize, offset: u64) -> Result<(), CallError> {
-        // SAFETY: the caller's promise.
-        self.on(part, |file| unsafe { file.write_raw_at(start, len, offset) })
+        self.opened(part, |opened| opened.write_at(bytes, offset))
     }
 
     fn sync_data(&self, part: Part) -> Result<(), CallError> {
@@ -208,15 +233,15 @@ impl Storage for RealStorage {
     }
 
     fn data_fd(&self) -> i32 {
-        self.data.file.fd()
+        self.data.cached.file.fd()
     }
 
     fn keep_length(&self) {
-        self.data.file.try_lock_length(false);
+        self.data.cached.file.try_lock_length(false);
     }
 
     fn close(&self) {
         self.set_log(None);
-        self.data.file.close();
+        self.data.close();
     }
 }

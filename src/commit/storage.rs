@@ -20,14 +20,8 @@ pub(crate) trait Storage: Send + Sync + Debug {
     /// Reads until `bytes` is full or the file ends; returns how many bytes were read.
     fn read_at(&self, part: Part, bytes: &mut [u8], offset: u64) -> Result<usize, CallError>;
 
-    /// Writes all of `bytes`.
+    /// Writes all of `bytes`; whole pages of memory to the places of whole pages may go around the page cache.
     fn write_at(&self, part: Part, bytes: &[u8], offset: u64) -> Result<(), CallError>;
-
-    /// Writes memory that other threads may be writing to meanwhile: what arrives is one of the values each byte had.
-    ///
-    /// # Safety
-    /// `len` bytes from `start` on are readable.
-    unsafe fn write_raw_at(&self, part: Part, start: *const u8, len: usize, offset: u64) -> Result<(), CallError>;
 
     /// Makes everything that was written to a part, and its length, durable.
     fn sync_data(&self, part: Part) -> Result<(), CallError>;

@@ -3,6 +3,7 @@
 use super::{CallError, Errno, check};
 use core::ffi::CStr;
 use core::sync::atomic::{AtomicI32, Ordering};
+use std::io::Write;
 
 /// An open file description, closed on drop.
 #[derive(Debug)]
@@ -54,9 +55,13 @@ impl File {
         Self::open_with(path, libc::O_RDWR | libc::O_CREAT | libc::O_EXCL, mode)
     }
 
-    /// Opens what exists once more, to write around the page cache: from memory, to places and in lengths that are
-    /// multiples of a page. Not every file system has that; `EINVAL` from here or from a write says so.
-    pub(crate) fn open_direct(path: &CStr) -> Result<Self, CallError> {
+    /// Opens the same file once more, to write around the page cache: from memory, to places and in lengths that are
+    /// multiples of a page. Not every file system can; `EINVAL` from here or from a write says so.
+    pub(crate) fn open_direct(&self) -> Result<Self, CallError> {
+        let mut path = [0; 32];
+        // It has room for any number.
+        let _ = write!(&mut path[..31], "/proc/self/fd/{}", self.fd());
+        let path = CStr::from_bytes_until_nul(&path).unwrap_or_default();
         Self::open_with(path, libc::O_WRONLY | libc::O_DIRECT | libc::O_NONBLOCK | libc::O_NOCTTY, 0)
     }
 
@@ -253,21 +258,12 @@ impl File {
 
     /// Writes all of `bytes`.
     pub(crate) fn write_at(&self, bytes: &[u8], offset: u64) -> Result<(), CallError> {
-        // SAFETY: a slice is readable.
-        unsafe { self.write_raw_at(bytes.as_ptr(), bytes.len(), offset) }
-    }
-
-    /// Writes memory that other threads may be writing to meanwhile.
-    ///
-    /// # Safety
-    /// `len` bytes from `start` on are readable.
-    pub(crate) unsafe fn write_raw_at(&self, start: *const u8, len: usize, offset: u64) -> Result<(), CallError> {
         let mut done = 0;
-        while done < len {
+        while done < bytes.len() {
+            let rest = &bytes[done..];
             let at = (offset + done as u64) as i64;
-            // SAFETY: `done` is less than `len`, so these bytes are among those that are readable; the kernel copies
-            // them, so that no value of theirs is seen here.
-            let returned = unsafe { libc::pwrite(self.fd(), start.add(done).cast(), len - done, at) };
+            // SAFETY: `rest` is readable for its length.
+            let returned = unsafe { libc::pwrite(self.fd(), rest.as_ptr().cast(), rest.len(), at) };
             match check("pwrite", returned as i64) {
                 Ok(0) => return Err(CallError { call: "pwrite", errno: Errno(libc::EIO) }),
                 Ok(written) => done += written.unsigned_abs() as usize,

@@ -224,11 +224,6 @@ impl Storage for Connection {
         self.disk()?.write_at(part, bytes, offset)
     }
 
-    unsafe fn write_raw_at(&self, part: Part, start: *const u8, len: usize, offset: u64) -> Result<(), CallError> {
-        // SAFETY: the caller's promise.
-        unsafe { self.disk()?.write_raw_at(part, start, len, offset) }
-    }
-
     fn sync_data(&self, part: Part) -> Result<(), CallError> {
         self.disk()?.sync_data(part)
     }

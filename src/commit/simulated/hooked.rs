@@ -102,12 +102,6 @@ impl Storage for Hooked {
         self.call(CallKind::Write, part, offset, bytes.len() as u64)?.write_at(part, bytes, offset)
     }
 
-    unsafe fn write_raw_at(&self, part: Part, start: *const u8, len: usize, offset: u64) -> Result<(), CallError> {
-        let disk = self.call(CallKind::Write, part, offset, len as u64)?;
-        // SAFETY: the caller's promise.
-        unsafe { disk.write_raw_at(part, start, len, offset) }
-    }
-
     fn sync_data(&self, part: Part) -> Result<(), CallError> {
         self.call(CallKind::Sync, part, 0, 0)?.sync_data(part)
     }

@@ -231,16 +231,6 @@ impl Storage for SimulatedDisk {
         failed.map_or(Ok(()), |(error, _)| Err(error))
     }
 
-    unsafe fn write_raw_at(&self, part: Part, start: *const u8, len: usize, offset: u64) -> Result<(), CallError> {
-        // The copy is made by the kernel, from memory that others may be writing to.
-        let copy = File::create_in_memory()?;
-        // SAFETY: the caller's promise.
-        unsafe { copy.write_raw_at(start, len, 0)? };
-        let mut bytes = vec![0; len];
-        copy.read_at(&mut bytes, 0)?;
-        self.write_at(part, &bytes, offset)
-    }
-
     fn sync_data(&self, part: Part) -> Result<(), CallError> {
         let failed = self.call(CallKind::Sync, part, 0, 0).err();
         self.on(part, |_| Ok(()))?;

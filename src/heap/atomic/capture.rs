@@ -30,8 +30,15 @@ use core::ops::Range;
 /// flush of the heap file.
 const BULK: u64 = 256;
 
+/// So many bytes of them are copied like other pages, and written when the gate is open again; more are written while it
+/// is closed, because memory for them may be missing.
+const MOST_COPIED: usize = 64 << 20;
+
 /// Bytes of the buffer that are kept from one capture to the next.
 const KEPT_BUFFER: usize = 64 << 20;
+
+/// Bytes of one write of new pages: from here on the disk is as fast as it gets.
+const CHUNK: usize = 4 << 20;
 
 /// What is kept from one capture to the next, and the last capture's contents.
 #[derive(Debug)]
@@ -45,12 +52,13 @@ pub(super) struct Capture {
     pub(super) dirty: PageRuns,
     /// Where in that memory huge pages may have been split.
     pub(super) regions: Regions,
-    /// The pages that were copied, and their bytes.
+    /// The pages that go to the log, and the bytes of all that were copied: these first, then those of `direct`.
     pages: Vec<u64>,
     addresses: Vec<usize>,
     images: Buffer,
-    /// Pages that were written to the heap file directly.
+    /// Pages that go to the heap file directly, and the checksums of those that are there.
     direct: Vec<Range<u64>>,
+    direct_checksums: Vec<u32>,
     data_len: u64,
     /// Whether a commit failed whose pages may be in the heap file, behind what is valid of it.
     left_something: bool,
@@ -70,6 +78,7 @@ impl Capture {
             addresses: Vec::new(),
             images: Buffer::new(),
             direct: Vec::new(),
+            direct_checksums: Vec::new(),
             data_len: 0,
             left_something: false,
         }
@@ -77,12 +86,22 @@ impl Capture {
 
     /// What the last capture holds, as a commit.
     pub(super) fn commit(&self) -> Commit<'_> {
-        Commit { pages: &self.pages, images: self.images.as_slice(), direct: &self.direct, data_len: self.data_len }
+        Commit {
+            pages: &self.pages,
+            images: &self.images.as_slice()[..self.pages.len() * PAGE],
+            direct: &self.direct,
+            direct_checksums: &self.direct_checksums,
+            data_len: self.data_len,
+        }
     }
 
     /// Pages that the last capture holds.
     pub(super) fn len(&self) -> u64 {
-        self.pages.len() as u64 + self.direct.iter().map(|run| run.end - run.start).sum::<u64>()
+        self.pages.len() as u64 + self.direct_pages() as u64
+    }
+
+    fn direct_pages(&self) -> usize {
+        self.direct.iter().map(|run| (run.end - run.start) as usize).sum()
     }
 
     /// Whether the last capture holds nothing.
@@ -110,6 +129,7 @@ impl Capture {
     fn forget(&mut self) {
         self.pages.clear();
         self.direct.clear();
+        self.direct_checksums.clear();
         self.images.clear();
         self.images.shrink_to(KEPT_BUFFER);
     }
@@ -190,17 +210,36 @@ impl Capture {
         if !is_exact {
             self.keep_changed(core, journal)?;
         }
+        let copies_direct = self.direct_pages() * PAGE <= MOST_COPIED;
+        let direct = self.direct.iter().filter(|_| copies_direct).flat_map(Range::clone);
         self.addresses.clear();
-        self.addresses.extend(self.pages.iter().map(|&page| core.base + page as usize * PAGE));
+        self.addresses.extend(self.pages.iter().copied().chain(direct).map(|page| core.base + page as usize * PAGE));
         let images = self.images.append(self.addresses.len() * PAGE)?;
         // SAFETY: pages of the heap's own mapping, all of which is readable, and of the file only as far as it reaches.
         unsafe { copy_out_many(&self.addresses, images) };
-        for run in &self.direct {
-            let start = core.base + run.start as usize * PAGE;
-            let len = (run.end - run.start) as usize * PAGE;
-            let start = core::ptr::with_exposed_provenance(start);
-            // SAFETY: in the heap's window, all of which is readable.
-            unsafe { journal.storage().write_raw_at(Part::Data, start, len, run.start * PAGE as u64)? };
+        if !copies_direct {
+            let mut chunk = Buffer::new();
+            let chunk = chunk.append(CHUNK)?;
+            for part in self.direct.iter().cloned().flat_map(chunks) {
+                let bytes = &mut chunk[..(part.end - part.start) as usize * PAGE];
+                // SAFETY: in the heap's window, all of which is readable.
+                unsafe { copy_out(core.base + part.start as usize * PAGE, bytes) };
+                write_direct(journal, part.start, bytes, &mut self.direct_checksums)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes to the heap file what is to lie there and is not there yet; before the commit is appended, and with the gate
+    /// open.
+    pub(super) fn write_out(&mut self, journal: &Journal) -> Result<(), CallError> {
+        if self.direct_checksums.is_empty() {
+            let mut rest = &self.images.as_slice()[self.pages.len() * PAGE..];
+            for part in self.direct.iter().cloned().flat_map(chunks) {
+                let (bytes, behind) = rest.split_at((part.end - part.start) as usize * PAGE);
+                write_direct(journal, part.start, bytes, &mut self.direct_checksums)?;
+                rest = behind;
+            }
         }
         Ok(())
     }
@@ -223,6 +262,18 @@ impl Capture {
         self.pages.truncate(kept);
         Ok(())
     }
+}
+
+/// Parts of a run of pages, a chunk at most each.
+fn chunks(run: Range<u64>) -> impl Iterator<Item = Range<u64>> {
+    let step = (CHUNK / PAGE) as u64;
+    (run.start..run.end).step_by(step as usize).map(move |start| start..run.end.min(start + step))
+}
+
+/// Writes new pages to the heap file, and notes their checksums.
+fn write_direct(journal: &Journal, first: u64, bytes: &[u8], checksums: &mut Vec<u32>) -> Result<(), CallError> {
+    checksums.extend(bytes.chunks_exact(PAGE).map(crc32c::crc32c));
+    journal.storage().write_at(Part::Data, bytes, first * PAGE as u64)
 }
 
 /// The page of a heap that an address lies in.

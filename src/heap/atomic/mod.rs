@@ -167,7 +167,8 @@ impl Atomic {
                 self.journal.make_durable()?;
             }
         } else {
-            let appended = self.journal.append(&capture.commit(), durability);
+            let written = capture.write_out(&self.journal).map_err(|error| SyncError::os(error.call, error.errno));
+            let appended = written.and_then(|()| Ok(self.journal.append(&capture.commit(), durability)?));
             appended.inspect_err(|_| capture.failed())?;
             self.counters.committed(capture.len());
         }
