@@ -91,6 +91,7 @@ fn collect(core: &Core, mut classes: Vec<ClassStats>) -> Stats {
         threads: threads.count(),
         ..Stats::default()
     };
+    // What a file says of itself may be anything, so the sums must not overflow.
     stats.live_bytes = stats.large_bytes;
     for class in 0..CLASSES {
         // SAFETY: as above.
@@ -99,23 +100,23 @@ fn collect(core: &Core, mut classes: Vec<ClassStats>) -> Stats {
         for number in 1..=threads.count() {
             // SAFETY: thread heaps live as long as their heap.
             let counters = unsafe { ThreadHeap::counters(Threads::find(threads.table(), number), class) };
-            out += counters.0;
+            out = out.saturating_add(counters.0);
             cached += u64::from(counters.1);
-            slabs += i64::from(counters.2);
+            slabs = slabs.saturating_add(i64::from(counters.2));
         }
         let slabs = u64::try_from(slabs).unwrap_or(0);
         if slabs > 0 {
             let size = class_size(class);
             let live = u64::try_from(out).unwrap_or(0).saturating_sub(cached);
-            stats.live_bytes += live * size as u64;
-            stats.cached_bytes += cached * size as u64;
+            stats.live_bytes = stats.live_bytes.saturating_add(live.saturating_mul(size as u64));
+            stats.cached_bytes = stats.cached_bytes.saturating_add(cached.saturating_mul(size as u64));
             classes.push(ClassStats {
                 size,
                 slabs,
-                blocks: slabs * u64::from(slab_blocks(class)),
+                blocks: slabs.saturating_mul(u64::from(slab_blocks(class))),
                 live,
                 cached,
-                bytes: slabs * (slab_units(class) * UNIT) as u64,
+                bytes: slabs.saturating_mul((slab_units(class) * UNIT) as u64),
             });
         }
     }
@@ -223,6 +224,21 @@ mod tests {
         let stats = heap.stats();
         assert_eq!((stats.large_objects, stats.live_bytes), (0, 0));
         assert_eq!(handle.stats(), Some(stats));
+    }
+
+    #[test]
+    fn counts_that_a_damaged_file_could_have_do_not_overflow() {
+        let heap = HeapOptions::new().capacity(1 << 30).volatile().unwrap();
+        // SAFETY: nobody else uses the heap.
+        let locked = unsafe { &mut (*heap.inner().core().soft()).locked };
+        (locked.live, locked.large_bytes) = ([i64::MAX; CLASSES], u64::MAX);
+        locked.slabs.fill(locked.slabs[0].wrapping_sub(1).max(1));
+        let stats = heap.stats();
+        assert_eq!((stats.live_bytes, stats.classes.len()), (u64::MAX, CLASSES));
+        locked.live.fill(i64::MIN);
+        assert!(heap.stats().classes.iter().all(|class| class.live == 0));
+        (locked.live, locked.large_bytes) = ([0; CLASSES], 0);
+        locked.slabs.fill(0);
     }
 
     #[test]
