@@ -123,7 +123,7 @@ impl Case {
                 at = bytes::word(&self.log[at..], 64) as usize;
                 continue;
             }
-            let len = (96 + (images + direct) * 16 + images * 4096).next_multiple_of(512);
+            let len = (96 + (images + direct) * 16 + images * 4096).next_multiple_of(4096);
             records.push((at, len));
             at += len;
             commit += 1;

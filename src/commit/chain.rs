@@ -12,7 +12,7 @@ use crate::error::OpenError;
 use crate::format::PAGE;
 use crate::format::header::Header;
 use crate::format::log_record::{
-    ENTRY_LEN, Entry, Identity, JUMP, RECORD_HEADER_LEN, RECORD_MAGIC, RECORDS_START, RecordHeader, BLOCK,
+    BLOCK, ENTRY_LEN, Entry, Identity, JUMP, RECORD_HEADER_LEN, RECORD_MAGIC, RECORDS_START, RecordHeader,
 };
 use crate::os::CallError;
 use std::sync::Arc;

@@ -134,11 +134,7 @@ impl RealStorage {
         self.log.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn opened<R>(
-        &self,
-        part: Part,
-        operation: impl FnOnce(&Opened) -> Result<R, CallError>,
-    ) -> Result<R, CallError> {
+    fn opened<R>(&self, part: Part, operation: impl FnOnce(&Opened) -> Result<R, CallError>) -> Result<R, CallError> {
         match part {
             Part::Data => operation(&self.data),
             Part::Log => match self.log() {
@@ -243,5 +239,76 @@ impl Storage for RealStorage {
     fn close(&self) {
         self.set_log(None);
         self.data.close();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::os::buffer::Buffer;
+
+    /// A file whose writes around the cache land in another one, and that one.
+    fn split(directory: &tempfile::TempDir, least: usize, grain: usize) -> (Opened, File) {
+        let file = |name: &str| {
+            let path = directory.path().join(name);
+            File::create_new(&CString::new(path.to_str().unwrap()).unwrap(), 0o600).unwrap()
+        };
+        let other = file("other");
+        let mut opened = Opened::new(file("file"), least, true);
+        // A file system that cannot do it leaves nothing to be seen here but the usual way.
+        opened.direct = opened.direct.and_then(|_| other.open_direct().ok().map(Known::new));
+        opened.grain = grain;
+        (opened, other)
+    }
+
+    fn pages(count: usize, byte: u8) -> Buffer {
+        let mut buffer = Buffer::new();
+        buffer.append(count * PAGE).unwrap().fill(byte);
+        buffer
+    }
+
+    fn first(file: &File) -> u8 {
+        let mut bytes = [0];
+        file.read_at(&mut bytes, 0).unwrap();
+        bytes[0]
+    }
+
+    #[test]
+    fn whole_pages_go_around_the_cache_and_all_else_does_not() {
+        let directory = tempfile::tempdir().unwrap();
+        let (opened, other) = split(&directory, 2 * PAGE, PAGE);
+        opened.write_at(pages(1, 1).as_slice(), 0).unwrap();
+        assert_eq!((first(&opened.cached.file), first(&other)), (1, 0), "too short");
+        opened.write_at(&pages(3, 2).as_slice()[8..][..2 * PAGE], 0).unwrap();
+        opened.write_at(pages(2, 2).as_slice(), 512).unwrap();
+        opened.write_at(&pages(3, 2).as_slice()[..2 * PAGE + 512], 0).unwrap();
+        assert_eq!((first(&opened.cached.file), first(&other)), (2, 0), "odd memory, place or length");
+        opened.write_at(pages(2, 3).as_slice(), 0).unwrap();
+        let expected = if opened.direct.is_some() { (2, 3) } else { (3, 0) };
+        assert_eq!((first(&opened.cached.file), first(&other)), expected);
+    }
+
+    #[test]
+    fn what_the_file_system_refuses_goes_through_the_cache_from_then_on() {
+        let directory = tempfile::tempdir().unwrap();
+        // No alignment is asked for here, so the kernel refuses.
+        let (opened, other) = split(&directory, 1, 1);
+        opened.write_at(&[1; 100], 0).unwrap();
+        opened.write_at(pages(2, 2).as_slice(), 0).unwrap();
+        let refuses = opened.direct.is_some() && opened.is_refused.load(Ordering::Relaxed);
+        assert!(refuses || first(&other) != 0 || opened.direct.is_none());
+        if refuses {
+            assert_eq!((first(&opened.cached.file), first(&other)), (2, 0));
+        }
+    }
+
+    #[test]
+    fn without_a_second_descriptor_all_goes_through_the_cache() {
+        let directory = tempfile::tempdir().unwrap();
+        let (mut opened, other) = split(&directory, 1, PAGE);
+        opened.direct = None;
+        opened.write_at(pages(2, 7).as_slice(), 0).unwrap();
+        assert_eq!((first(&opened.cached.file), first(&other)), (7, 0));
+        opened.check(2 * PAGE as u64).unwrap();
     }
 }

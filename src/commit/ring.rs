@@ -10,7 +10,7 @@
 //!   made durable; nothing is placed over it.
 //! - **G2** Behind `end` there is room for a jump, within the file or at its end.
 
-use crate::format::log_record::{RECORDS_START, BLOCK};
+use crate::format::log_record::{BLOCK, RECORDS_START};
 use core::ops::Range;
 use std::collections::VecDeque;
 
@@ -173,7 +173,7 @@ mod tests {
         assert_eq!(add(&mut ring, 4).at, at(3));
         let grown = add(&mut ring, 1);
         assert_eq!((grown.at, grown.jump_at), (at(7), None));
-        assert_eq!(grown.file_len, [at(9), at(24)]);
+        assert_eq!(grown.file_len, [at(9), at(17)]);
         assert_eq!(ring.used(), 8 * BLOCK);
     }
 

@@ -251,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn a_one_page_record_takes_nine_sectors() {
+    fn a_record_of_one_page_takes_two_blocks_and_a_jump_one() {
         let mut header = RecordHeader::new(&LOG, 0, 1);
         header.images = 1;
         assert_eq!(header.record_len(), 2 * BLOCK);

@@ -6,7 +6,13 @@ use crate::commit::journal::{Commit, Durability};
 #[test]
 fn a_commit_of_one_page_is_one_write_and_one_sync() {
     let world = World::new(1);
-    let commit = Commit { pages: &[20], images: &page_of(20, 5), direct: &[], data_len: world.journal.data_len() };
+    let commit = Commit {
+        pages: &[20],
+        images: &page_of(20, 5),
+        direct: &[],
+        direct_checksums: &[],
+        data_len: world.journal.data_len(),
+    };
     world.journal.append(&commit, Durability::Durable).unwrap();
     let (calls, operations) = (world.disk.calls(), world.disk.operations());
     world.journal.append(&commit, Durability::Durable).unwrap();
@@ -28,13 +34,18 @@ fn a_clean_heap_that_nothing_was_done_to_is_not_written_to() {
 fn a_log_that_is_folded_in_time_does_not_grow() {
     let world = World::new(1);
     for number in 1..500 {
-        let commit =
-            Commit { pages: &[20], images: &page_of(20, number), direct: &[], data_len: world.journal.data_len() };
+        let commit = Commit {
+            pages: &[20],
+            images: &page_of(20, number),
+            direct: &[],
+            direct_checksums: &[],
+            data_len: world.journal.data_len(),
+        };
         world.journal.append(&commit, Durability::Durable).unwrap();
         if number % 3 == 0 {
             world.journal.fold().unwrap();
         }
-        assert!(world.journal.log_bytes() <= 4 * 4608 + 512);
+        assert!(world.journal.log_bytes() <= 4 * 2 * PAGE_LEN + PAGE_LEN);
     }
     use crate::commit::storage::{Part, Storage};
     assert!(world.disk.len(Part::Log).unwrap() <= PAGE_LEN + 2 * GROWTH.least);
@@ -55,7 +66,13 @@ fn commits_and_folds_beside_each_other_keep_every_page() {
         for number in 1..=2000_u64 {
             let pages = [20 + number % 3, 30 + number % 5];
             let images = pages.map(|page| page_of(page, number)).concat();
-            let commit = Commit { pages: &pages, images: &images, direct: &[], data_len: journal.data_len() };
+            let commit = Commit {
+                pages: &pages,
+                images: &images,
+                direct: &[],
+                direct_checksums: &[],
+                data_len: journal.data_len(),
+            };
             journal.append(&commit, Durability::Durable).unwrap();
             let mut bytes = [0; PAGE_LEN as usize];
             for (back, page) in [(0, pages[0]), (1, 20 + (number + 2) % 3)] {

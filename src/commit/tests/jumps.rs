@@ -6,7 +6,7 @@ use crate::commit::simulated::SimulatedDisk;
 use crate::commit::simulated::crash::{Strategy, Unit};
 use crate::commit::simulated::hooked::Hooked;
 use crate::commit::storage::{Part, Storage};
-use crate::format::log_record::{JUMP, RECORD_HEADER_LEN, RECORDS_START, RecordHeader, BLOCK};
+use crate::format::log_record::{BLOCK, JUMP, RECORD_HEADER_LEN, RECORDS_START, RecordHeader};
 use std::sync::Arc;
 use zerocopy::FromBytes;
 
@@ -18,7 +18,8 @@ const ENDS: Strategy = Strategy { unit: Unit::Page, most: 2, seed: 0 };
 fn commit(journal: &Journal, stamp: u64, pages: u64, durability: Durability) -> u64 {
     let pages: Vec<u64> = (FIRST..FIRST + pages).collect();
     let images: Vec<u8> = pages.iter().flat_map(|&page| page_of(page, stamp)).collect();
-    let commit = Commit { pages: &pages, images: &images, direct: &[], data_len: journal.data_len() };
+    let commit =
+        Commit { pages: &pages, images: &images, direct: &[], direct_checksums: &[], data_len: journal.data_len() };
     journal.append(&commit, durability).unwrap()
 }
 

@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 pub(super) const PAGE_LEN: u64 = PAGE as u64;
 /// So small that records often have to jump.
-pub(super) const GROWTH: Growth = Growth { least: 24 << 10, most: 40 << 10 };
+pub(super) const GROWTH: Growth = Growth { least: 44 << 10, most: 72 << 10 };
 /// The page that a clean close writes.
 const SOFT: u64 = 40;
 
@@ -143,7 +143,7 @@ impl World {
             return Err(AppendError::Broken);
         }
         let mut state = self.last();
-        let mut direct = Vec::new();
+        let (mut direct, mut checksums) = (Vec::new(), Vec::new());
         let mut pages = BTreeSet::new();
         let segments = self.first_len / PAGE_LEN;
         for _ in 0..self.random.below(6) {
@@ -161,6 +161,7 @@ impl World {
             for page in direct.iter().flat_map(Range::clone) {
                 state.pages.insert(page, self.stamp);
                 let bytes = page_of(page, self.stamp);
+                checksums.push(crc32c::crc32c(&bytes));
                 // First what an attempt could have left.
                 for bytes in [page_of(page, self.stamp + 77), bytes] {
                     self.disk.write_at(Part::Data, &bytes, page * PAGE_LEN).map_err(AppendError::Os)?;
@@ -170,7 +171,8 @@ impl World {
         let pages: Vec<u64> = pages.into_iter().filter(|page| *page < state.data_len / PAGE_LEN).collect();
         let images: Vec<u8> = pages.iter().flat_map(|&page| page_of(page, self.stamp)).collect();
         state.pages.extend(pages.iter().map(|&page| (page, self.stamp)));
-        let commit = Commit { pages: &pages, images: &images, direct: &direct, data_len: state.data_len };
+        let (direct_checksums, data_len) = (&checksums, state.data_len);
+        let commit = Commit { pages: &pages, images: &images, direct: &direct, direct_checksums, data_len };
         let number = self.acknowledged + 1;
         self.note(Event::Begun(number, state.clone()));
         self.commits.insert(number, state);

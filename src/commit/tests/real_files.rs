@@ -11,6 +11,8 @@ use crate::os::file::File;
 use std::ffi::CString;
 use std::sync::Arc;
 
+/// Bytes of a record of one page.
+const RECORD: usize = 2 * PAGE;
 const PAGE_LEN: u64 = PAGE as u64;
 
 struct Place(tempfile::TempDir);
@@ -59,7 +61,8 @@ fn page_of(byte: u8) -> [u8; PAGE] {
 fn append(journal: &Journal, pages: &[(u64, u8)]) -> u64 {
     let numbers: Vec<u64> = pages.iter().map(|page| page.0).collect();
     let images: Vec<u8> = pages.iter().flat_map(|page| page_of(page.1)).collect();
-    let commit = Commit { pages: &numbers, images: &images, direct: &[], data_len: journal.data_len() };
+    let commit =
+        Commit { pages: &numbers, images: &images, direct: &[], direct_checksums: &[], data_len: journal.data_len() };
     journal.append(&commit, Durability::Durable).unwrap()
 }
 
@@ -114,7 +117,7 @@ fn a_fold_empties_the_log_and_notes_checksums() {
     assert_eq!(journal.fold().unwrap().pages, 0);
     append(&journal, &[(100, 1), (101, 1), (5000, 1)]);
     append(&journal, &[(101, 2)]);
-    assert_eq!(journal.log_bytes(), 12_800 + 4608);
+    assert_eq!(journal.log_bytes(), 4 * PAGE_LEN + RECORD as u64);
     let folded = journal.fold().unwrap();
     assert_eq!((folded.pages, journal.log_bytes()), (3, 0));
     assert_eq!([100, 101, 5000].map(|page| in_file(&*storage, page)), [1, 2, 1]);
@@ -162,11 +165,11 @@ fn direct_pages_are_made_valid_by_their_record() {
     let journal = Journal::of_clean(storage.clone(), header);
     let first = journal.direct_floor() / PAGE_LEN;
     let bytes = [page_of(4), page_of(5), page_of(6)].concat();
-    // SAFETY: a vector's bytes.
-    unsafe { storage.write_raw_at(Part::Data, bytes.as_ptr(), bytes.len(), first * PAGE_LEN).unwrap() };
+    storage.write_at(Part::Data, &bytes, first * PAGE_LEN).unwrap();
+    let direct_checksums = &[4, 5, 6].map(|byte| crc32c::crc32c(&page_of(byte)));
     let direct = [first..first + 1, first + 1..first + 3];
     let data_len = (first + 10) * PAGE_LEN;
-    let commit = Commit { pages: &[7], images: &page_of(1), direct: &direct, data_len };
+    let commit = Commit { pages: &[7], images: &page_of(1), direct: &direct, direct_checksums, data_len };
     journal.append(&commit, Durability::Durable).unwrap();
     assert_eq!((journal.data_len(), journal.direct_floor()), (data_len, data_len));
     assert_eq!(storage.len(Part::Data).unwrap(), data_len);
@@ -228,13 +231,13 @@ fn a_bad_record_before_a_durable_one_is_damage_and_at_the_end_it_is_a_tail() {
     let bytes = std::fs::read(&log).unwrap();
     let with_flipped = |record: usize| {
         let mut damaged = bytes.clone();
-        damaged[PAGE + record * 4608 + 2000] ^= 1;
+        damaged[PAGE + record * RECORD + 2000] ^= 1;
         std::fs::write(&log, damaged).unwrap();
         let (storage, header) = place.open();
         Journal::recover(storage, header).map(|(_, replayed)| replayed.last_commit)
     };
     for record in 0..3 {
-        let offset = (PAGE + record * 4608) as u64;
+        let offset = (PAGE + record * RECORD) as u64;
         assert!(matches!(with_flipped(record), Err(OpenError::DamagedLog { offset: at }) if at == offset));
     }
     // The fifth record says that the fourth was durable before it, of the fifth itself nobody says so.
@@ -271,7 +274,13 @@ fn what_followed_a_lost_commit_does_not_follow_the_same_commit_made_again() {
     let journal = Journal::of_clean(storage, header);
     append(&journal, &[(100, 1)]);
     let written = |journal: &Journal, byte| {
-        let commit = Commit { pages: &[100], images: &page_of(byte), direct: &[], data_len: journal.data_len() };
+        let commit = Commit {
+            pages: &[100],
+            images: &page_of(byte),
+            direct: &[],
+            direct_checksums: &[],
+            data_len: journal.data_len(),
+        };
         journal.append(&commit, Durability::Written).unwrap()
     };
     assert_eq!((written(&journal, 2), written(&journal, 3)), (2, 3));
@@ -279,7 +288,7 @@ fn what_followed_a_lost_commit_does_not_follow_the_same_commit_made_again() {
     // A power cut: the second record did not arrive in full, the third did.
     let log = place.0.path().join("heap-log");
     let mut bytes = std::fs::read(&log).unwrap();
-    bytes[PAGE + 4608..][..512].fill(0);
+    bytes[PAGE + RECORD..][..512].fill(0);
     std::fs::write(&log, bytes).unwrap();
     let (storage, header) = place.open();
     let (journal, replayed) = Journal::recover(storage, header).unwrap();
@@ -300,7 +309,12 @@ fn what_no_commit_named_is_zero_where_the_heap_grew() {
     let data_len = (first + 5) * PAGE_LEN;
     let pages = [first, first + 3];
     let images = [page_of(1), page_of(2)].concat();
-    journal.append(&Commit { pages: &pages, images: &images, direct: &[], data_len }, Durability::Durable).unwrap();
+    journal
+        .append(
+            &Commit { pages: &pages, images: &images, direct: &[], direct_checksums: &[], data_len },
+            Durability::Durable,
+        )
+        .unwrap();
     drop(journal);
     // As after a power cut that undid an earlier recovery's cut.
     for page in first..first + 5 {
