@@ -3,8 +3,9 @@
 //! A [`Tracker`] arms each page it reports, so that the next scan reports only what has been written since
 //! ([`Tracking::WriteProtect`]). Where the kernel cannot do that, it reports all pages that are our own copies or
 //! anonymous, again and again, and the caller compares ([`Tracking::Compare`]). Pages that were never written (pages
-//! of the file, of zeros, not there at all) are not reported by either. Nothing is armed before its first report: memory
-//! that is fresh costs nothing and may come as huge pages; the first write to such a page reports all of it.
+//! of the file, of zeros, not there at all) are not reported by either. No memory is armed before its first report: what
+//! is fresh costs nothing and may come as huge pages; the first write to such a page reports all of it. Pages of the file
+//! that are there are armed as well, because it takes long to tell them from private ones.
 //!
 //! A tracker that loses its hold on a range (the descriptor was closed, the range was moved or mapped anew) notices at
 //! the next scan, reports all private pages of the range once, and takes hold again; if that is refused, it compares

@@ -114,9 +114,10 @@ const UNARMED_OR_MISSING: Wanted =
 /// The same, armed as they are reported.
 const ARMING: Wanted = Wanted { flags: WP_MATCHING | CHECK_WPASYNC, ..UNARMED };
 
-/// The same, but only private pages. To tell these the kernel must look at each page that is there, and not just at the
-/// page tables: over small pages that takes 25 times as long.
-const ARMING_PRIVATE: Wanted = Wanted { inverted: IS_FILE | IS_ZERO, all_of: IS_WRITTEN | IS_FILE | IS_ZERO, ..ARMING };
+/// The same with pages of a file and of zeros, told apart. For that the kernel must look at each page that is there, and
+/// not just at the page tables, which over small pages takes 25 times as long: so these are armed, too, and passed over
+/// from then on.
+const ARMING_ALL: Wanted = Wanted { inverted: 0, all_of: IS_WRITTEN, told: IS_FILE | IS_ZERO, ..ARMING };
 
 /// Private pages: our own copies of a file's, and anonymous ones.
 const PRIVATE: Wanted = Wanted {
@@ -165,7 +166,7 @@ impl Pagemap {
         Ok(())
     }
 
-    /// Reports the private pages of a range that are not armed, and arms them (P1).
+    /// Reports the private pages of a range that are not armed, and arms them, and the file's with them (P1).
     pub(super) fn take_written(
         &self,
         range: Range<usize>,
@@ -173,7 +174,7 @@ impl Pagemap {
         found: &mut dyn FnMut(Range<usize>),
     ) -> Result<(), Stopped> {
         // What is armed is passed over quickly. What becomes disarmed behind the first walk is for the next scan.
-        let exactly = if memory == Memory::Anonymous { &ARMING } else { &ARMING_PRIVATE };
+        let exactly = if memory == Memory::Anonymous { &ARMING } else { &ARMING_ALL };
         let mut nearly = if memory == Memory::Sparse { &UNARMED } else { &UNARMED_OR_MISSING };
         let mut spans = [NO_SPAN; SPANS];
         let mut found_spans = [NO_SPAN; SPANS];
@@ -230,7 +231,8 @@ impl Pagemap {
         let mut at = range.start;
         while at < range.end {
             let (count, walked) = self.step(at..range.end, wanted, spans).map_err(|error| Stopped { at, error })?;
-            for span in &spans[..count] {
+            // Of those that are told apart, only what is our own.
+            for span in spans[..count].iter().filter(|span| span.kinds & (IS_FILE | IS_ZERO) & wanted.told == 0) {
                 found(span.start as usize..span.end as usize);
             }
             at = walked;

@@ -134,17 +134,32 @@ impl Capture {
         self.images.shrink_to(KEPT_BUFFER);
     }
 
+    /// Looks at memory for the first time, before the gate is closed: what was mapped from the file and read takes long
+    /// then, and a short time ever after. What has been written already is noted (Q1).
+    pub(super) fn look_first(&mut self, core: &Core) -> Result<(), CallError> {
+        if !self.is_registered {
+            self.register(core)?;
+            self.scan(tracked_ranges(core));
+        }
+        Ok(())
+    }
+
+    /// Registers all that can ever be scanned, so that what is added to the heap needs no call.
+    fn register(&mut self, core: &Core) -> Result<(), CallError> {
+        for (offset, len) in tracked_areas(core) {
+            self.tracker.register(core.base + offset, len)?;
+        }
+        self.is_registered = true;
+        Ok(())
+    }
+
     /// Finds the pages that were written since the last capture that was committed, and takes them aside. The caller has
     /// closed the gate.
     pub(super) fn take(&mut self, core: &Core, journal: &Journal) -> Result<(), CallError> {
         self.forget();
         let ranges = tracked_ranges(core);
         if !self.is_registered {
-            // All that can ever be scanned, so that what is added to the heap needs no call.
-            for (offset, len) in tracked_areas(core) {
-                self.tracker.register(core.base + offset, len)?;
-            }
-            self.is_registered = true;
+            self.register(core)?;
         }
         let is_exact = self.scan(ranges);
         self.take_pages(core, journal, is_exact).inspect_err(|_| self.left_something = true)?;

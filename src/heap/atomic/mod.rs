@@ -110,6 +110,7 @@ impl Atomic {
     pub(super) fn commit(&self, heap: &HeapInner, level: SyncLevel, limit: Option<Duration>) -> Result<u64, SyncError> {
         let mut capture = self.capture();
         self.journal.check_files()?;
+        capture.look_first(heap.core()).map_err(|error| SyncError::os(error.call, error.errno))?;
         self.with_room(|| self.capture_and_append(&mut capture, heap, level, limit))?;
         let has_work = capture.regions.captured();
         // Others may commit while this one waits.
