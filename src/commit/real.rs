@@ -38,43 +38,36 @@ impl Known {
     }
 }
 
-/// Bytes of a write to the heap file from which on it goes around the page cache. What is folded in shorter ones is
-/// faster with it.
-const DATA_DIRECT: usize = 1 << 20;
-
-/// A file that is opened twice: as usual, and to write whole pages around the page cache, where the system can.
-///
-/// What goes that way is not read for a while: the log not before the next fold, and new pages in bulk are in the
-/// program's memory. So they need not be copied to pages of the cache, found there again and written back, which takes
-/// several times as long for a large write.
+/// A file that is opened twice: as usual, and to write whole pages around the page cache, where the system can. What goes
+/// that way need not be copied to pages of the cache, found there again and written back, which takes several times as
+/// long for a large write.
 #[derive(Debug)]
 struct Opened {
     cached: Known,
     direct: Option<Known>,
-    /// Shortest write that goes around the cache, and what it, its memory and its place are multiples of.
-    least: usize,
+    /// What a write around the cache, its memory and its place are multiples of.
     grain: usize,
     /// Whether the file system has refused such a write.
     is_refused: AtomicBool,
 }
 
 impl Opened {
-    fn new(file: File, least: usize, is_writable: bool) -> Self {
+    fn new(file: File, is_writable: bool) -> Self {
         let direct = if is_writable { file.open_direct().ok().map(Known::new) } else { None };
         let cached = Known::new(file);
         // Whatever is mounted there is believed to lead to the same file only if it does.
         let direct = direct.filter(|direct| direct.identity.is_some() && direct.identity == cached.identity);
-        Self { cached, direct, least, grain: PAGE, is_refused: AtomicBool::new(false) }
+        Self { cached, direct, grain: PAGE, is_refused: AtomicBool::new(false) }
     }
 
-    fn write_at(&self, bytes: &[u8], offset: u64) -> Result<(), CallError> {
+    fn write_around(&self, bytes: &[u8], offset: u64) -> Result<(), CallError> {
         let is_whole = || {
             let parts = [bytes.as_ptr().addr(), bytes.len(), offset as usize];
             parts.iter().all(|part| part % self.grain == 0)
         };
         match &self.direct {
             // Relaxed, here and below: who does not know yet is refused, too.
-            Some(direct) if bytes.len() >= self.least && is_whole() && !self.is_refused.load(Ordering::Relaxed) => {
+            Some(direct) if is_whole() && !self.is_refused.load(Ordering::Relaxed) => {
                 match direct.file.write_at(bytes, offset) {
                     Err(CallError { errno: errno::INVALID, .. }) => self.is_refused.store(true, Ordering::Relaxed),
                     done => return done,
@@ -121,12 +114,12 @@ impl RealStorage {
     }
 
     fn with(data: File, log_path: CString, directory: CString, permissions: u32, is_writable: bool) -> Self {
-        let data = Opened::new(data, DATA_DIRECT, is_writable);
+        let data = Opened::new(data, is_writable);
         Self { data, log: Mutex::new(None), log_path, directory, permissions, is_writable }
     }
 
     fn set_log(&self, log: Option<File>) {
-        let log = log.map(|log| Arc::new(Opened::new(log, PAGE, self.is_writable)));
+        let log = log.map(|log| Arc::new(Opened::new(log, self.is_writable)));
         *self.log.lock().unwrap_or_else(PoisonError::into_inner) = log;
     }
 
@@ -162,7 +155,11 @@ impl Storage for RealStorage {
     }
 
     fn write_at(&self, part: Part, bytes: &[u8], offset: u64) -> Result<(), CallError> {
-        self.opened(part, |opened| opened.write_at(bytes, offset))
+        self.on(part, |file| file.write_at(bytes, offset))
+    }
+
+    fn write_around(&self, part: Part, bytes: &[u8], offset: u64) -> Result<(), CallError> {
+        self.opened(part, |opened| opened.write_around(bytes, offset))
     }
 
     fn sync_data(&self, part: Part) -> Result<(), CallError> {
@@ -248,13 +245,13 @@ mod tests {
     use crate::os::buffer::Buffer;
 
     /// A file whose writes around the cache land in another one, and that one.
-    fn split(directory: &tempfile::TempDir, least: usize, grain: usize) -> (Opened, File) {
+    fn split(directory: &tempfile::TempDir, grain: usize) -> (Opened, File) {
         let file = |name: &str| {
             let path = directory.path().join(name);
             File::create_new(&CString::new(path.to_str().unwrap()).unwrap(), 0o600).unwrap()
         };
         let other = file("other");
-        let mut opened = Opened::new(file("file"), least, true);
+        let mut opened = Opened::new(file("file"), true);
         // A file system that cannot do it leaves nothing to be seen here but the usual way.
         opened.direct = opened.direct.and_then(|_| other.open_direct().ok().map(Known::new));
         opened.grain = grain;
@@ -276,14 +273,12 @@ mod tests {
     #[test]
     fn whole_pages_go_around_the_cache_and_all_else_does_not() {
         let directory = tempfile::tempdir().unwrap();
-        let (opened, other) = split(&directory, 2 * PAGE, PAGE);
-        opened.write_at(pages(1, 1).as_slice(), 0).unwrap();
-        assert_eq!((first(&opened.cached.file), first(&other)), (1, 0), "too short");
-        opened.write_at(&pages(3, 2).as_slice()[8..][..2 * PAGE], 0).unwrap();
-        opened.write_at(pages(2, 2).as_slice(), 512).unwrap();
-        opened.write_at(&pages(3, 2).as_slice()[..2 * PAGE + 512], 0).unwrap();
+        let (opened, other) = split(&directory, PAGE);
+        opened.write_around(&pages(3, 2).as_slice()[8..][..2 * PAGE], 0).unwrap();
+        opened.write_around(pages(2, 2).as_slice(), 512).unwrap();
+        opened.write_around(&pages(3, 2).as_slice()[..2 * PAGE + 512], 0).unwrap();
         assert_eq!((first(&opened.cached.file), first(&other)), (2, 0), "odd memory, place or length");
-        opened.write_at(pages(2, 3).as_slice(), 0).unwrap();
+        opened.write_around(pages(2, 3).as_slice(), 0).unwrap();
         let expected = if opened.direct.is_some() { (2, 3) } else { (3, 0) };
         assert_eq!((first(&opened.cached.file), first(&other)), expected);
     }
@@ -292,9 +287,9 @@ mod tests {
     fn what_the_file_system_refuses_goes_through_the_cache_from_then_on() {
         let directory = tempfile::tempdir().unwrap();
         // No alignment is asked for here, so the kernel refuses.
-        let (opened, other) = split(&directory, 1, 1);
-        opened.write_at(&[1; 100], 0).unwrap();
-        opened.write_at(pages(2, 2).as_slice(), 0).unwrap();
+        let (opened, other) = split(&directory, 1);
+        opened.write_around(&[1; 100], 0).unwrap();
+        opened.write_around(pages(2, 2).as_slice(), 0).unwrap();
         let refuses = opened.direct.is_some() && opened.is_refused.load(Ordering::Relaxed);
         assert!(refuses || first(&other) != 0 || opened.direct.is_none());
         if refuses {
@@ -305,9 +300,9 @@ mod tests {
     #[test]
     fn without_a_second_descriptor_all_goes_through_the_cache() {
         let directory = tempfile::tempdir().unwrap();
-        let (mut opened, other) = split(&directory, 1, PAGE);
+        let (mut opened, other) = split(&directory, PAGE);
         opened.direct = None;
-        opened.write_at(pages(2, 7).as_slice(), 0).unwrap();
+        opened.write_around(pages(2, 7).as_slice(), 0).unwrap();
         assert_eq!((first(&opened.cached.file), first(&other)), (7, 0));
         opened.check(2 * PAGE as u64).unwrap();
     }

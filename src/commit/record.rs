@@ -85,7 +85,7 @@ impl Assembler {
 
     fn flush(&mut self, storage: &dyn Storage) -> Result<(), CallError> {
         if self.buffer.len() > 0 {
-            storage.write_at(Part::Log, self.buffer.as_slice(), self.at)?;
+            storage.write_around(Part::Log, self.buffer.as_slice(), self.at)?;
             self.at += self.buffer.len() as u64;
             self.buffer.clear();
         }
@@ -99,7 +99,7 @@ pub(super) fn write_zeros(storage: &dyn Storage, part: Part, mut from: u64, to: 
     let zeros = zeros.append(CHUNK.min(to.saturating_sub(from) as usize))?;
     while from < to {
         let step = (to - from).min(zeros.len() as u64);
-        storage.write_at(part, &zeros[..step as usize], from)?;
+        storage.write_around(part, &zeros[..step as usize], from)?;
         from += step;
     }
     Ok(())

@@ -20,8 +20,13 @@ pub(crate) trait Storage: Send + Sync + Debug {
     /// Reads until `bytes` is full or the file ends; returns how many bytes were read.
     fn read_at(&self, part: Part, bytes: &mut [u8], offset: u64) -> Result<usize, CallError>;
 
-    /// Writes all of `bytes`; whole pages of memory to the places of whole pages may go around the page cache.
+    /// Writes all of `bytes`.
     fn write_at(&self, part: Part, bytes: &[u8], offset: u64) -> Result<(), CallError>;
+
+    /// The same for what nobody will read soon: whole pages of memory go around the page cache, if the system can.
+    fn write_around(&self, part: Part, bytes: &[u8], offset: u64) -> Result<(), CallError> {
+        self.write_at(part, bytes, offset)
+    }
 
     /// Makes everything that was written to a part, and its length, durable.
     fn sync_data(&self, part: Part) -> Result<(), CallError>;

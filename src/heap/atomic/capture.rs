@@ -239,7 +239,9 @@ impl Capture {
                 let bytes = &mut chunk[..(part.end - part.start) as usize * PAGE];
                 // SAFETY: in the heap's window, all of which is readable.
                 unsafe { copy_out(core.base + part.start as usize * PAGE, bytes) };
-                write_direct(journal, part.start, bytes, &mut self.direct_checksums)?;
+                self.direct_checksums.extend(checksums(bytes));
+                // They would drive everything else out of the page cache.
+                journal.storage().write_around(Part::Data, bytes, part.start * PAGE as u64)?;
             }
         }
         Ok(())
@@ -252,7 +254,8 @@ impl Capture {
             let mut rest = &self.images.as_slice()[self.pages.len() * PAGE..];
             for part in self.direct.iter().cloned().flat_map(chunks) {
                 let (bytes, behind) = rest.split_at((part.end - part.start) as usize * PAGE);
-                write_direct(journal, part.start, bytes, &mut self.direct_checksums)?;
+                self.direct_checksums.extend(checksums(bytes));
+                journal.storage().write_at(Part::Data, bytes, part.start * PAGE as u64)?;
                 rest = behind;
             }
         }
@@ -285,10 +288,8 @@ fn chunks(run: Range<u64>) -> impl Iterator<Item = Range<u64>> {
     (run.start..run.end).step_by(step as usize).map(move |start| start..run.end.min(start + step))
 }
 
-/// Writes new pages to the heap file, and notes their checksums.
-fn write_direct(journal: &Journal, first: u64, bytes: &[u8], checksums: &mut Vec<u32>) -> Result<(), CallError> {
-    checksums.extend(bytes.chunks_exact(PAGE).map(crc32c::crc32c));
-    journal.storage().write_at(Part::Data, bytes, first * PAGE as u64)
+fn checksums(pages: &[u8]) -> impl Iterator<Item = u32> {
+    pages.chunks_exact(PAGE).map(crc32c::crc32c)
 }
 
 /// The page of a heap that an address lies in.
