@@ -4,8 +4,9 @@
 //! ([`Tracking::WriteProtect`]). Where the kernel cannot do that, it reports all pages that are our own copies or
 //! anonymous, again and again, and the caller compares ([`Tracking::Compare`]). Pages that were never written (pages
 //! of the file, of zeros, not there at all) are not reported by either. No memory is armed before its first report: what
-//! is fresh costs nothing and may come as huge pages; the first write to such a page reports all of it. Pages of the file
-//! that are there are armed as well, because it takes long to tell them from private ones.
+//! is fresh costs nothing and may come as huge pages; the first write to such a page reports all of it. Where a
+//! file is mapped, its pages are armed as well, and what does not exist beside them, because it takes long to tell them
+//! from private pages and a bit says that they are armed.
 //!
 //! A tracker that loses its hold on a range (the descriptor was closed, the range was moved or mapped anew) notices at
 //! the next scan, reports all private pages of the range once, and takes hold again; if that is refused, it compares
@@ -191,7 +192,8 @@ impl Tracker {
     }
 
     /// Reports the pages of a range that are our own copies or anonymous: all that were written since they were mapped,
-    /// whatever has been reported before. Arms nothing, and needs no registration.
+    /// whatever has been reported before. Arms nothing, and needs no registration; of registered memory, pages that do not
+    /// exist may be among them.
     pub(crate) fn private_pages(
         &self,
         address: usize,

@@ -50,9 +50,7 @@ const NEAR: usize = 64 * PAGE;
 /// What lies in a range.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Memory {
-    /// Anything, and most pages have never been touched.
-    Sparse,
-    /// Anything.
+    /// Anything. Pages of a file are armed when they are first seen, and so are pages that do not exist beside others.
     Mixed,
     /// Anonymous memory only. Pages of a file count as written until they have been reported once.
     Anonymous,
@@ -96,28 +94,27 @@ struct Wanted {
     told: u64,
 }
 
-/// Pages that are not armed. One that does not exist counts as written to some kernels; to arm it would cost page tables
-/// and keep huge pages away, so it must be somewhere, too.
-const UNARMED: Wanted = Wanted {
-    flags: CHECK_WPASYNC,
+/// Pages that are not armed, those included that do not exist where others near by do. Asked just so, the kernel looks at
+/// nothing but one bit of the page tables.
+const UNARMED: Wanted = Wanted { flags: CHECK_WPASYNC, inverted: 0, all_of: IS_WRITTEN, any_of: 0, told: IS_WRITTEN };
+
+/// Pages that are not armed and exist, but for those of zeros; armed as they are reported.
+const ARMING: Wanted = Wanted {
+    flags: WP_MATCHING | CHECK_WPASYNC,
     inverted: IS_ZERO,
     all_of: IS_WRITTEN | IS_ZERO,
     any_of: IS_PRESENT | IS_SWAPPED,
     told: 0,
 };
 
-/// The same, and pages that do not exist. Asked just so, the kernel looks at nothing but the bit: over small pages that
-/// takes less than half as long, but each that does not exist where others near by do takes five times as long.
-const UNARMED_OR_MISSING: Wanted =
-    Wanted { flags: CHECK_WPASYNC, inverted: 0, all_of: IS_WRITTEN, any_of: 0, told: IS_WRITTEN };
-
-/// The same, armed as they are reported.
-const ARMING: Wanted = Wanted { flags: WP_MATCHING | CHECK_WPASYNC, ..UNARMED };
-
-/// The same with pages of a file and of zeros, told apart. For that the kernel must look at each page that is there, and
-/// not just at the page tables, which over small pages takes 25 times as long: so these are armed, too, and passed over
-/// from then on.
+/// The same with pages of zeros and of a file, told apart. For that the kernel must look at each page that is there, and
+/// not just at the page tables, which takes 25 times as long: so these are armed, too, and passed over from then on.
 const ARMING_ALL: Wanted = Wanted { inverted: 0, all_of: IS_WRITTEN, told: IS_FILE | IS_ZERO, ..ARMING };
+
+/// Pages that do not exist, armed in the page tables that are there. In plain memory that would be one more fault for
+/// each at its first use.
+const ARMING_MISSING: Wanted =
+    Wanted { inverted: IS_PRESENT | IS_SWAPPED, all_of: IS_PRESENT | IS_SWAPPED, any_of: 0, ..ARMING };
 
 /// Private pages: our own copies of a file's, and anonymous ones.
 const PRIVATE: Wanted = Wanted {
@@ -166,7 +163,8 @@ impl Pagemap {
         Ok(())
     }
 
-    /// Reports the private pages of a range that are not armed, and arms them, and the file's with them (P1).
+    /// Reports the private pages of a range that are not armed, and arms them (P1); of a mixed range also what else lies
+    /// near by.
     pub(super) fn take_written(
         &self,
         range: Range<usize>,
@@ -174,28 +172,31 @@ impl Pagemap {
         found: &mut dyn FnMut(Range<usize>),
     ) -> Result<(), Stopped> {
         // What is armed is passed over quickly. What becomes disarmed behind the first walk is for the next scan.
-        let exactly = if memory == Memory::Anonymous { &ARMING } else { &ARMING_ALL };
-        let mut nearly = if memory == Memory::Sparse { &UNARMED } else { &UNARMED_OR_MISSING };
+        let is_mixed = memory == Memory::Mixed;
+        let exactly = if is_mixed { &ARMING_ALL } else { &ARMING };
         let mut spans = [NO_SPAN; SPANS];
         let mut found_spans = [NO_SPAN; SPANS];
         let mut at = range.start;
         while at < range.end {
             let (count, walked) =
-                self.step(at..range.end, nearly, &mut spans).map_err(|error| Stopped { at, error })?;
+                self.step(at..range.end, &UNARMED, &mut spans).map_err(|error| Stopped { at, error })?;
             let mut near_spans = spans[..count].iter().map(|span| span.start as usize..span.end as usize).peekable();
             while let Some(mut near) = near_spans.next() {
+                let mut unarmed = near.len();
                 while let Some(next) = near_spans.next_if(|next| next.start.saturating_sub(near.end) <= NEAR) {
+                    unarmed += next.len();
                     near.end = next.end;
                 }
-                self.walk(near, exactly, &mut found_spans, found)?;
+                let armed = self.walk(near.clone(), exactly, &mut found_spans, found)?;
+                if is_mixed && armed < unarmed {
+                    self.walk(near, &ARMING_MISSING, &mut found_spans, &mut |_| ())?;
+                }
             }
             at = walked;
-            if count == SPANS {
-                // Much has been written, or is missing: from here on two walks would cost more than they save.
-                if memory == Memory::Anonymous {
-                    return self.walk(at..range.end, exactly, &mut found_spans, found);
-                }
-                nearly = &UNARMED;
+            if count == SPANS && !is_mixed {
+                // Much has been written: from here on two walks would cost more than they save.
+                self.walk(at..range.end, exactly, &mut found_spans, found)?;
+                return Ok(());
             }
         }
         Ok(())
@@ -203,9 +204,8 @@ impl Pagemap {
 
     /// Whether all of a range lies in huge pages that are mapped as such.
     pub(super) fn is_huge(&self, range: Range<usize>) -> bool {
-        let mut pages = 0;
-        let walked = self.walk(range.clone(), &HUGE, &mut [NO_SPAN; SPANS], &mut |found| pages += found.len());
-        walked.is_ok() && pages == range.len()
+        let walked = self.walk(range.clone(), &HUGE, &mut [NO_SPAN; SPANS], &mut |_| ());
+        walked.is_ok_and(|bytes| bytes == range.len())
     }
 
     /// Reports all private pages of a range, and where they cannot be told apart pages of zeros.
@@ -215,29 +215,35 @@ impl Pagemap {
         found: &mut dyn FnMut(Range<usize>),
     ) -> Result<(), CallError> {
         match self.walk(range.clone(), &PRIVATE, &mut [NO_SPAN; SPANS], found) {
-            Ok(()) => Ok(()),
+            Ok(_) => Ok(()),
             // Nothing has been reported from there on, and this walk arms nothing.
             Err(stopped) => self.read_private(stopped.at..range.end, found),
         }
     }
 
+    /// Reports the wanted pages of a range; returns how many bytes of it are wanted, told apart or not.
     fn walk(
         &self,
         range: Range<usize>,
         wanted: &Wanted,
         spans: &mut [Span; SPANS],
         found: &mut dyn FnMut(Range<usize>),
-    ) -> Result<(), Stopped> {
+    ) -> Result<usize, Stopped> {
         let mut at = range.start;
+        let mut bytes = 0;
         while at < range.end {
             let (count, walked) = self.step(at..range.end, wanted, spans).map_err(|error| Stopped { at, error })?;
-            // Of those that are told apart, only what is our own.
-            for span in spans[..count].iter().filter(|span| span.kinds & (IS_FILE | IS_ZERO) & wanted.told == 0) {
-                found(span.start as usize..span.end as usize);
+            for span in &spans[..count] {
+                let pages = span.start as usize..span.end as usize;
+                bytes += pages.len();
+                // Of those that are told apart, only what is our own.
+                if span.kinds & (IS_FILE | IS_ZERO) & wanted.told == 0 {
+                    found(pages);
+                }
             }
             at = walked;
         }
-        Ok(())
+        Ok(bytes)
     }
 
     /// One call: how many spans it gave, and where it ended, which is behind the start.

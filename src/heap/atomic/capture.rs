@@ -185,7 +185,7 @@ impl Capture {
         let [hard, segments] = [hard, segments].map(|(offset, len)| *base + offset..*base + offset + len);
         let boundary = (*base + *anonymous_from).clamp(segments.start, segments.end);
         let parts = [
-            (hard, Memory::Sparse),
+            (hard, Memory::Mixed),
             (segments.start..boundary, Memory::Mixed),
             (boundary..segments.end, Memory::Anonymous),
         ];
