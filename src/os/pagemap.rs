@@ -44,8 +44,11 @@ const CHUNK: usize = 512 << 10;
 /// Ranges that the kernel reports at once.
 const SPANS: usize = 512;
 
+/// Bytes that one page table covers.
+const TABLE: usize = 512 * PAGE;
+
 /// Bytes between two spans that are walked together sooner than by a call for each.
-const NEAR: usize = 64 * PAGE;
+const NEAR: u64 = 64 * PAGE as u64;
 
 /// What lies in a range.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,8 +114,8 @@ const ARMING: Wanted = Wanted {
 /// not just at the page tables, which takes 25 times as long: so these are armed, too, and passed over from then on.
 const ARMING_ALL: Wanted = Wanted { inverted: 0, all_of: IS_WRITTEN, told: IS_FILE | IS_ZERO, ..ARMING };
 
-/// Pages that do not exist, armed in the page tables that are there. In plain memory that would be one more fault for
-/// each at its first use.
+/// Pages that do not exist, armed. It makes the page tables for that, if there are none, so it is asked only of pages
+/// beside others ([`edges`]). In plain memory it would be one more fault for each at its first use.
 const ARMING_MISSING: Wanted =
     Wanted { inverted: IS_PRESENT | IS_SWAPPED, all_of: IS_PRESENT | IS_SWAPPED, any_of: 0, ..ARMING };
 
@@ -127,6 +130,14 @@ const PRIVATE: Wanted = Wanted {
 
 /// Pages in huge ones that are mapped as such.
 const HUGE: Wanted = Wanted { flags: 0, inverted: 0, all_of: IS_HUGE, any_of: 0, told: 0 };
+
+/// What of a span is sure to lie in page tables that exist, since its neighbours do: not what whole tables would cover.
+fn edges(span: &Span) -> impl Iterator<Item = Range<usize>> {
+    let (start, end) = (span.start as usize, span.end as usize);
+    let behind_first = start.next_multiple_of(TABLE).min(end);
+    let last = (end / TABLE * TABLE).max(behind_first);
+    [start..behind_first, last..end].into_iter().filter(|edge| !edge.is_empty())
+}
 
 /// A walk that failed: all before `at` has been reported.
 #[derive(Debug)]
@@ -180,16 +191,15 @@ impl Pagemap {
         while at < range.end {
             let (count, walked) =
                 self.step(at..range.end, &UNARMED, &mut spans).map_err(|error| Stopped { at, error })?;
-            let mut near_spans = spans[..count].iter().map(|span| span.start as usize..span.end as usize).peekable();
-            while let Some(mut near) = near_spans.next() {
-                let mut unarmed = near.len();
-                while let Some(next) = near_spans.next_if(|next| next.start.saturating_sub(near.end) <= NEAR) {
-                    unarmed += next.len();
-                    near.end = next.end;
-                }
-                let armed = self.walk(near.clone(), exactly, &mut found_spans, found)?;
-                if is_mixed && armed < unarmed {
-                    self.walk(near, &ARMING_MISSING, &mut found_spans, &mut |_| ())?;
+            let are_near = |before: &Span, next: &Span| next.start.saturating_sub(before.end) <= NEAR;
+            for group in spans[..count].chunk_by(are_near) {
+                let near = group[0].start as usize..group[group.len() - 1].end as usize;
+                let unarmed: u64 = group.iter().map(|span| span.end - span.start).sum();
+                let armed = self.walk(near, exactly, &mut found_spans, found)?;
+                if is_mixed && (armed as u64) < unarmed {
+                    for edge in group.iter().flat_map(edges) {
+                        self.walk(edge, &ARMING_MISSING, &mut found_spans, &mut |_| ())?;
+                    }
                 }
             }
             at = walked;
