@@ -4,6 +4,7 @@
 //! while somebody has a [`FoldPause`].
 
 use super::apply::{self, Newest};
+use super::clean::write_fold_mark;
 use super::journal::{AppendError, Journal, lock};
 use super::record::Record;
 use super::storage::Part;
@@ -110,6 +111,7 @@ impl Journal {
                 folded_through: last.header.commit,
                 // What follows is there, or will be, or will be jumped to from there.
                 log_start: state.records.get(records.len()).map_or(state.ring.end(), |next| next.offset),
+                log_previous: last.header.checksum,
                 file_len: last.header.data_len,
                 ..state.header
             };
@@ -132,7 +134,8 @@ impl Journal {
         let shortest = records.iter().map(|record| record.header.data_len).fold(data_len, u64::min);
         let pages = apply::newest(records, data_len);
         // What cannot be read back, or was read back otherwise than it was written, has to stay in the log.
-        let written = apply::write_images(&*self.storage, &pages, true)
+        let written = write_fold_mark(&*self.storage, &header, last.header.commit)
+            .and_then(|()| apply::write_images(&*self.storage, &pages, true))
             .and_then(|written| {
                 if shortest < longest {
                     apply::clear_checksums(&*self.storage, area, shortest, longest)?;

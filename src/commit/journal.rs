@@ -252,6 +252,11 @@ impl Journal {
         state.ring.used() + state.direct_pages * PAGE as u64
     }
 
+    /// Whether the log names pages that were written to the heap file directly.
+    pub(super) fn names_direct_pages(&self) -> bool {
+        lock(&self.state).direct_pages > 0
+    }
+
     /// Makes what was written to the heap file durable, its commits apart.
     pub(crate) fn sync_heap_file(&self) -> Result<(), AppendError> {
         self.sync(Part::Data)
@@ -345,12 +350,13 @@ impl Journal {
             state: IN_USE,
             log_salt: log.salt,
             log_start: RECORDS_START,
+            log_previous: log.seed(),
             folded_through: header.commit,
             ..header
         })?;
         let mut state = lock(&self.state);
         state.ring = Ring::new(RECORDS_START, len, self.growth);
-        // Any number does, since the first record is behind none; this one no other log has.
+        // The first record is behind none; this number no other log has.
         state.checksum = log.seed();
         state.is_begun = true;
         Ok(())

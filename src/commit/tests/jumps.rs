@@ -12,10 +12,10 @@ use zerocopy::FromBytes;
 
 const FIRST: u64 = 20;
 /// Its last image is the one to which all that was written has come.
-const ENDS: Strategy = Strategy { unit: Unit::Page, most: 2, seed: 0 };
+pub(super) const ENDS: Strategy = Strategy { unit: Unit::Page, most: 2, seed: 0 };
 
 /// Commits so many pages, all with this stamp.
-fn commit(journal: &Journal, stamp: u64, pages: u64, durability: Durability) -> u64 {
+pub(super) fn commit(journal: &Journal, stamp: u64, pages: u64, durability: Durability) -> u64 {
     let pages: Vec<u64> = (FIRST..FIRST + pages).collect();
     let images: Vec<u8> = pages.iter().flat_map(|&page| page_of(page, stamp)).collect();
     let commit = Commit { pages: &pages, images: &images, direct: &[], data_len: journal.data_len() };
@@ -88,7 +88,7 @@ fn log(disk: &SimulatedDisk) -> Vec<u8> {
 }
 
 /// Where the first jump lies, and where it leads to.
-fn jump(disk: &SimulatedDisk) -> Option<(u64, u64)> {
+pub(super) fn jump(disk: &SimulatedDisk) -> Option<(u64, u64)> {
     let log = log(disk);
     (RECORDS_START..log.len() as u64).step_by(SECTOR as usize).find_map(|at| {
         let bytes = log.get(at as usize..at as usize + RECORD_HEADER_LEN)?;

@@ -89,11 +89,7 @@ fn new_image() -> CrashImage {
 pub(super) fn open(disk: &Arc<SimulatedDisk>) -> Journal {
     let storage: Arc<dyn Storage> = Arc::<SimulatedDisk>::clone(disk);
     let header = read_header(&*storage);
-    let journal = if header.state == CLEAN {
-        Journal::of_clean(storage, header)
-    } else {
-        Journal::recover(storage, header).unwrap_or_else(|error| panic!("{error}, {header:?}")).0
-    };
+    let (journal, _) = Journal::open(storage, header).unwrap_or_else(|error| panic!("{error}, {header:?}"));
     journal.with_growth(GROWTH)
 }
 
