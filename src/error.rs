@@ -204,6 +204,13 @@ pub enum SyncError {
         /// Who had them open.
         holders: Vec<SessionHolder>,
     },
+    /// The commit log is as long as it may be, and a snapshot, a scrub or a recovery in the background keeps it from being
+    /// folded. Nothing was committed; when that has ended, the next sync works. See
+    /// [`HeapOptions::log_limit`](crate::HeapOptions::log_limit).
+    LogFull {
+        /// Bytes of the log that are in use.
+        bytes: u64,
+    },
     /// In a debug or checked build: a root holds a block or a handle of another heap.
     ForeignBlock {
         /// The root.
@@ -233,6 +240,7 @@ impl SyncError {
             Self::Poisoned => Self::Poisoned,
             Self::Broken => Self::Broken,
             Self::GateTimeout { holders } => Self::GateTimeout { holders: holders.clone() },
+            Self::LogFull { bytes } => Self::LogFull { bytes: *bytes },
             Self::ForeignBlock { root, address } => Self::ForeignBlock { root: root.clone(), address: *address },
             Self::Os { call, source } => Self::Os {
                 call,
@@ -463,6 +471,12 @@ impl fmt::Display for SyncError {
             Self::GateTimeout { holders } => {
                 f.write_str("write sessions stayed open")?;
                 holders.iter().try_for_each(|holder| write!(f, "; {holder}"))
+            }
+            Self::LogFull { bytes } => {
+                write!(
+                    f,
+                    "the commit log has {bytes} bytes, and a snapshot, scrub or recovery keeps it from being folded"
+                )
             }
             Self::ForeignBlock { root, address } => {
                 write!(f, "root {root} holds a block of another heap, at {address:#x}")

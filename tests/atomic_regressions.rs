@@ -595,3 +595,95 @@ fn pages_of_a_commit_that_failed_do_not_show_in_zeros_of_later_commits() {
         }
     }
 }
+
+fn log_bytes(heap: &Heap) -> u64 {
+    heap.stats().commits.unwrap().log_bytes
+}
+
+const LOG_LIMIT: u64 = 1 << 20;
+/// What a commit of [`change`] may add to the log.
+const ONE_COMMIT: u64 = 300_000;
+
+fn change(heap: &Heap, round: u64) -> Result<u64, SyncError> {
+    let tx = heap.write().unwrap();
+    let numbers = tx.root_or_default(NUMBERS).unwrap();
+    numbers.clear();
+    numbers.extend((0..20_000).map(|_| round));
+    drop(tx);
+    heap.sync()
+}
+
+/// While a snapshot is copied nothing is folded, and the log grew for as long as that took. The syncs of another thread wait
+/// at its limit, and give up where the snapshot waits for them.
+#[test]
+fn the_log_has_a_limit_while_a_snapshot_is_made_even_if_that_waits_for_a_sync() {
+    let _alone = alone();
+    let (_directory, path) = fresh_path();
+    let options = options().fold_at(256 << 10).log_limit(LOG_LIMIT).sync_timeout(Duration::from_millis(200));
+    let heap = open_file(&options, &path).unwrap();
+    change(&heap, 1).unwrap();
+    let mut full = 0;
+    heap.snapshot_with(path.with_file_name("copy"), |_| {
+        let sync = || {
+            for round in 2..100 {
+                match change(&heap, round) {
+                    Ok(_) => assert!(log_bytes(&heap) <= LOG_LIMIT + ONE_COMMIT),
+                    Err(SyncError::LogFull { bytes }) if bytes >= LOG_LIMIT => return,
+                    Err(error) => panic!("{error}"),
+                }
+            }
+            panic!("{} bytes of log", log_bytes(&heap));
+        };
+        std::thread::scope(|scope| scope.spawn(sync).join().unwrap());
+        full += 1;
+        if full < 2 { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+    })
+    .unwrap_err();
+    assert_eq!(full, 2);
+    for round in 100..110 {
+        change(&heap, round).unwrap();
+    }
+    assert!(log_bytes(&heap) <= LOG_LIMIT + ONE_COMMIT);
+    assert!(heap.read().unwrap().root(NUMBERS).unwrap().iter().all(|&number| number == 109));
+    unmap(heap);
+}
+
+/// A sync that waits at the limit goes on when the snapshot, or a step of a scrub, has ended.
+#[test]
+fn syncs_at_the_limit_of_the_log_go_on_as_soon_as_it_can_be_folded() {
+    let _alone = alone();
+    let (_directory, path) = fresh_path();
+    let options = options().fold_at(256 << 10).log_limit(LOG_LIMIT).sync_timeout(Duration::MAX);
+    let heap = open_file(&options, &path).unwrap();
+    extend(&heap, SECOND, 0..1_000_000);
+    heap.sync_with(SyncLevel::Full).unwrap();
+    for scrubs in [false, true] {
+        let (sender, reports) = std::sync::mpsc::channel();
+        std::thread::scope(|scope| {
+            let heap = &heap;
+            scope.spawn(move || {
+                for round in 0..40 {
+                    change(heap, round).unwrap();
+                    assert!(log_bytes(heap) <= LOG_LIMIT + 2 * ONE_COMMIT);
+                    // Nobody listens any more at last.
+                    let _ = sender.send(log_bytes(heap));
+                }
+            });
+            // The first time it goes on when the log is full.
+            let mut is_full = false;
+            let mut wait = || {
+                while !is_full {
+                    is_full = reports.recv_timeout(Duration::from_secs(60)).unwrap() >= LOG_LIMIT;
+                }
+                ControlFlow::Continue(())
+            };
+            if scrubs {
+                assert!(heap.scrub(|_| wait()).is_good());
+            } else {
+                heap.snapshot_with(path.with_file_name("copy"), |_| wait()).unwrap();
+            }
+        });
+    }
+    assert!(holds(&heap, SECOND, 0..1_000_000));
+    unmap(heap);
+}

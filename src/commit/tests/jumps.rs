@@ -138,3 +138,31 @@ fn a_jump_does_not_lead_to_a_record_of_an_earlier_opening() {
     let journal = open(&disk);
     assert_eq!((journal.last_commit(), stamp_of(&journal)), (last, last));
 }
+
+/// As above, but the chain is led to the start of the log where the lost record lies, without a jump.
+#[test]
+fn an_emptied_log_does_not_begin_with_a_record_of_an_earlier_opening() {
+    let disk = Arc::clone(&World::new(2).disk);
+    let journal = open(&disk);
+    let mut last = 0;
+    let trial = loop {
+        last = commit(&journal, last + 1, 1, Durability::Durable);
+        journal.fold().unwrap();
+        assert!(last < 20, "the log does not go round");
+        let trial = disk.trace().crash_images(disk.operations(), ENDS).pop().unwrap();
+        let trial = Arc::new(SimulatedDisk::new(&trial).unwrap());
+        commit(&open(&trial), 77, 1, Durability::Written);
+        if let Some((at, target)) = jump(&trial) {
+            assert_eq!(target, RECORDS_START);
+            trial.write_at(Part::Log, &[0; SECTOR as usize], at).unwrap();
+            break trial;
+        }
+    };
+    let journal = open(&trial);
+    assert_eq!(journal.last_commit(), last);
+    assert!(journal.try_empty().unwrap().is_some());
+    assert_eq!(journal.header().log_start, RECORDS_START);
+    drop(journal);
+    let journal = open(&trial);
+    assert_eq!((journal.last_commit(), stamp_of(&journal)), (last, last));
+}

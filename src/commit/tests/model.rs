@@ -208,7 +208,8 @@ impl World {
             7..=10 => self.commit(false, Durability::Written),
             11 => self.commit(true, Durability::Durable),
             12 => self.commit(true, Durability::Written),
-            13..=15 => self.journal.fold().map(drop),
+            13..=14 => self.journal.fold().map(drop),
+            15 => self.journal.try_empty().map(drop),
             16 => self.finish(),
             17 => self.journal.make_durable().map(|last| self.note(Event::Acknowledged(last, Durability::Durable))),
             18 => {

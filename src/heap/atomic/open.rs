@@ -96,6 +96,7 @@ pub(in crate::heap) fn open(
         capture: Arc::new(Mutex::new(capture)),
         upkeep: options.huge_pages.then(Upkeep::default),
         fold_at: options.fold_at,
+        log_limit: options.log_limit,
         folding: Mutex::new(None),
         discard: options.discard,
         is_soft_stale: soft == SoftState::Stale,
