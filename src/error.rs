@@ -68,6 +68,21 @@ pub enum OpenError {
         /// Where, in bytes from the start of the log.
         offset: u64,
     },
+    /// The header that counts and the log lead to an older commit than there was: the newest header is damaged, or one of
+    /// the two files has been replaced by an older copy, or they were copied one after the other while the heap was in
+    /// use.
+    CommitsMissing {
+        /// The commit that they lead to.
+        found: u64,
+        /// A later one that there was.
+        expected: u64,
+    },
+    /// A page of the heap file is not as a commit that is not finished with says: it is damaged, or the heap file and the log
+    /// are copies that were made at different moments.
+    DamagedPage {
+        /// Where, in bytes from the start of the heap file.
+        offset: u64,
+    },
     /// The tables of the heap contradict each other, so what it holds cannot be found.
     DamagedTables {
         /// Where, in bytes from the start of the heap file.
@@ -189,6 +204,13 @@ pub enum SyncError {
         /// Who had them open.
         holders: Vec<SessionHolder>,
     },
+    /// The commit log is as long as it may be, and a snapshot, a scrub or a recovery in the background keeps it from being
+    /// folded. Nothing was committed; when that has ended, the next sync works. See
+    /// [`HeapOptions::log_limit`](crate::HeapOptions::log_limit).
+    LogFull {
+        /// Bytes of the log that are in use.
+        bytes: u64,
+    },
     /// In a debug or checked build: a root holds a block or a handle of another heap.
     ForeignBlock {
         /// The root.
@@ -218,6 +240,7 @@ impl SyncError {
             Self::Poisoned => Self::Poisoned,
             Self::Broken => Self::Broken,
             Self::GateTimeout { holders } => Self::GateTimeout { holders: holders.clone() },
+            Self::LogFull { bytes } => Self::LogFull { bytes: *bytes },
             Self::ForeignBlock { root, address } => Self::ForeignBlock { root: root.clone(), address: *address },
             Self::Os { call, source } => Self::Os {
                 call,
@@ -371,6 +394,10 @@ impl fmt::Display for OpenError {
                 f.write_str("the file that bears the name of the heap's commit log belongs to another heap")
             }
             Self::DamagedLog { offset } => write!(f, "the heap's commit log is damaged at byte {offset}"),
+            Self::CommitsMissing { found, expected } => {
+                write!(f, "the heap's files lead to commit {found}, but there was a commit {expected}")
+            }
+            Self::DamagedPage { offset } => write!(f, "the heap is not as it was committed, at byte {offset}"),
             Self::DamagedTables { offset } => write!(f, "the heap's tables are damaged at byte {offset}"),
             Self::Truncated { expected, found } => {
                 write!(f, "the heap file has {found} bytes where it had {expected}")
@@ -444,6 +471,12 @@ impl fmt::Display for SyncError {
             Self::GateTimeout { holders } => {
                 f.write_str("write sessions stayed open")?;
                 holders.iter().try_for_each(|holder| write!(f, "; {holder}"))
+            }
+            Self::LogFull { bytes } => {
+                write!(
+                    f,
+                    "the commit log has {bytes} bytes, and a snapshot, scrub or recovery keeps it from being folded"
+                )
             }
             Self::ForeignBlock { root, address } => {
                 write!(f, "root {root} holds a block of another heap, at {address:#x}")

@@ -25,6 +25,7 @@ const LISTS: Root<SalVec<SalVec<u64>>> = Root::new("lists");
 const BLOCKS: Root<SalVec<u64>> = Root::new("blocks");
 
 const NO_SPACE: i32 = 28;
+const IO: i32 = 5;
 
 fn options() -> HeapOptions {
     HeapOptions::new().capacity(256 << 20).recovery(Recovery::Eager)
@@ -407,4 +408,282 @@ fn a_progress_callback_that_syncs_purges_or_copies_the_same_heap_does_not_wait_f
     let _alone = alone();
     let (_directory, path) = fresh_path();
     must_end(process::start(name, "work", &path));
+}
+
+/// Of the log the copy has the beginning, and of the heap file its header, as they were before a fold, and the rest as it
+/// was afterwards: what `cp` makes of a heap in use when the log comes first. The header leads to a commit that the file
+/// has left behind, and it opened as a mixture of both.
+#[test]
+fn a_copy_of_a_log_and_of_a_header_that_are_older_than_the_rest_of_the_heap_file_is_refused() {
+    let _alone = alone();
+    for folds_by_opening in [false, true] {
+        let (_directory, path) = fresh_path();
+        let [copy, log, log_of_copy] = ["copy", "heap.sal-log", "copy-log"].map(|name| path.with_file_name(name));
+        let set = |heap: &Heap, number: u64| {
+            for (root, len) in [(NUMBERS, 5000), (SECOND, 10)] {
+                let tx = heap.write().unwrap();
+                let numbers = tx.root_mut(root).unwrap();
+                numbers.clear();
+                numbers.extend((0..len).map(|_| number));
+            }
+            heap.sync().unwrap()
+        };
+        let heap = open_file(&options(), &path).unwrap();
+        extend(&heap, NUMBERS, 0..10);
+        extend(&heap, SECOND, 0..10);
+        heap.sync_with(SyncLevel::Full).unwrap();
+        let older = set(&heap, 1);
+        std::fs::copy(&log, &log_of_copy).unwrap();
+        let headers = support::bytes::read(&path, 0, 2 * support::bytes::SLOT as usize);
+        let newer = set(&heap, 2);
+        assert_eq!((older, newer), (2, 3));
+        if folds_by_opening {
+            // The log and the header stay as they are, and the heap file gets what the log holds.
+            support::bytes::copy(&path, &copy);
+            let whole_log = std::fs::read(&log).unwrap();
+            unmap(heap);
+            std::fs::remove_file(&path).unwrap();
+            support::bytes::copy(&copy, &path);
+            std::fs::write(&log, whole_log).unwrap();
+            let heap = open_file(&options(), &path).unwrap();
+            support::bytes::copy(&path, &copy);
+            unmap(heap);
+        } else {
+            heap.sync_with(SyncLevel::Full).unwrap();
+            support::bytes::copy(&path, &copy);
+            unmap(heap);
+        }
+        support::bytes::write(&copy, 0, &headers);
+        for reads_only in [true, false] {
+            // SAFETY: as above.
+            let opened = unsafe { options().read_only(reads_only).open(&copy) };
+            let is_refused = matches!(opened, Err(OpenError::CommitsMissing { found: 2, expected: 3 }));
+            assert!(is_refused, "{folds_by_opening}: {opened:?}");
+        }
+    }
+}
+
+/// The heap file was long enough, because it grows before its pages arrive.
+#[test]
+fn a_heap_file_without_the_pages_that_its_log_names_is_refused_however_long_it_is() {
+    let _alone = alone();
+    let (_directory, path) = fresh_path();
+    let [copy, log, log_of_copy] = ["copy", "heap.sal-log", "copy-log"].map(|name| path.with_file_name(name));
+    let heap = open_file(&options(), &path).unwrap();
+    extend(&heap, NUMBERS, 0..10);
+    heap.sync().unwrap();
+    support::bytes::copy(&path, &copy);
+    extend(&heap, SECOND, 1..1_000_001);
+    heap.sync().unwrap();
+    std::fs::copy(&log, &log_of_copy).unwrap();
+    let len = std::fs::metadata(&path).unwrap().len();
+    support::bytes::writable(&copy).set_len(len).unwrap();
+    let before = support::bytes::hash(&copy);
+    for reads_only in [true, false] {
+        // SAFETY: as above.
+        let opened = unsafe { options().read_only(reads_only).open(&copy) };
+        assert!(matches!(opened, Err(OpenError::DamagedPage { .. })), "{opened:?}");
+    }
+    assert_eq!(support::bytes::hash(&copy), before);
+    // With them it is good.
+    support::bytes::copy(&path, &copy);
+    unmap(heap);
+    let heap = open_file(&options(), &copy).unwrap();
+    assert!(holds(&heap, NUMBERS, 0..10) && holds(&heap, SECOND, 1..1_000_001));
+    unmap(heap);
+}
+
+/// Freed memory is punched out of the heap file when the heap is closed, and the log may still name its pages as written
+/// there: whoever compared them after a power cut in the middle of the close refused the heap.
+#[test]
+fn a_power_cut_in_a_close_that_clears_pages_which_the_log_names_leaves_a_heap_that_opens() {
+    let _alone = alone();
+    let disk = SimulatedDisk::new();
+    let heap = disk.open(&options()).unwrap();
+    extend(&heap, NUMBERS, 0..1000);
+    extend(&heap, SECOND, 0..1_000_000);
+    heap.sync().unwrap();
+    *heap.write().unwrap().root_mut(SECOND).unwrap() = SalVec::default();
+    heap.sync().unwrap();
+    let first = disk.operations();
+    unmap(heap);
+    for point in first..=disk.operations() {
+        for image in disk.crash_images(point, Granularity::Page, 4, point as u64) {
+            let heap = image.open(&options()).unwrap_or_else(|error| panic!("{point}: {error}"));
+            assert!(holds(&heap, NUMBERS, 0..1000));
+            kill(&image, heap);
+        }
+    }
+}
+
+/// What a close writes of the allocator's state are the pages that were touched: the others count as zeros. After a crash
+/// the file still has those of the close before, and where they were not cleared, memory that had been freed long ago
+/// counted as used.
+#[test]
+fn allocator_state_of_the_close_before_a_crash_does_not_show_after_the_next_close() {
+    // More units than a page of the map of used units has bits.
+    const LEN: usize = 1100 << 20;
+    let _alone = alone();
+    let options = options().capacity(1200 << 20);
+    let disk = SimulatedDisk::new();
+    let heap = disk.open(&options).unwrap();
+    extend(&heap, NUMBERS, 0..1000);
+    let address = take_zeroed(&heap, LEN);
+    unmap(heap);
+
+    let heap = disk.open(&options).unwrap();
+    let layout = Layout::from_size_align(LEN, 4096).unwrap();
+    heap.write().unwrap().root_mut(BLOCKS).unwrap().clear();
+    // SAFETY: taken above, and nothing leads to it any more.
+    unsafe { heap.alloc().deallocate(std::ptr::NonNull::new(address as *mut u8).unwrap(), layout) };
+    heap.sync().unwrap();
+    kill(&disk, heap);
+
+    let heap = disk.open(&options).unwrap();
+    assert!(holds(&heap, NUMBERS, 0..1000));
+    unmap(heap);
+
+    let heap = disk.open(&options).unwrap();
+    assert!(heap.verify().is_good());
+    let used = heap.stats().used;
+    assert!(used < LEN as u64, "{used} bytes in use");
+    take_zeroed(&heap, LEN);
+    assert!(holds(&heap, NUMBERS, 0..1000));
+    kill(&disk, heap);
+}
+
+/// Pages in bulk go to the heap file before the record that names them. Without that record they are cut off when the heap
+/// is opened again, but nothing syncs the file then: after a power cut they were back, in memory that the next commits had
+/// taken in as zeros.
+#[test]
+fn pages_of_a_commit_that_failed_do_not_show_in_zeros_of_later_commits() {
+    const LEN: usize = 3_000_000;
+    let _alone = alone();
+    // So that a page that was not touched is not committed.
+    let options = options().huge_pages(false);
+    for skip in 0.. {
+        let disk = SimulatedDisk::new();
+        let heap = disk.open(&options).unwrap();
+        extend(&heap, NUMBERS, 0..10);
+        heap.sync_with(SyncLevel::Full).unwrap();
+        heap.write().unwrap().root_or_default(SECOND).unwrap().extend((0..500_000).map(|_| 0x7777_7777_7777_7777));
+        disk.fail_from(skip, IO, Effect::Nothing);
+        let synced = heap.sync();
+        kill(&disk, heap);
+        disk.heal();
+        if synced.is_ok() {
+            assert!(skip > 5, "a sync has more than {skip} calls");
+            return;
+        }
+        let heap = disk.open(&options).unwrap();
+        if heap.read().unwrap().root(SECOND).is_ok() {
+            // Only the sync failed, and what it was for can be read.
+            kill(&disk, heap);
+            continue;
+        }
+        let address = take_zeroed(&heap, LEN);
+        heap.sync().unwrap();
+        let point = disk.operations();
+        kill(&disk, heap);
+        for image in disk.crash_images(point, Granularity::Page, 6, skip) {
+            let heap = image.open(&options).unwrap();
+            assert!(holds(&heap, BLOCKS, address as u64..address as u64 + 1));
+            // SAFETY: the block, behind its first word; nobody else writes.
+            let bytes = unsafe { std::slice::from_raw_parts((address + 8) as *const u8, LEN - 8) };
+            assert_eq!(bytes.iter().filter(|&&byte| byte != 0).count(), 0, "the sync failed at call {skip}");
+            kill(&image, heap);
+        }
+    }
+}
+
+fn log_bytes(heap: &Heap) -> u64 {
+    heap.stats().commits.unwrap().log_bytes
+}
+
+const LOG_LIMIT: u64 = 1 << 20;
+/// What a commit of [`change`] may add to the log.
+const ONE_COMMIT: u64 = 300_000;
+
+fn change(heap: &Heap, round: u64) -> Result<u64, SyncError> {
+    let tx = heap.write().unwrap();
+    let numbers = tx.root_or_default(NUMBERS).unwrap();
+    numbers.clear();
+    numbers.extend((0..20_000).map(|_| round));
+    drop(tx);
+    heap.sync()
+}
+
+/// While a snapshot is copied nothing is folded, and the log grew for as long as that took. The syncs of another thread wait
+/// at its limit, and give up where the snapshot waits for them.
+#[test]
+fn the_log_has_a_limit_while_a_snapshot_is_made_even_if_that_waits_for_a_sync() {
+    let _alone = alone();
+    let (_directory, path) = fresh_path();
+    let options = options().fold_at(256 << 10).log_limit(LOG_LIMIT).sync_timeout(Duration::from_millis(200));
+    let heap = open_file(&options, &path).unwrap();
+    change(&heap, 1).unwrap();
+    let mut full = 0;
+    heap.snapshot_with(path.with_file_name("copy"), |_| {
+        let sync = || {
+            for round in 2..100 {
+                match change(&heap, round) {
+                    Ok(_) => assert!(log_bytes(&heap) <= LOG_LIMIT + ONE_COMMIT),
+                    Err(SyncError::LogFull { bytes }) if bytes >= LOG_LIMIT => return,
+                    Err(error) => panic!("{error}"),
+                }
+            }
+            panic!("{} bytes of log", log_bytes(&heap));
+        };
+        std::thread::scope(|scope| scope.spawn(sync).join().unwrap());
+        full += 1;
+        if full < 2 { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+    })
+    .unwrap_err();
+    assert_eq!(full, 2);
+    for round in 100..110 {
+        change(&heap, round).unwrap();
+    }
+    assert!(log_bytes(&heap) <= LOG_LIMIT + ONE_COMMIT);
+    assert!(heap.read().unwrap().root(NUMBERS).unwrap().iter().all(|&number| number == 109));
+    unmap(heap);
+}
+
+/// A sync that waits at the limit goes on when the snapshot, or a step of a scrub, has ended.
+#[test]
+fn syncs_at_the_limit_of_the_log_go_on_as_soon_as_it_can_be_folded() {
+    let _alone = alone();
+    let (_directory, path) = fresh_path();
+    let options = options().fold_at(256 << 10).log_limit(LOG_LIMIT).sync_timeout(Duration::MAX);
+    let heap = open_file(&options, &path).unwrap();
+    extend(&heap, SECOND, 0..1_000_000);
+    heap.sync_with(SyncLevel::Full).unwrap();
+    for scrubs in [false, true] {
+        let (sender, reports) = std::sync::mpsc::channel();
+        std::thread::scope(|scope| {
+            let heap = &heap;
+            scope.spawn(move || {
+                for round in 0..40 {
+                    change(heap, round).unwrap();
+                    assert!(log_bytes(heap) <= LOG_LIMIT + 2 * ONE_COMMIT);
+                    // Nobody listens any more at last.
+                    let _ = sender.send(log_bytes(heap));
+                }
+            });
+            // The first time it goes on when the log is full.
+            let mut is_full = false;
+            let mut wait = || {
+                while !is_full {
+                    is_full = reports.recv_timeout(Duration::from_secs(60)).unwrap() >= LOG_LIMIT;
+                }
+                ControlFlow::Continue(())
+            };
+            if scrubs {
+                assert!(heap.scrub(|_| wait()).is_good());
+            } else {
+                heap.snapshot_with(path.with_file_name("copy"), |_| wait()).unwrap();
+            }
+        });
+    }
+    assert!(holds(&heap, SECOND, 0..1_000_000));
+    unmap(heap);
 }

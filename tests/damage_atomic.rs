@@ -8,7 +8,7 @@
 mod support;
 
 use sal::prelude::*;
-use sal::{Archaeology, HeapOptions, OpenError, PageDamage, RootError};
+use sal::{Archaeology, Flaw, HeapOptions, OpenError, PageDamage, RootError};
 use std::ops::ControlFlow;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -325,15 +325,20 @@ fn damaged_headers_leave_the_other_one_or_are_refused() {
     let name = "damaged_headers_leave_the_other_one_or_are_refused";
     in_a_process_of_its_own(name, |case| {
         let [(newest, _), (older, old)] = bytes::slots(&case.path);
+        let was_clean = bytes::half_word(&old, header::STATE) == 1;
         for at in (0..header::LEN as u64).step_by(12) {
             let seen = case.with_data(older + at, &[0x5A, 0xA5], see);
             assert_eq!(seen, Seen::Commit(COMMITS), "the older slot, byte {at}");
-            // The header before says what was so before: that the heap was clean, or how far the log was folded. So an
-            // older commit may be seen, or the log no longer fits.
+            // The header before says what was so before: how far the log was folded, or that the heap was clean.
             let seen = case.with_data(newest + at, &[0x5A, 0xA5], |path| (see(path), dig(path)));
             assert!(!seen.1, "byte {at}");
-            if let Seen::Commit(commit) = seen.0 {
-                assert!(commit == COMMITS || bytes::half_word(&old, header::STATE) == 1, "byte {at}: {commit}");
+            match seen.0 {
+                Seen::Commit(commit) => assert!(commit == COMMITS && !was_clean, "byte {at}: {commit}"),
+                Seen::Refused(error) if was_clean => {
+                    assert_eq!(error, format!("CommitsMissing {{ found: 0, expected: {COMMITS} }}"), "byte {at}");
+                }
+                Seen::Refused(_) => {}
+                Seen::Damaged => panic!("byte {at}"),
             }
         }
         case.with_data(newest, &[0; header::LEN], |path| {
@@ -342,6 +347,43 @@ fn damaged_headers_leave_the_other_one_or_are_refused() {
                 assert!(!dig(path));
             });
         });
+    });
+}
+
+/// The first commits of an opening are in the log alone, and the header before says that the heap was closed. Where the
+/// newer one was damaged, the log was ignored, and removed by the next commit.
+#[test]
+fn a_log_with_commits_beside_a_header_that_says_clean_is_refused_in_every_way_of_opening_and_can_be_salvaged() {
+    let name =
+        "a_log_with_commits_beside_a_header_that_says_clean_is_refused_in_every_way_of_opening_and_can_be_salvaged";
+    in_a_process_of_its_own(name, |case| {
+        let [(newest, _), (_, old)] = bytes::slots(&case.path);
+        if bytes::half_word(&old, header::STATE) != 1 {
+            return;
+        }
+        case.with_data(newest, &[0; header::LEN], |path| {
+            let before = [bytes::hash(path), bytes::hash(&log_of(path))];
+            let is_missing =
+                |error: &OpenError| matches!(error, OpenError::CommitsMissing { found: 0, expected: COMMITS });
+            for options in [HeapOptions::new(), options(), HeapOptions::new().read_only(true)] {
+                assert!(open(&options, path).is_err_and(|error| is_missing(&error)), "{options:?}");
+                // SAFETY: as in `open`.
+                let opened = unsafe { options.open_or_create(path) };
+                assert!(opened.is_err_and(|error| is_missing(&error)), "{options:?}");
+            }
+            assert!(Archaeology::open(path).is_err_and(|error| is_missing(&error)));
+            let found = Archaeology::options().salvage(true).open(path).unwrap();
+            assert_eq!((found.commit(), found.is_clean(), found.roots().len()), (COMMITS, false, 2));
+            assert!(found.damage().iter().any(|found| matches!(found.flaw, Flaw::Log { .. })));
+            assert!(found.scrub(|_| ControlFlow::Continue(())).is_good());
+            drop(found);
+            assert_eq!([bytes::hash(path), bytes::hash(&log_of(path))], before);
+            // Without the log nothing tells, and a file that is none of this heap's says nothing.
+            for log in [&b""[..], b"a file of the user's", &[0x5A; 10_000]] {
+                assert_eq!(case.with_log(log, see), Seen::Damaged);
+            }
+        });
+        assert_eq!(see(&case.path), Seen::Commit(COMMITS));
     });
 }
 

@@ -36,8 +36,8 @@ impl ArchaeologyOptions {
         self
     }
 
-    /// Takes what can be had when the commit log of a heap that was not closed is damaged, missing, or another heap's: the
-    /// commits up to there. Without this that is an error. Pages may then be of a later commit than the one that is
+    /// Takes what can be had when the commit log of a heap that was not closed is damaged, missing, or another heap's, or
+    /// when the header that named it is damaged: the commits up to there. Without this that is an error. Pages may then be of a later commit than the one that is
     /// named, if they had been folded already.
     pub const fn salvage(mut self, salvage: bool) -> Self {
         self.salvage = salvage;
@@ -74,13 +74,13 @@ fn open(path: &Path, options: &ArchaeologyOptions) -> Result<Archaeology, OpenEr
     }
     let mut damage = VerifyReport::default();
     check_slots(&slots, &mut damage);
-    let header = newest_header(&slots)?;
+    let mut header = newest_header(&slots)?;
     let in_file = lock.metadata()?.len;
     let (log, directory) = (to_c_string(&log_path(path))?, to_c_string(&directory_of(path))?);
     // Its descriptor keeps the lock as long as this value lives.
     let storage = RealStorage::read_only(lock, log, directory);
     let mut commit = if mode_of(&header) == Mode::Atomic {
-        let (commit, flaw) = Journal::salvage(&storage, &header);
+        let (commit, flaw) = Journal::salvage(&storage, &mut header);
         if let Some(error) = flaw {
             if !options.salvage {
                 return Err(error);
@@ -112,6 +112,7 @@ fn log_flaw(error: &OpenError) -> Flaw {
         OpenError::DamagedLog { offset } => (*offset, "record"),
         OpenError::LogMissing => (0, "missing"),
         OpenError::ForeignLog => (0, "another heap's"),
+        OpenError::CommitsMissing { .. } => (0, "not that of the header"),
         _ => (0, "unreadable"),
     };
     Flaw::Log { offset, part }

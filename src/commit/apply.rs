@@ -71,6 +71,20 @@ pub(super) fn write_images(storage: &dyn Storage, pages: &[Newest], check: bool)
     Ok(written)
 }
 
+/// The first of these pages, all of them in the heap file, that has not its checksum.
+pub(super) fn first_changed(storage: &dyn Storage, pages: &[Newest]) -> Result<Option<u64>, CallError> {
+    let mut buffer = vec![0; PAGE * RUN.min(pages.len())];
+    for run in runs(pages, |before, after| after.page == before.page + 1) {
+        let buffer = &mut buffer[..run.len() * PAGE];
+        read_exactly(storage, Part::Data, buffer, run[0].page * PAGE as u64)?;
+        let is_changed = |(image, newest): &(&[u8], &Newest)| crc32c::crc32c(image) != newest.checksum;
+        if let Some((_, changed)) = buffer.chunks_exact(PAGE).zip(run).find(is_changed) {
+            return Ok(Some(changed.page));
+        }
+    }
+    Ok(None)
+}
+
 /// Cuts a sorted list where neighbours do not belong together, or into pieces of [`RUN`].
 fn runs<T>(list: &[T], together: impl Fn(&T, &T) -> bool) -> impl Iterator<Item = &[T]> {
     list.chunk_by(together).flat_map(|run| run.chunks(RUN))

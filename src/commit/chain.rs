@@ -34,8 +34,8 @@ pub(super) struct Chain {
     pub(super) data_len: u64,
     /// Commits up to this one were known to be on the medium when the last record was written.
     pub(super) durable: u64,
-    /// The last record's checksum.
-    pub(super) checksum: Option<u32>,
+    /// The last record's checksum; of the header if there is no record.
+    pub(super) checksum: u32,
 }
 
 /// Reads a file from front to back in large steps.
@@ -133,7 +133,7 @@ pub(super) fn read_prefix(storage: &dyn Storage, header: &Header) -> Result<(Cha
         last: header.folded_through,
         data_len: header.file_len,
         durable: header.folded_through,
-        checksum: None,
+        checksum: header.log_previous,
     };
     let broken_at = follow(&mut reader, &log, header.layout.end(), &mut chain)?;
     let missing = chain.last + 1;
@@ -151,7 +151,7 @@ fn follow(reader: &mut Reader<'_>, log: &Identity, longest: u64, chain: &mut Cha
     loop {
         let Some((header, entries)) = reader.record(position, chain.log_len, log)? else { return Ok(position) };
         let fits = header.commit == chain.last + 1
-            && chain.checksum.is_none_or(|before| before == header.previous)
+            && chain.checksum == header.previous
             && opening.take().is_none_or(|opening| opening == header.opening);
         if !fits {
             return Ok(position);
@@ -160,7 +160,7 @@ fn follow(reader: &mut Reader<'_>, log: &Identity, longest: u64, chain: &mut Cha
             if jump_at.is_some() {
                 return Ok(position);
             }
-            // What it leads to continues the same checksum, also where nothing is known of it yet.
+            // What it leads to continues the same checksum.
             jump_at = Some(position);
             opening = Some(header.opening);
             position = header.target;
@@ -173,7 +173,7 @@ fn follow(reader: &mut Reader<'_>, log: &Identity, longest: u64, chain: &mut Cha
         chain.last = header.commit;
         chain.data_len = header.data_len;
         chain.durable = header.durable_before.max(chain.durable);
-        chain.checksum = Some(header.checksum);
+        chain.checksum = header.checksum;
         position += header.record_len();
         chain.end = position;
         chain.records.push(Arc::new(record));

@@ -102,10 +102,14 @@ impl Journal {
         write_soft: impl FnOnce(&dyn Storage) -> Result<(), CallError>,
         change: impl FnOnce(&mut Header),
     ) -> Result<(), AppendError> {
-        let _turn = self.folding.turn();
+        let turn = self.folding.turn();
         let _appender = lock(&self.appending);
         // Also what was only written: nothing may reach the heap file whose record can still be lost (J2).
         let last = self.make_durable_locked()?;
+        if self.names_direct_pages() {
+            // They may lie in memory that has been freed since, and be cleared below: then no record may name them.
+            self.fold_in(&turn)?;
+        }
         let (records, data_len) = {
             let state = lock(&self.state);
             (state.records.iter().cloned().collect::<Vec<_>>(), state.data_len)
@@ -117,7 +121,7 @@ impl Journal {
         let before = self.header();
         let mut header = Header { commit: last, folded_through: last, file_len: data_len, ..before };
         change(&mut header);
-        header = Header { state: CLEAN, log_salt: 0, log_start: 0, ..header };
+        header = Header { state: CLEAN, log_salt: 0, log_start: 0, log_previous: 0, ..header };
         let is_begun = lock(&self.state).is_begun;
         if !is_begun && header == before {
             return Ok(());

@@ -4,12 +4,15 @@
 //! while somebody has a [`FoldPause`].
 
 use super::apply::{self, Newest};
+use super::clean::write_fold_mark;
 use super::journal::{AppendError, Journal, lock};
-use super::record::Record;
+use super::record::{Record, write_zeros};
 use super::storage::Part;
 use crate::format::PAGE;
 use crate::format::header::Header;
+use crate::format::log_record::RECORDS_START;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::Duration;
 
 /// What a fold did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -23,9 +26,24 @@ pub(crate) struct Folded {
 /// Whose turn it is.
 #[derive(Debug, Default)]
 pub(super) struct Folding {
-    /// How many have paused it, and whether somebody folds.
-    turns: Mutex<(usize, bool)>,
+    turns: Mutex<Turns>,
     changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Turns {
+    /// How many have paused it.
+    paused: usize,
+    /// How many wait for their turn.
+    waiting: usize,
+    /// Whether somebody folds.
+    is_taken: bool,
+}
+
+impl Turns {
+    fn is_free(&self) -> bool {
+        self.paused == 0 && !self.is_taken
+    }
 }
 
 /// While it lives, nothing is folded.
@@ -36,7 +54,7 @@ pub(crate) struct FoldPause {
 
 impl Drop for FoldPause {
     fn drop(&mut self) {
-        lock(&self.folding.turns).0 -= 1;
+        lock(&self.folding.turns).paused -= 1;
         self.folding.changed.notify_all();
     }
 }
@@ -48,7 +66,7 @@ pub(super) struct Turn<'a> {
 
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
-        lock(&self.folding.turns).1 = false;
+        lock(&self.folding.turns).is_taken = false;
         self.folding.changed.notify_all();
     }
 }
@@ -57,18 +75,34 @@ impl Folding {
     /// Waits until nobody folds, and nobody has paused it.
     pub(super) fn turn(&self) -> Turn<'_> {
         let turns = lock(&self.turns);
-        let busy = |turns: &mut (usize, bool)| turns.0 > 0 || turns.1;
-        let mut turns = self.changed.wait_while(turns, busy).unwrap_or_else(PoisonError::into_inner);
-        turns.1 = true;
+        let mut turns =
+            self.changed.wait_while(turns, |turns| !turns.is_free()).unwrap_or_else(PoisonError::into_inner);
+        turns.is_taken = true;
         Turn { folding: self }
+    }
+
+    /// As [`Folding::turn`], for at most so long.
+    fn turn_within(&self, limit: Duration) -> Option<Turn<'_>> {
+        let mut turns = lock(&self.turns);
+        turns.waiting += 1;
+        let (mut turns, _) = self
+            .changed
+            .wait_timeout_while(turns, limit, |turns| !turns.is_free())
+            .unwrap_or_else(PoisonError::into_inner);
+        turns.waiting -= 1;
+        let is_free = turns.is_free();
+        turns.is_taken |= is_free;
+        drop(turns);
+        self.changed.notify_all();
+        is_free.then_some(Turn { folding: self })
     }
 
     fn try_turn(&self) -> Option<Turn<'_>> {
         let mut turns = lock(&self.turns);
-        if turns.0 > 0 || turns.1 {
+        if !turns.is_free() {
             return None;
         }
-        turns.1 = true;
+        turns.is_taken = true;
         Some(Turn { folding: self })
     }
 }
@@ -77,14 +111,31 @@ impl Journal {
     /// Stops folding until the guard is dropped; waits for a fold that is under way.
     pub(crate) fn pause_folding(&self) -> FoldPause {
         let turns = lock(&self.folding.turns);
-        let mut turns = self.folding.changed.wait_while(turns, |turns| turns.1).unwrap_or_else(PoisonError::into_inner);
-        turns.0 += 1;
+        let mut turns =
+            self.folding.changed.wait_while(turns, |turns| turns.is_taken).unwrap_or_else(PoisonError::into_inner);
+        turns.paused += 1;
         FoldPause { folding: Arc::clone(&self.folding) }
     }
 
     /// Whether somebody has a [`FoldPause`].
     pub(crate) fn is_folding_paused(&self) -> bool {
-        lock(&self.folding.turns).0 > 0
+        lock(&self.folding.turns).paused > 0
+    }
+
+    /// Whether somebody waits for a turn with a limit.
+    #[cfg(test)]
+    pub(super) fn is_fold_awaited(&self) -> bool {
+        lock(&self.folding.turns).waiting > 0
+    }
+
+    /// For who pauses folding again and again: lets those go first who wait for their turn with a limit, if nobody else has
+    /// paused it.
+    pub(crate) fn let_fold(&self) {
+        let turns = lock(&self.folding.turns);
+        let wanted = |turns: &mut Turns| turns.waiting > 0 && turns.paused == 0;
+        // They are there, and need no more than to wake up.
+        let waited = self.folding.changed.wait_timeout_while(turns, Duration::from_secs(1), wanted);
+        drop(waited.unwrap_or_else(PoisonError::into_inner));
     }
 
     /// Folds all commits that are durable now. Waits while folding is paused or another fold is under way.
@@ -96,6 +147,45 @@ impl Journal {
     /// As [`Journal::fold`]; none if it would have to wait.
     pub(crate) fn try_fold(&self) -> Result<Option<Folded>, AppendError> {
         self.folding.try_turn().map(|turn| self.fold_in(&turn)).transpose()
+    }
+
+    /// As [`Journal::fold`], also of what was only written; none if it would have to wait for longer than that.
+    pub(crate) fn fold_within(&self, limit: Duration) -> Result<Option<Folded>, AppendError> {
+        self.make_durable()?;
+        self.folding.turn_within(limit).map(|turn| self.fold_in(&turn)).transpose()
+    }
+
+    /// As [`Journal::try_fold`], also of what was only written. The next record has all of the log then: otherwise it has
+    /// what lies before or behind the place where the chain goes on.
+    pub(crate) fn try_empty(&self) -> Result<Option<Folded>, AppendError> {
+        let Some(turn) = self.folding.try_turn() else { return Ok(None) };
+        // So that nothing is appended where the chain goes on no longer.
+        let _appender = lock(&self.appending);
+        self.make_durable_locked()?;
+        let folded = self.fold_in(&turn)?;
+        self.rewind()?;
+        Ok(Some(folded))
+    }
+
+    /// Lets the chain go on at the start of the log. Everything has been folded, and nobody appends.
+    fn rewind(&self) -> Result<(), AppendError> {
+        let header = {
+            let state = lock(&self.state);
+            if !state.is_begun || !state.records.is_empty() || state.ring.end() == RECORDS_START {
+                return Ok(());
+            }
+            Header { log_start: RECORDS_START, ..state.header }
+        };
+        // The record of a commit that a power cut took may lie there and continue the chain, if only the jump to it was
+        // lost.
+        write_zeros(&*self.storage, Part::Log, RECORDS_START, RECORDS_START + PAGE as u64)
+            .map_err(|error| self.write_failed(error))?;
+        self.sync(Part::Log)?;
+        // Both slots: who found the one before would look for the next commit where the chain went on, and miss it.
+        self.write_header(header)?;
+        self.write_header(self.header())?;
+        lock(&self.state).ring.rewind();
+        Ok(())
     }
 
     pub(super) fn fold_in(&self, _turn: &Turn<'_>) -> Result<Folded, AppendError> {
@@ -110,6 +200,7 @@ impl Journal {
                 folded_through: last.header.commit,
                 // What follows is there, or will be, or will be jumped to from there.
                 log_start: state.records.get(records.len()).map_or(state.ring.end(), |next| next.offset),
+                log_previous: last.header.checksum,
                 file_len: last.header.data_len,
                 ..state.header
             };
@@ -132,7 +223,8 @@ impl Journal {
         let shortest = records.iter().map(|record| record.header.data_len).fold(data_len, u64::min);
         let pages = apply::newest(records, data_len);
         // What cannot be read back, or was read back otherwise than it was written, has to stay in the log.
-        let written = apply::write_images(&*self.storage, &pages, true)
+        let written = write_fold_mark(&*self.storage, &header, last.header.commit)
+            .and_then(|()| apply::write_images(&*self.storage, &pages, true))
             .and_then(|written| {
                 if shortest < longest {
                     apply::clear_checksums(&*self.storage, area, shortest, longest)?;

@@ -2,6 +2,7 @@
 
 use super::apply::{self, Newest};
 use super::chain::{self, Chain};
+use super::clean::{check_clean, check_fold_mark, later_log};
 use super::fold::FoldPause;
 use super::journal::{Journal, lock};
 use super::record::Record;
@@ -70,18 +71,31 @@ impl Journal {
     /// Finds the last commit without changing anything, for a heap that is only read, whether it was closed or not.
     pub(crate) fn inspect(storage: &dyn Storage, header: &Header) -> Result<Inspected, OpenError> {
         if header.state == CLEAN {
+            check_clean(storage, header)?;
             return Ok(Inspected::in_file(header.commit, header.file_len));
         }
         Ok(Inspected::of_chain(&read_chain(storage, header)?))
     }
 
-    /// As [`Journal::inspect`], with what can be had of a log that is damaged, missing, or another heap's: its longest
-    /// good beginning. Then pages that the log no longer tells of may be newer in the heap file than the commit is. Also
-    /// says what is wrong.
-    pub(crate) fn salvage(storage: &dyn Storage, header: &Header) -> (Inspected, Option<OpenError>) {
-        let folded = || Inspected::in_file(header.folded_through, header.file_len);
+    /// As [`Journal::inspect`], with what can be had of a log that is damaged, missing, another heap's, or not known to the
+    /// header: its longest good beginning. Then pages that the log no longer tells of may be newer in the heap file than
+    /// the commit is. Also says what is wrong, and makes the header one that names the log.
+    pub(crate) fn salvage(storage: &dyn Storage, header: &mut Header) -> (Inspected, Option<OpenError>) {
+        let (found, flaw) = Self::salvage_log(storage, header);
+        let flaw = flaw.or_else(|| check_fold_mark(storage, header, found.commit).err());
+        (found, flaw)
+    }
+
+    fn salvage_log(storage: &dyn Storage, header: &mut Header) -> (Inspected, Option<OpenError>) {
         if header.state == CLEAN {
-            return (Inspected::in_file(header.commit, header.file_len), None);
+            return match later_log(storage, header) {
+                Ok(Some(later)) => {
+                    let error = later.error(header);
+                    *header = later.header;
+                    (Inspected::of_chain(&later.chain), Some(error))
+                }
+                done => (Inspected::in_file(header.commit, header.file_len), done.err()),
+            };
         }
         let read = match storage.open_log() {
             Ok(true) => chain::read_prefix(storage, header),
@@ -92,7 +106,7 @@ impl Journal {
             Ok((chain, damaged_at)) => {
                 (Inspected::of_chain(&chain), damaged_at.map(|offset| OpenError::DamagedLog { offset }))
             }
-            Err(error) => (folded(), Some(error)),
+            Err(error) => (Inspected::in_file(header.folded_through, header.file_len), Some(error)),
         }
     }
 

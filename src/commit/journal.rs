@@ -4,9 +4,9 @@
 //! - **Begin** (before the first commit after a clean close): the log, with its identity, and the directory; then the
 //!   header that says *in use* and has the log's salt; then the first record.
 //! - **Append**: direct pages, heap file synced; the record, log synced: the commit.
-//! - **Fold**: images and checksums into the heap file, synced; the header with `folded_through` and `log_start`, synced;
+//! - **Fold**: the mark, images and checksums into the heap file, synced; the header with `folded_through` and `log_start`, synced;
 //!   only then may the space of the folded records be written to again.
-//! - **Finish**: everything folded and synced; the header that says *clean* and has no salt, synced; the log's name.
+//! - **Finish**: a fold first if records name direct pages, which may be cleared now; everything folded and synced; the header that says *clean* and has no salt, synced; the log's name.
 //! - **Recover** ([`recovery`](super::recovery)): what a killed process left in the page cache alone is written again
 //!   and synced before anything rests on it.
 //!
@@ -254,6 +254,11 @@ impl Journal {
         state.ring.used() + state.direct_pages * PAGE as u64
     }
 
+    /// Whether the log names pages that were written to the heap file directly.
+    pub(super) fn names_direct_pages(&self) -> bool {
+        lock(&self.state).direct_pages > 0
+    }
+
     /// Makes what was written to the heap file durable, its commits apart.
     pub(crate) fn sync_heap_file(&self) -> Result<(), AppendError> {
         self.sync(Part::Data)
@@ -347,12 +352,13 @@ impl Journal {
             state: IN_USE,
             log_salt: log.salt,
             log_start: RECORDS_START,
+            log_previous: log.seed(),
             folded_through: header.commit,
             ..header
         })?;
         let mut state = lock(&self.state);
         state.ring = Ring::new(RECORDS_START, len, self.growth);
-        // Any number does, since the first record is behind none; this one no other log has.
+        // The first record is behind none; this number no other log has.
         state.checksum = log.seed();
         state.is_begun = true;
         Ok(())

@@ -9,6 +9,7 @@
 
 mod apply;
 mod chain;
+mod clean;
 mod finish;
 pub(crate) mod fold;
 pub(crate) mod inspect;

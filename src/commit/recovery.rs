@@ -6,6 +6,7 @@
 
 use super::apply::{self, Newest};
 use super::chain::{self, Chain};
+use super::clean::{check_fold_mark, write_fold_mark};
 use super::journal::{Journal, State, rewrite_header};
 use super::record::Record;
 use super::ring::{Growth, Ring};
@@ -40,19 +41,24 @@ pub(super) fn read_chain(storage: &dyn Storage, header: &Header) -> Result<Chain
         return Err(OpenError::Truncated { expected: header.file_len, found });
     }
     let chain = chain::read(storage, header)?;
+    check_fold_mark(storage, header, chain.last)?;
     check_direct(storage, &chain)?;
     Ok(chain)
 }
 
-/// Looks whether the heap file reaches to the pages that commits wrote to it directly: a copy of the files may be of two
-/// moments. Their checksums are not compared: a close may have cleared those that lie in freed memory before it ended.
+/// Looks whether the heap file holds the pages that commits wrote to it directly: a copy of the files may be of two moments.
+/// All of them are read, as the log is: together they are what folding keeps within bounds.
 fn check_direct(storage: &dyn Storage, chain: &Chain) -> Result<(), OpenError> {
     let found = storage.len(Part::Data)?;
-    let newest = apply::newest(&chain.records, chain.data_len);
-    let direct = newest.iter().rev().find(|newest| newest.image.is_none());
-    match direct.map(|newest| (newest.page + 1) * PAGE as u64) {
-        Some(expected) if expected > found => Err(OpenError::Truncated { expected, found }),
-        _ => Ok(()),
+    let mut direct = apply::newest(&chain.records, chain.data_len);
+    direct.retain(|newest| newest.image.is_none());
+    match direct.last().map(|newest| (newest.page + 1) * PAGE as u64) {
+        Some(expected) if expected > found => return Err(OpenError::Truncated { expected, found }),
+        _ => {}
+    }
+    match apply::first_changed(storage, &direct)? {
+        Some(page) => Err(OpenError::DamagedPage { offset: page * PAGE as u64 }),
+        None => Ok(()),
     }
 }
 
@@ -109,6 +115,9 @@ impl Journal {
         let found = storage.len(Part::Data)?;
         storage.set_len(Part::Data, chain.data_len)?;
         clear_unnamed(&*storage, header.file_len, found.min(chain.data_len), &pages)?;
+        if !chain.records.is_empty() {
+            write_fold_mark(&*storage, &header, chain.last)?;
+        }
         let written = apply::write_images(&*storage, &pages, false)?;
 
         let replayed = Replayed {
@@ -129,10 +138,9 @@ impl Journal {
             newest: HashMap::new(),
             last: chain.last,
             durable: chain.last,
-            checksum: 0,
+            checksum: chain.checksum,
             data_len: chain.data_len,
         };
-        state.checksum = state.identity().seed();
         for record in chain.records {
             state.take(record);
         }

@@ -110,6 +110,12 @@ impl Ring {
         Place { at, jump_at, file_len: [least, least.max(self.len + step).next_multiple_of(BLOCK)] }
     }
 
+    /// Begins again at the start. The header says so, and nothing is in use.
+    pub(super) fn rewind(&mut self) {
+        self.runs.clear();
+        self.end = RECORDS_START;
+    }
+
     /// The file has grown.
     pub(super) fn grown(&mut self, len: u64) {
         self.len = self.len.max(len);
@@ -203,6 +209,17 @@ mod tests {
         assert_eq!((place.at, place.jump_at), (ring.end(), None), "the jump lies in the way");
         assert_eq!(add(&mut ring, 5).at, RECORDS_START);
         assert_eq!(ring.used(), 6 * BLOCK, "the jump is still needed");
+    }
+
+    #[test]
+    fn a_record_of_nearly_the_whole_file_fits_at_the_start_of_an_emptied_one() {
+        let mut ring = ring();
+        add(&mut ring, 3);
+        ring.free_before(None);
+        let all = (SMALL.first_len() - RECORDS_START) / BLOCK - 1;
+        assert!(ring.place(all * BLOCK).file_len[0] > SMALL.first_len());
+        ring.rewind();
+        assert_eq!((add(&mut ring, all).at, ring.len()), (RECORDS_START, SMALL.first_len()));
     }
 
     #[test]

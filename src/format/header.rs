@@ -76,7 +76,9 @@ pub(crate) struct Header {
     /// Where in the log the record of the first commit behind `folded_through` lies.
     pub(crate) log_start: u64,
     pub(crate) reserved: [u64; 19],
-    pub(crate) reserved_tail: u32,
+    /// The checksum that the record at `log_start`, or the jump to it, continues: that of the last folded record. Numbers
+    /// alone do not tell it from what once followed a commit that was lost.
+    pub(crate) log_previous: u32,
     /// CRC32C of all bytes before it.
     pub(crate) checksum: u32,
 }
@@ -150,7 +152,7 @@ impl Header {
             file_len: 0,
             log_start: 0,
             reserved: [0; 19],
-            reserved_tail: 0,
+            log_previous: 0,
             checksum: 0,
         }
     }

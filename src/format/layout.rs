@@ -1,5 +1,6 @@
 //! Where the areas of a heap lie, computed from the number of its units.
 
+use super::fold_mark::FOLD_MARK_LEN;
 use super::soft::{GROUP_UNITS, SlabState, SoftHeader};
 use super::{PAGE, SEGMENT_UNITS, UNIT, UNIT_SHIFT, WINDOW};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
@@ -75,6 +76,12 @@ impl Layout {
     pub(crate) const fn checksums(&self) -> Area {
         let offset = self.remote_bits.offset + self.remote_bits.len;
         Area { offset, len: checksums_len(offset, self.units) }
+    }
+
+    /// Where [`FoldMark`](super::fold_mark::FoldMark) lies: the last bytes of the checksums, which no page has.
+    pub(crate) const fn fold_mark(&self) -> u64 {
+        let checksums = self.checksums();
+        checksums.offset + checksums.len - FOLD_MARK_LEN as u64
     }
 
     /// Bytes of the allocator state: its header, group counters, unit map, dirty map.
@@ -175,6 +182,7 @@ mod tests {
             assert_eq!(checksums.offset, last.offset + last.len);
             assert!(checksums.offset + checksums.len <= layout.segments.offset);
             assert!(checksums.len / 4 * PAGE as u64 >= layout.end());
+            assert!(layout.end() / PAGE as u64 * 4 <= layout.fold_mark() - checksums.offset);
             assert!(checksums.len / 4 * PAGE as u64 <= layout.end() + layout.end() / 256 + (32 << 20));
         }
     }

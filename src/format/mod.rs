@@ -16,6 +16,7 @@
 //! | then | free bits: 256 bytes a unit | soft |
 //! | then | remote bits: 256 bytes a unit | soft |
 //! | then, in atomic heaps | checksums: CRC32C of each page of the file, 4 bytes, 0 for none; written by folds | |
+//! | their last 32 bytes | how far the commits reach of which something was written here ([`fold_mark::FoldMark`]) | |
 //! | a multiple of 4 MiB | segments: the blocks themselves | data |
 //!
 //! *Hard* is what a commit must hold. *Soft* is what recovery can rebuild; it is valid only when its epoch is the
@@ -27,23 +28,24 @@
 //! | offset | what |
 //! |---|---|
 //! | 0 | whose log it is ([`log_record::LogHeader`]), one page, written once |
-//! | 4,096 | records, each at a multiple of 512; zeros, or remains of folded records, where there is none |
+//! | 4,096 | records, each at a multiple of 4,096; zeros, or remains of folded records, where there is none |
 //!
 //! | offset in a record | what |
 //! |---|---|
 //! | 0 | [`log_record::RecordHeader`], 96 bytes |
 //! | 96 | an entry for each page ([`log_record::Entry`]), 16 bytes: first those with an image, then direct ones |
 //! | then | the images, 4,096 bytes each, in the order of their entries |
-//! | then | zeros up to a multiple of 512 |
+//! | then | zeros up to a multiple of 4,096 |
 //!
 //! The heap's header says where the first record lies that has not been folded; each further one follows where the one
-//! before it ends, or where a jump there, a record header without entries, leads. The log's salt is in the heap's header:
+//! before it ends, or where a jump there, a record header without entries, leads; and which checksum it continues. The log's salt is in the heap's header:
 //! a log with another is not the heap's.
 //!
 //! # Compatibility
 //! A reader refuses a file whose version is newer or whose incompatible-feature mask has a bit it does not know. With
 //! an unknown read-only-compatible bit it opens the file for reading only. Compatible bits may be ignored.
 
+pub(crate) mod fold_mark;
 pub(crate) mod header;
 pub(crate) mod layout;
 pub(crate) mod log_record;

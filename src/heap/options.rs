@@ -73,6 +73,9 @@ impl fmt::Debug for OnRecovery {
 /// Default for [`HeapOptions::fold_at`].
 const FOLD_AT: u64 = 64 << 20;
 
+/// Default for [`HeapOptions::log_limit`].
+const LOG_LIMIT: u64 = 4 << 30;
+
 /// Default for [`HeapOptions::capacity`]: 60 GiB, which fits in one window.
 const CAPACITY: u64 = 60 << 30;
 
@@ -95,6 +98,7 @@ pub struct HeapOptions {
     pub(super) on_recovery: Option<OnRecovery>,
     pub(super) tracking: Option<DirtyTracking>,
     pub(super) fold_at: u64,
+    pub(super) log_limit: u64,
     pub(super) discard: bool,
     pub(super) accept_unclean: bool,
     pub(super) huge_pages: bool,
@@ -124,6 +128,7 @@ impl HeapOptions {
             on_recovery: None,
             tracking: None,
             fold_at: FOLD_AT,
+            log_limit: LOG_LIMIT,
             discard: false,
             accept_unclean: false,
             huge_pages: true,
@@ -185,6 +190,15 @@ impl HeapOptions {
     /// writes a page that changes often less often, and takes longer to replay after a crash.
     pub const fn fold_at(mut self, bytes: u64) -> Self {
         self.fold_at = bytes;
+        self
+    }
+
+    /// Bytes that the commit log may have while a snapshot, a scrub or a recovery in the background keeps it from being
+    /// folded; 4 GiB unless said otherwise, [`u64::MAX`] for as much as there is room for. At this limit a sync waits for
+    /// that to end, and gives up with [`SyncError::LogFull`](crate::SyncError::LogFull) when
+    /// [`HeapOptions::sync_timeout`] has passed. The last commit before may be the one that exceeds it.
+    pub const fn log_limit(mut self, bytes: u64) -> Self {
+        self.log_limit = bytes;
         self
     }
 

@@ -343,6 +343,8 @@ fn scrub_open(journal: &Journal, progress: &mut dyn FnMut(ScrubProgress) -> Cont
         if step.groups(group..group + STEP, &mut report, &mut progress).is_break() {
             return report;
         }
+        drop(paused);
+        journal.let_fold();
         group += STEP;
         if group * GROUP >= step.pages() {
             report.is_complete = true;

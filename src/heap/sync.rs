@@ -127,8 +127,9 @@ impl Heap {
     /// # Errors
     /// [`SyncError::SessionHeld`] when the calling thread has a session of any heap open, or is attached to one;
     /// [`SyncError::GateTimeout`], which names the sessions that stayed open; [`SyncError::Poisoned`] when a thread
-    /// panicked in a write session; [`SyncError::Volatile`], [`SyncError::ReadOnly`], [`SyncError::Forked`];
-    /// [`SyncError::Os`] when the disk reports an error.
+    /// panicked in a write session; [`SyncError::LogFull`] when the log could not be folded for too long;
+    /// [`SyncError::Volatile`], [`SyncError::ReadOnly`], [`SyncError::Forked`]; [`SyncError::Os`] when the disk reports an
+    /// error.
     ///
     /// [`HeapOptions::sync_timeout`]: crate::HeapOptions::sync_timeout
     pub fn sync(&self) -> Result<u64, SyncError> {

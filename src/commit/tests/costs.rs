@@ -2,6 +2,7 @@
 
 use super::model::{GROWTH, PAGE_LEN, World, page_of};
 use crate::commit::journal::{Commit, Durability};
+use std::time::Duration;
 
 #[test]
 fn a_commit_of_one_page_is_one_write_and_one_sync() {
@@ -85,4 +86,38 @@ fn commits_and_folds_beside_each_other_keep_every_page() {
         assert!(folder.join().unwrap() > 0);
     });
     assert_eq!(journal.log_bytes(), 0);
+}
+
+#[test]
+fn whoever_waits_for_a_turn_gets_it_between_two_pauses() {
+    let world = World::new(1);
+    let journal = &world.journal;
+    for number in 1..=50 {
+        let commit = Commit {
+            pages: &[20],
+            images: &page_of(20, number),
+            direct: &[],
+            direct_checksums: &[],
+            data_len: journal.data_len(),
+        };
+        let pause = journal.pause_folding();
+        journal.append(&commit, Durability::Written).unwrap();
+        assert_eq!(journal.fold_within(Duration::ZERO), Ok(None));
+        std::thread::scope(|scope| {
+            let folder = scope.spawn(|| journal.fold_within(Duration::MAX).unwrap().unwrap());
+            while !journal.is_fold_awaited() {
+                std::thread::yield_now();
+            }
+            let outer = journal.pause_folding();
+            drop(pause);
+            // Nobody can fold, so it does not wait.
+            journal.let_fold();
+            assert!(!journal.is_folded());
+            drop(outer);
+            journal.let_fold();
+            let _again = journal.pause_folding();
+            assert!(journal.is_folded());
+            assert_eq!(folder.join().unwrap().pages, 1);
+        });
+    }
 }

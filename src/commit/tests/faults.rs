@@ -12,7 +12,8 @@ fn steps(world: &mut World) {
             0 | 1 | 5 | 8 | 9 | 10 | 13 => world.commit(false, Durability::Durable),
             2 | 6 => world.commit(true, Durability::Durable),
             3 => world.commit(false, Durability::Written),
-            4 | 7 | 11 => world.journal.fold().map(drop),
+            4 | 11 => world.journal.fold().map(drop),
+            7 => world.journal.try_empty().map(drop),
             _ => world.finish(),
         };
         match done {

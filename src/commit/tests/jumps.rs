@@ -12,10 +12,10 @@ use zerocopy::FromBytes;
 
 const FIRST: u64 = 20;
 /// Its last image is the one to which all that was written has come.
-const ENDS: Strategy = Strategy { unit: Unit::Page, most: 2, seed: 0 };
+pub(super) const ENDS: Strategy = Strategy { unit: Unit::Page, most: 2, seed: 0 };
 
 /// Commits so many pages, all with this stamp.
-fn commit(journal: &Journal, stamp: u64, pages: u64, durability: Durability) -> u64 {
+pub(super) fn commit(journal: &Journal, stamp: u64, pages: u64, durability: Durability) -> u64 {
     let pages: Vec<u64> = (FIRST..FIRST + pages).collect();
     let images: Vec<u8> = pages.iter().flat_map(|&page| page_of(page, stamp)).collect();
     let commit =
@@ -89,7 +89,7 @@ fn log(disk: &SimulatedDisk) -> Vec<u8> {
 }
 
 /// Where the first jump lies, and where it leads to.
-fn jump(disk: &SimulatedDisk) -> Option<(u64, u64)> {
+pub(super) fn jump(disk: &SimulatedDisk) -> Option<(u64, u64)> {
     let log = log(disk);
     (RECORDS_START..log.len() as u64).step_by(BLOCK as usize).find_map(|at| {
         let bytes = log.get(at as usize..at as usize + RECORD_HEADER_LEN)?;
@@ -122,7 +122,7 @@ fn a_jump_does_not_lead_to_a_record_of_an_earlier_opening() {
     commit(&journal, 1001, 1, Durability::Written);
     let (at, target) = jump(&disk).unwrap();
     let first = log(&disk);
-    let record = target as usize..target as usize + 4608;
+    let record = target as usize..target as usize + 8192;
     drop(journal);
 
     // The jump is lost, its record is not.
@@ -137,5 +137,33 @@ fn a_jump_does_not_lead_to_a_record_of_an_earlier_opening() {
     assert!(log(&disk)[record.clone()] != first[record.clone()]);
     disk.write_at(Part::Log, &first[record], target).unwrap();
     let journal = open(&disk);
+    assert_eq!((journal.last_commit(), stamp_of(&journal)), (last, last));
+}
+
+/// As above, but the chain is led to the start of the log where the lost record lies, without a jump.
+#[test]
+fn an_emptied_log_does_not_begin_with_a_record_of_an_earlier_opening() {
+    let disk = Arc::clone(&World::new(2).disk);
+    let journal = open(&disk);
+    let mut last = 0;
+    let trial = loop {
+        last = commit(&journal, last + 1, 1, Durability::Durable);
+        journal.fold().unwrap();
+        assert!(last < 20, "the log does not go round");
+        let trial = disk.trace().crash_images(disk.operations(), ENDS).pop().unwrap();
+        let trial = Arc::new(SimulatedDisk::new(&trial).unwrap());
+        commit(&open(&trial), 77, 1, Durability::Written);
+        if let Some((at, target)) = jump(&trial) {
+            assert_eq!(target, RECORDS_START);
+            trial.write_at(Part::Log, &[0; BLOCK as usize], at).unwrap();
+            break trial;
+        }
+    };
+    let journal = open(&trial);
+    assert_eq!(journal.last_commit(), last);
+    assert!(journal.try_empty().unwrap().is_some());
+    assert_eq!(journal.header().log_start, RECORDS_START);
+    drop(journal);
+    let journal = open(&trial);
     assert_eq!((journal.last_commit(), stamp_of(&journal)), (last, last));
 }

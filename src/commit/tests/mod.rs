@@ -3,6 +3,7 @@
 mod costs;
 mod crashes;
 mod faults;
+mod header_slots;
 mod jumps;
 mod model;
 mod real_files;

@@ -89,11 +89,7 @@ fn new_image() -> CrashImage {
 pub(super) fn open(disk: &Arc<SimulatedDisk>) -> Journal {
     let storage: Arc<dyn Storage> = Arc::<SimulatedDisk>::clone(disk);
     let header = read_header(&*storage);
-    let journal = if header.state == CLEAN {
-        Journal::of_clean(storage, header)
-    } else {
-        Journal::recover(storage, header).unwrap_or_else(|error| panic!("{error}, {header:?}")).0
-    };
+    let (journal, _) = Journal::open(storage, header).unwrap_or_else(|error| panic!("{error}, {header:?}"));
     journal.with_growth(GROWTH)
 }
 
@@ -214,7 +210,8 @@ impl World {
             7..=10 => self.commit(false, Durability::Written),
             11 => self.commit(true, Durability::Durable),
             12 => self.commit(true, Durability::Written),
-            13..=15 => self.journal.fold().map(drop),
+            13..=14 => self.journal.fold().map(drop),
+            15 => self.journal.try_empty().map(drop),
             16 => self.finish(),
             17 => self.journal.make_durable().map(|last| self.note(Event::Acknowledged(last, Durability::Durable))),
             18 => {

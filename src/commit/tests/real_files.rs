@@ -324,3 +324,37 @@ fn what_no_commit_named_is_zero_where_the_heap_grew() {
     let (journal, _) = Journal::recover(storage, header).unwrap();
     assert_eq!([0, 1, 2, 3, 4].map(|page| committed(&journal, first + page)), [1, 0, 0, 2, 0]);
 }
+
+/// As above, but the commit that is made again is folded before the next crash. Where the chain begins nothing was known
+/// of the record before, so what had followed the lost commit was taken for what follows now.
+#[test]
+fn what_followed_a_lost_commit_does_not_follow_the_same_commit_made_again_and_folded() {
+    let place = Place::new();
+    let (storage, header) = place.create();
+    let journal = Journal::of_clean(storage, header);
+    append(&journal, &[(100, 1)]);
+    for byte in [2, 3] {
+        let commit = Commit {
+            pages: &[100],
+            images: &page_of(byte),
+            direct: &[],
+            direct_checksums: &[],
+            data_len: journal.data_len(),
+        };
+        journal.append(&commit, Durability::Written).unwrap();
+    }
+    drop(journal);
+    let log = place.0.path().join("heap-log");
+    let mut bytes = std::fs::read(&log).unwrap();
+    bytes[PAGE + RECORD..][..512].fill(0);
+    std::fs::write(&log, bytes).unwrap();
+    let (storage, header) = place.open();
+    let (journal, replayed) = Journal::recover(storage, header).unwrap();
+    assert_eq!(replayed.last_commit, 1);
+    assert_eq!(append(&journal, &[(100, 7)]), 2);
+    journal.fold().unwrap();
+    drop(journal);
+    let (storage, header) = place.open();
+    let (journal, replayed) = Journal::recover(storage, header).unwrap();
+    assert_eq!((replayed.last_commit, committed(&journal, 100)), (2, 7));
+}

@@ -73,6 +73,8 @@ pub(crate) struct Atomic {
     counters: Counters,
     /// Bytes of the log from which on it is folded.
     fold_at: u64,
+    /// Bytes that it may have while it cannot be folded.
+    log_limit: u64,
     folding: Mutex<Option<JoinHandle<()>>>,
     /// Whether closing drops what was not committed.
     discard: bool,
@@ -108,6 +110,7 @@ impl Atomic {
     /// Commits what was written since the last commit; returns the commit's number, or that of the last one if nothing
     /// was.
     pub(super) fn commit(&self, heap: &HeapInner, level: SyncLevel, limit: Option<Duration>) -> Result<u64, SyncError> {
+        self.keep_log_short(limit)?;
         let mut capture = self.capture();
         self.journal.check_files()?;
         capture.look_first(heap.core()).map_err(|error| SyncError::os(error.call, error.errno))?;
@@ -125,6 +128,17 @@ impl Atomic {
             self.fold_if_long();
         }
         Ok(self.journal.last_commit())
+    }
+
+    /// Where the log has reached its limit, waits until it has been folded. Before any lock: whoever has paused folding may
+    /// want it.
+    fn keep_log_short(&self, limit: Option<Duration>) -> Result<(), SyncError> {
+        let bytes = self.journal.log_bytes();
+        if bytes < self.log_limit || !self.journal.is_folding_paused() {
+            return Ok(());
+        }
+        let folded = self.journal.fold_within(limit.unwrap_or(Duration::MAX))?;
+        folded.map(drop).ok_or(SyncError::LogFull { bytes })
     }
 
     fn capture_and_append(
@@ -156,7 +170,7 @@ impl Atomic {
         }
         // One may be under way.
         self.wait_for_fold();
-        if matches!(fold_written(&self.journal), Ok(Some(_))) { commit() } else { committed }
+        if matches!(self.journal.try_empty(), Ok(Some(_))) { commit() } else { committed }
     }
 
     /// Appends what was captured, if it is anything.
@@ -177,8 +191,8 @@ impl Atomic {
         Ok(())
     }
 
-    /// Folds the log on a thread of its own if it is long; waits for that if it is far too long. While a snapshot is made
-    /// it gets as long as it gets.
+    /// Folds the log on a thread of its own if it is long; waits for that if it is far too long. While folding is paused it
+    /// grows up to its limit.
     fn fold_if_long(&self) {
         let len = self.journal.unfolded_bytes();
         if len < self.fold_at || self.journal.is_folding_paused() {

@@ -10,9 +10,8 @@ use super::upkeep::Upkeep;
 use crate::alloc::backing::Backing;
 use crate::alloc::heap_core::Core;
 use crate::alloc::rebuild::rebuild;
-use crate::commit::journal::{Journal, rewrite_header};
+use crate::commit::journal::Journal;
 use crate::commit::real::RealStorage;
-use crate::commit::recovery::Replayed;
 use crate::commit::storage::{Part, Storage};
 use crate::error::OpenError;
 use crate::format::header::{CLEAN, HOLDER_OFFSET, Header, Holder};
@@ -59,20 +58,7 @@ pub(in crate::heap) fn open(
         DirtyTracking::Compare => Tracking::Compare,
     }))?;
     let was_clean = header.state == CLEAN;
-    let mut replayed = Replayed::default();
-    let journal = if was_clean {
-        // Behind it may lie what a close could not cut off any more; it must not show when the heap grows.
-        if storage.len(Part::Data)? > header.file_len {
-            // The header may be in the page cache only, and the one on the medium may need the rest.
-            rewrite_header(&*storage, &header)?;
-            storage.set_len(Part::Data, header.file_len)?;
-        }
-        Journal::of_clean(Arc::clone(&storage), header)
-    } else {
-        let (journal, done) = Journal::recover(Arc::clone(&storage), header)?;
-        replayed = done;
-        journal
-    };
+    let (journal, replayed) = Journal::open(Arc::clone(&storage), header)?;
     #[cfg(any(test, feature = "testing"))]
     let journal = match options.log_step {
         Some(least) => journal.with_growth(crate::commit::ring::Growth { least, most: 2 * least }),
@@ -110,6 +96,7 @@ pub(in crate::heap) fn open(
         capture: Arc::new(Mutex::new(capture)),
         upkeep: options.huge_pages.then(Upkeep::default),
         fold_at: options.fold_at,
+        log_limit: options.log_limit,
         folding: Mutex::new(None),
         discard: options.discard,
         is_soft_stale: soft == SoftState::Stale,

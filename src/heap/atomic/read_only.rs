@@ -24,7 +24,7 @@ pub(super) fn open(
     path: Option<PathBuf>,
     options: &HeapOptions,
 ) -> Result<Heap, OpenError> {
-    let inspected = if header.state == CLEAN { None } else { Some(Journal::inspect(storage, &header)?) };
+    let inspected = Some(Journal::inspect(storage, &header)?).filter(|_| header.state != CLEAN);
     limit_capacity(&mut header, options)?;
     let soft = if inspected.is_some() { SoftState::Stale } else { soft_state(storage, &header)? };
     let data_len = inspected.as_ref().map_or(header.file_len, |inspected| inspected.data_len);

@@ -109,6 +109,7 @@ fn copy(
         commit: source.folded_through,
         log_salt: 0,
         log_start: 0,
+        log_previous: 0,
         // The allocator's state in the file is not that of this commit.
         epoch: new_epoch(),
         ..*source

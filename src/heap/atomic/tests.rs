@@ -226,6 +226,29 @@ fn a_sync_on_a_full_disk_waits_for_the_fold_that_is_making_room() {
     kill(&storage, heap);
 }
 
+/// The chain goes on behind the last record, folded or not, so a record of more than half of the log fitted neither before
+/// that place nor behind it.
+#[test]
+fn commits_that_need_nearly_all_of_a_log_that_cannot_grow_follow_each_other() {
+    let _alone = alone();
+    let disk = empty_disk();
+    let (storage, heap) = open(&disk);
+    fill(&heap, FIRST, 350_000);
+    heap.sync_with(SyncLevel::Full).unwrap();
+    storage.limit_log(3 << 20);
+    for round in 1..=5_u64 {
+        add_one(&heap);
+        let level = [SyncLevel::Data, SyncLevel::Async][round as usize % 2];
+        heap.sync_with(level).unwrap_or_else(|error| panic!("round {round}: {error}"));
+        assert!(heap.stats().commits.unwrap().log_bytes > 2_800_000);
+    }
+    assert!(storage.refused() > 3);
+    kill(&storage, heap);
+    let (storage, heap) = open(&disk);
+    assert_holds(&heap, FIRST, 5..350_005);
+    kill(&storage, heap);
+}
+
 /// Where folding does not make enough room: the sync fails, nothing is lost, and as soon as there is room
 /// again all goes on, also a close.
 #[test]
