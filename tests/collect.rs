@@ -45,6 +45,20 @@ fn collect(heap: &Heap) -> sal::CollectReport {
 }
 
 #[test]
+fn a_heap_that_never_had_a_root_can_be_collected_and_used_again() {
+    for heap in [volatile(), HeapOptions::new().temporary_in(std::env::temp_dir()).volatile().unwrap()] {
+        for _ in 0..3 {
+            for _ in 0..10_000 {
+                SalBox::leak(SalBox::new_in([0_u64; 8], heap.alloc()));
+            }
+            // SAFETY: nobody else uses the heap.
+            assert_eq!(unsafe { heap.leak_report() }.unwrap().blocks, 10_000);
+            assert_eq!(collect(&heap).reclaimed_blocks, 10_000);
+        }
+    }
+}
+
+#[test]
 fn what_roots_reach_survives_and_what_was_forgotten_is_given_back() {
     let heap = volatile();
     fill(&heap);

@@ -8,6 +8,7 @@ use super::atomic::Atomic;
 use super::owner::Heap;
 use super::recovery::{RecoveryError, mark};
 use super::stats::Bytes;
+use crate::alloc::backing::Backing;
 use crate::alloc::heap_core::{Core, Run};
 use crate::alloc::size_class::{class_size, index_in_slab, slab_blocks};
 use crate::alloc::threads::Threads;
@@ -189,6 +190,10 @@ impl Snapshot {
             // SAFETY: under the lock (K1).
             unsafe { (*core.space.get()).committed_units() }
         };
+        if let Backing::Anonymous { .. } = core.backing {
+            // Of memory the directory is made usable as it grows, and without a root nothing of it is.
+            core.backing.commit(core.base, core.layout.roots.offset as usize, core.layout.roots.len as usize)?;
+        }
         // SAFETY: the caller's promise.
         unsafe {
             let runs = Runs::of(core, units)?;
