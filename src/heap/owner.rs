@@ -1,7 +1,6 @@
 //! An open heap and its owner.
 
 use super::atomic::Atomic;
-use super::fork;
 use super::gate::{self, Gate};
 use super::group_commit::GroupCommit;
 use super::handle::SalAlloc;
@@ -63,9 +62,7 @@ pub(crate) struct HeapInner {
     pub(super) path: Option<PathBuf>,
     pub(super) read_only: bool,
     /// The process that opened it.
-    process: u32,
-    /// The [`fork::generation`] in which it was opened.
-    generation: u32,
+    process: u64,
     id: [u8; 16],
     pub(super) header: Mutex<Header>,
     pub(super) gate: Gate,
@@ -115,8 +112,7 @@ impl HeapInner {
             mode,
             path,
             read_only,
-            process: process::id(),
-            generation: fork::generation(),
+            process: process::incarnation(),
             id: header.heap_id,
             header: Mutex::new(header),
             gate: Gate::default(),
@@ -158,12 +154,7 @@ impl HeapInner {
 
     /// Whether this process is another one than that which opened the heap.
     pub(crate) fn is_forked(&self) -> bool {
-        self.is_known_forked() || self.process != process::id()
-    }
-
-    /// As [`HeapInner::is_forked`], without a system call: a child that was not made through the C library goes unnoticed.
-    pub(super) fn is_known_forked(&self) -> bool {
-        self.generation != fork::generation()
+        self.process != process::incarnation()
     }
 
     /// What a higher layer keeps for this heap, made when first asked for.

@@ -277,7 +277,7 @@ pub(crate) struct Background {
     shared: Arc<Shared>,
     thread: ManuallyDrop<JoinHandle<()>>,
     /// A forked child has no such thread.
-    process: u32,
+    process: u64,
 }
 
 #[derive(Debug)]
@@ -335,7 +335,7 @@ pub(crate) unsafe fn start_background<K: Keeper>(
         }
     });
     match thread {
-        Ok(thread) => Ok(Background { shared, thread: ManuallyDrop::new(thread), process: process::id() }),
+        Ok(thread) => Ok(Background { shared, thread: ManuallyDrop::new(thread), process: process::incarnation() }),
         Err(error) => Err(CallError {
             call: "pthread_create",
             errno: error.raw_os_error().map_or(errno::NO_MEMORY, crate::os::Errno),
@@ -345,7 +345,7 @@ pub(crate) unsafe fn start_background<K: Keeper>(
 
 impl Background {
     fn is_forked(&self) -> bool {
-        self.process != process::id()
+        self.process != process::incarnation()
     }
 
     /// How far it has come.
