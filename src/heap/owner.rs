@@ -73,7 +73,8 @@ pub(crate) struct HeapInner {
     /// Of files that are made for it.
     pub(super) permissions: u32,
     attachment: OnceLock<Box<dyn Attachment>>,
-    shut: Mutex<bool>,
+    /// Whether it is closed; held while it is.
+    pub(super) shut: Mutex<bool>,
     /// Whether a write session was ever begun, so that values may have been moved out of roots.
     pub(super) written: AtomicBool,
     /// Whether the last look at the roots found a block of another heap, so that nothing more may be committed.

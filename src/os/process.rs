@@ -54,7 +54,8 @@ fn number_in(word: &AtomicU64) -> u64 {
     match word.load(Ordering::Relaxed) {
         0 => {
             let number = LAST.fetch_add(1, Ordering::Relaxed) + 1;
-            word.compare_exchange(0, number, Ordering::Relaxed, Ordering::Relaxed).map_or_else(|other| other, |_| number)
+            word.compare_exchange(0, number, Ordering::Relaxed, Ordering::Relaxed)
+                .map_or_else(|other| other, |_| number)
         }
         number => number,
     }
@@ -103,7 +104,9 @@ fn number_of_process(held: &AtomicU64) -> u64 {
     }
     let next = process | (LAST.fetch_add(1, Ordering::Relaxed) + 1);
     // If it fails, another thread of this process was faster.
-    number(held.compare_exchange(before, next, Ordering::Relaxed, Ordering::Relaxed).map_or_else(|other| other, |_| next))
+    number(
+        held.compare_exchange(before, next, Ordering::Relaxed, Ordering::Relaxed).map_or_else(|other| other, |_| next),
+    )
 }
 
 unsafe extern "C" fn unchanged() {}

@@ -491,7 +491,8 @@ fn a_child_that_has_its_parents_number_is_known_as_a_child() {
         let Ok(tracker) = Tracker::new(Some(Compare)) else { return false };
         area.write(1);
         let is_first = || crate::os::process::id() == 1;
-        let seen = |pages: &mut usize| tracker.private_pages(area.at, area.len, &mut |found| *pages += found.len() / PAGE);
+        let seen =
+            |pages: &mut usize| tracker.private_pages(area.at, area.len, &mut |found| *pages += found.len() / PAGE);
         let mut pages = 0;
         let inner = || is_first() && seen(&mut 0).is_err() && tracker.begin().is_err();
         is_first()
