@@ -178,7 +178,7 @@ pub trait SalCollect {
 struct Snapshot {
     runs: Runs,
     free: Marks,
-    image: Image,
+    image: Image<'static>,
 }
 
 impl Snapshot {
@@ -351,11 +351,15 @@ impl SalCollect for Heap {
         let job = Job::default();
         let (marks, workers) = snapshot.mark(&job)?;
         let marking = started.elapsed();
+        // What it would give back is given back here.
+        let atomic = self.inner().atomic.as_ref();
+        atomic.inspect(|atomic| atomic.supersede_recovery(false));
         let started = Instant::now();
         let swept = Swept::default();
         // SAFETY: all blocks of the runs are allocated or have a mark because they are free; those that the roots
         // reach have one too, and nobody holds others by the caller's promise.
         unsafe { sweep(core, &snapshot.runs, &marks, &swept, || true) };
+        atomic.inspect(|atomic| atomic.supersede_recovery(true));
         Ok(CollectReport::new(&job.counters, &swept, [marking, started.elapsed()], workers))
     }
 

@@ -312,7 +312,7 @@ impl Heap {
 
     /// Waits until the heap, if it was not closed well the last time, has been recovered: until all memory that the stop left
     /// unreachable has been given back. The report says what was done; none if there was nothing to recover, or recovery
-    /// was broken off.
+    /// was broken off and not resumed.
     pub fn wait_for_recovery(&self) -> Option<RecoveryReport> {
         self.atomic().and_then(Atomic::wait_for_recovery)
     }
@@ -322,16 +322,48 @@ impl Heap {
         if self.inner.is_forked() { None } else { self.inner.atomic.as_ref() }
     }
 
-    /// How far a recovery in the background has come; none if there is none.
+    /// How far a recovery in the background has come, or had come when it was broken off; none if there is none, or it has been
+    /// waited for.
     pub fn recovery_progress(&self) -> Option<RecoveryProgress> {
         self.atomic().and_then(Atomic::recovery_progress)
     }
 
-    /// Breaks off a recovery in the background. What it has not found yet stays occupied until the heap is opened again.
+    /// Breaks off a recovery in the background. What it has not found yet stays occupied until the recovery is
+    /// [resumed](Heap::resume_recovery), or the heap is opened again. Until then the process keeps what resuming needs: some
+    /// bytes for each block there may be, about a hundredth of the heap, and if it had not found yet what is in use, a copy
+    /// in memory of each page of before that is written to the heap file.
     pub fn abort_recovery(&self) {
         if let Some(atomic) = self.atomic() {
             atomic.stop_recovery();
         }
+    }
+
+    /// Takes up, in the background, a recovery that [`Heap::abort_recovery`] or [`HeapOptions::on_recovery`] has broken off.
+    /// If that had found out what is in use, this one goes on giving back the rest; otherwise it begins anew. What the
+    /// program has allocated, freed and moved meanwhile does not matter: exactly that is given back which would have been.
+    ///
+    /// Returns whether a recovery is under way now. None is if there is nothing to resume, or no memory for it; then the next
+    /// opening does it.
+    ///
+    /// ```
+    /// use sal::prelude::*;
+    ///
+    /// # let directory = tempfile::tempdir()?;
+    /// # let path = directory.path().join("heap.sal");
+    /// // SAFETY: the file was written only through SAL; nothing else changes it while it is open.
+    /// let heap = unsafe { Heap::open(&path)? };
+    /// # assert!(!heap.resume_recovery()); // it was closed well, or is new
+    /// heap.abort_recovery(); // this is a bad moment
+    /// // ... and now is a better one:
+    /// if heap.resume_recovery() {
+    ///     let report = heap.wait_for_recovery();
+    ///     println!("{report:?}");
+    /// }
+    /// # heap.close()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn resume_recovery(&self) -> bool {
+        self.atomic().is_some_and(|atomic| atomic.resume_recovery(self.inner.core().window))
     }
 
     /// Closes the heap: everything is written to the disk, then the file is marked as closed and its lock given back.

@@ -84,7 +84,7 @@ fn recover(core: NonNull<Core>, header: &Header, units: usize) -> Result<(), Ope
     // SAFETY: the heap's own memory, in which nobody stores meanwhile.
     let image = unsafe { Image::new(std::ptr::with_exposed_provenance(core.base), core.window, core.layout, units) };
     // SAFETY: rebuilt just now, and nobody else has it.
-    unsafe { recover_eagerly(core, image, default_workers(), None) }?;
+    unsafe { recover_eagerly(core, image, default_workers()) }?;
     Ok(())
 }
 
