@@ -14,6 +14,7 @@ use crate::commit::journal::Journal;
 use crate::commit::recovery::Replayed;
 use crate::error::OpenError;
 use crate::format::UNIT;
+use crate::gc::data_pages::DataPages;
 use crate::gc::image::Image;
 use crate::heap::collect::default_workers;
 use crate::heap::options::{HeapOptions, Recovery as When};
@@ -21,7 +22,7 @@ use crate::heap::recovery::{
     Background, Keeper, Recovery, RecoveryError, RecoveryProgress, RecoveryReport, start_background,
 };
 use crate::os::{CallError, errno};
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 use std::ptr::{self, NonNull};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -268,6 +269,15 @@ impl Atomic {
             State::Suspended(recovery, _) => Some(recovery.progress()),
             _ => None,
         }
+    }
+
+    /// What the first `len` bytes of the heap's memory hold besides zeros: what its file does, and the pages that are its own.
+    pub(in crate::heap) fn data_pages(&self, core: &Core, len: usize) -> Result<DataPages, CallError> {
+        let mut data = DataPages::none_of(len)?;
+        data.add_file(self.journal.storage().data_fd(), 0..len as u64);
+        let add = &mut |found: Range<usize>| data.add(found.start - core.base..found.end - core.base);
+        self.capture().tracker.private_pages(core.base, len, add)?;
+        Ok(data)
     }
 
     /// Whether a recovery is under way.
