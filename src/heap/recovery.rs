@@ -53,6 +53,8 @@ pub struct RecoveryReport {
     pub replayed_commits: u64,
     /// Pages whose images were taken from the log.
     pub replayed_pages: u64,
+    /// How long it took to read the log, to make sure that it is durable, and to write these pages into the heap file.
+    pub replaying: Duration,
     /// What was reached from the roots, and what was given back because it was not.
     pub collected: CollectReport,
 }
@@ -526,7 +528,8 @@ impl Drop for Background {
 
 impl fmt::Display for RecoveryReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "replayed {} commits with {} pages; {}", self.replayed_commits, self.replayed_pages, self.collected)
+        let Self { replayed_commits, replayed_pages, replaying, collected } = self;
+        write!(f, "replayed {replayed_commits} commits with {replayed_pages} pages in {replaying:.1?}; {collected}")
     }
 }
 

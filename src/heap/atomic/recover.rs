@@ -145,7 +145,8 @@ unsafe fn freeze(core: &Core, units: usize, journal: &Journal, kept: &Kept) -> R
 }
 
 fn with_replayed(report: RecoveryReport, replayed: Replayed) -> RecoveryReport {
-    RecoveryReport { replayed_commits: replayed.commits, replayed_pages: replayed.pages, ..report }
+    let Replayed { commits, pages, took, .. } = replayed;
+    RecoveryReport { replayed_commits: commits, replayed_pages: pages, replaying: took, ..report }
 }
 
 impl Atomic {
