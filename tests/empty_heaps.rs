@@ -10,6 +10,7 @@ use sal::{Archaeology, HeapOptions, Mode, Recovery, SalCollect};
 use std::alloc::Layout;
 use std::ops::ControlFlow;
 use std::path::Path;
+use support::heaps::{opened, run_and_kill, unmap};
 use support::{alone, fresh_path, process};
 
 const NUMBER: Root<u64> = Root::new("number");
@@ -91,16 +92,6 @@ impl State {
             }
         }
     }
-}
-
-fn open(options: &HeapOptions, path: &Path) -> Heap {
-    // SAFETY: the tests write these files through this crate only.
-    unsafe { options.open_or_create(path) }.unwrap()
-}
-
-fn unmap(heap: Heap) {
-    // SAFETY: nothing of the heap is used afterwards.
-    unsafe { heap.close_and_unmap() }.unwrap();
 }
 
 /// Looks through a heap in all ways that there are; `lost` blocks have been forgotten. With `frees`, gives them back.
@@ -211,7 +202,7 @@ fn heap_files_can_be_looked_through() {
                 let (directory, path) = fresh_path();
                 let copy = directory.path().join("copy.sal");
                 let counts = [state.roots() as u64, state.lost()];
-                let heap = open(&options, &path);
+                let heap = opened(&options, &path);
                 state.bring_about(&heap);
                 let snapshot = heap.snapshot_to(&copy);
                 assert_eq!(snapshot.is_ok(), mode == Mode::Atomic, "{what}: {snapshot:?}");
@@ -220,17 +211,17 @@ fn heap_files_can_be_looked_through() {
                 let is_dropped = discard && mode == Mode::Atomic;
                 let counts = if is_dropped { [0, 0] } else { counts };
                 look_through_file(&path, &what, counts);
-                let heap = open(&options.clone().read_only(true), &path);
+                let heap = opened(&options.clone().read_only(true), &path);
                 look_through(&heap, &format!("{what}, read only"), counts, false);
                 unmap(heap);
-                let heap = open(&options, &path);
+                let heap = opened(&options, &path);
                 look_through(&heap, &format!("{what}, again"), counts, true);
                 unmap(heap);
                 look_through_file(&path, &format!("{what}, collected"), [counts[0], 0]);
                 if mode == Mode::Atomic {
                     let what = format!("{what}, snapshot");
                     look_through_file(&copy, &what, [0, 0]);
-                    let heap = open(&options, &copy);
+                    let heap = opened(&options, &copy);
                     look_through(&heap, &what, [0, 0], true);
                     unmap(heap);
                 }
@@ -245,7 +236,7 @@ fn heaps_of_killed_processes_can_be_looked_through_and_recovered() {
     if let Some((role, path)) = process::role() {
         let (synced, state) = role.split_once(' ').unwrap();
         let state = STATES[state.parse::<usize>().unwrap()];
-        let heap = open(&HeapOptions::new(), &path);
+        let heap = opened(&HeapOptions::new(), &path);
         state.bring_about(&heap);
         if synced == "synced" {
             heap.sync().unwrap();
@@ -258,14 +249,12 @@ fn heaps_of_killed_processes_can_be_looked_through_and_recovered() {
     for (index, state) in STATES.into_iter().enumerate() {
         for synced in ["synced", "lost"] {
             let (_directory, path) = fresh_path();
-            let mut child = process::start(name, &format!("{synced} {index}"), &path);
-            child.wait_for("done");
-            child.kill();
+            run_and_kill(name, &format!("{synced} {index}"), &path);
             let [roots, lost] = if synced == "synced" { [state.roots() as u64, state.lost()] } else { [0, 0] };
             let what = format!("{state:?} {synced}");
             println!("{what}");
             look_through_file(&path, &what, [roots, lost]);
-            let heap = open(&HeapOptions::new().read_only(true), &path);
+            let heap = opened(&HeapOptions::new().read_only(true), &path);
             assert!(heap.verify().is_good(), "{what}");
             // SAFETY: no other thread uses the heap.
             let leaks = unsafe { heap.leak_report() }.unwrap();
@@ -274,7 +263,7 @@ fn heaps_of_killed_processes_can_be_looked_through_and_recovered() {
             assert!(heap.scrub(|_| ControlFlow::Continue(())).is_good(), "{what}");
             unmap(heap);
             for recovery in [Recovery::Eager, Recovery::Background] {
-                let heap = open(&HeapOptions::new().recovery(recovery).discard(true), &path);
+                let heap = opened(&HeapOptions::new().recovery(recovery).discard(true), &path);
                 look_through(&heap, &format!("{what} {recovery:?}"), [roots, 0], true);
                 unmap(heap);
             }
@@ -302,7 +291,7 @@ fn looking_through_a_heap_needs_no_space_on_a_full_disk() {
             }
             let path = directory.join(format!("{index}.sal"));
             let options = HeapOptions::new().mode(if role == "shared" { Mode::Shared } else { Mode::Atomic });
-            let heap = open(&options, &path);
+            let heap = opened(&options, &path);
             state.bring_about(&heap);
             let full = process::fill_disk(directory);
             look_through(&heap, &what, counts, true);
@@ -311,7 +300,7 @@ fn looking_through_a_heap_needs_no_space_on_a_full_disk() {
             let full = process::fill_disk(directory);
             let counts = [counts[0], 0];
             look_through_file(&path, &what, counts);
-            let heap = open(&options.clone().read_only(true), &path);
+            let heap = opened(&options.clone().read_only(true), &path);
             look_through(&heap, &format!("{what}, read only"), counts, false);
             unmap(heap);
             drop(full);

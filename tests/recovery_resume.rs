@@ -8,26 +8,11 @@ use sal::prelude::*;
 use sal::{CollectReport, HeapOptions, Recovery, RecoveryPhase, SalCollect, SyncLevel};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
+use support::heaps::{log_of, opened, run_and_kill, unmap};
 use support::{Random, alone, bytes, fresh_path, process, seed};
 
 const OUTER: Root<SalVec<SalVec<u64>>> = Root::new("outer");
 const COUNT: u64 = 30_000;
-
-fn open(options: &HeapOptions, path: &Path) -> Heap {
-    // SAFETY: the tests write these files through this crate only.
-    unsafe { options.open_or_create(path) }.unwrap()
-}
-
-fn unmap(heap: Heap) {
-    // SAFETY: nothing of the heap is used afterwards.
-    unsafe { heap.close_and_unmap() }.unwrap();
-}
-
-fn log_of(path: &Path) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push("-log");
-    name.into()
-}
 
 /// Within a session of its heap.
 fn vector(number: u64) -> SalVec<u64> {
@@ -63,9 +48,7 @@ fn figures(report: &CollectReport) -> [u64; 6] {
 impl Killed {
     fn of(test: &str) -> Self {
         let (directory, path) = fresh_path();
-        let mut child = process::start(test, "fill", &path);
-        child.wait_for("done");
-        child.kill();
+        run_and_kill(test, "fill", &path);
         let copy = directory.path().join("copy.sal");
         let mut killed = Self { _directory: directory, path, copy, expected: CollectReport::default() };
         let heap = killed.open(&HeapOptions::new().recovery(Recovery::Eager));
@@ -79,12 +62,12 @@ impl Killed {
     fn open(&self, options: &HeapOptions) -> Heap {
         bytes::copy(&self.path, &self.copy);
         bytes::copy(&log_of(&self.path), &log_of(&self.copy));
-        open(options, &self.copy)
+        opened(options, &self.copy)
     }
 }
 
 fn fill(path: &Path) {
-    let heap = open(&HeapOptions::new(), path);
+    let heap = opened(&HeapOptions::new(), path);
     let tx = heap.write().unwrap();
     let outer = tx.root_or_default(OUTER).unwrap();
     for number in 0..COUNT {
@@ -236,7 +219,7 @@ fn a_resumed_recovery_gives_back_exactly_what_an_undisturbed_one_does() {
             program.check(&heap, &what);
             unmap(heap);
             // Its state is good: there is nothing to recover.
-            let heap = open(&HeapOptions::new(), &killed.copy);
+            let heap = opened(&HeapOptions::new(), &killed.copy);
             assert!(heap.recovery_progress().is_none() && heap.wait_for_recovery().is_none(), "{what}");
             // SAFETY: no other thread uses the heap.
             assert_eq!(unsafe { heap.leak_report() }.unwrap().blocks, 0, "{what}");
@@ -303,7 +286,7 @@ fn closing_a_heap_whose_recovery_was_broken_off_leaves_it_to_the_next_opening() 
     heap.abort_recovery();
     let was_aborted = heap.wait_for_recovery().is_none();
     unmap(heap);
-    let heap = open(&HeapOptions::new(), &killed.copy);
+    let heap = opened(&HeapOptions::new(), &killed.copy);
     let report = heap.wait_for_recovery();
     assert_eq!(report.is_some(), was_aborted);
     if let Some(report) = report {

@@ -8,7 +8,7 @@ use allocator_api2::alloc::Allocator;
 use sal::prelude::*;
 use sal::{HeapOptions, Recovery, SalCollect};
 use std::alloc::Layout;
-use std::path::Path;
+use support::heaps::{opened, run_and_kill, unmap};
 use support::{alone, bytes, fresh_path, process};
 
 /// Addresses of two large objects and of a small block that only the first one leads to.
@@ -16,16 +16,6 @@ const PLACES: Root<SalVec<u64>> = Root::new("places");
 const LEN: usize = 8 << 30;
 /// Words of the first one that lead on: its first and its last, and one in between.
 const WORDS: [usize; 3] = [0, LEN / 16, LEN / 8 - 1];
-
-fn open(options: &HeapOptions, path: &Path) -> Heap {
-    // SAFETY: the tests write these files through this crate only.
-    unsafe { options.open_or_create(path) }.unwrap()
-}
-
-fn unmap(heap: Heap) {
-    // SAFETY: nothing of the heap is used afterwards.
-    unsafe { heap.close_and_unmap() }.unwrap();
-}
 
 fn word(address: u64, at: usize) -> *mut u64 {
     std::ptr::with_exposed_provenance_mut::<u64>(address as usize).wrapping_add(at)
@@ -74,19 +64,17 @@ fn a_sparse_object_of_8_gib_is_recovered_on_a_full_disk_of_64_mib() {
     if let Some((role, path)) = process::role() {
         let options = HeapOptions::new().capacity(32 << 30);
         if role == "make" {
-            let heap = open(&options, &path);
+            let heap = opened(&options, &path);
             make(&heap);
             process::say("done");
             process::hear();
             return;
         }
-        let mut child = process::start(name, "make", &path);
-        child.wait_for("done");
-        child.kill();
+        run_and_kill(name, "make", &path);
         let taken = bytes::disk(&path);
         for recovery in [Recovery::Eager, Recovery::Background] {
             // Replaying what the log holds takes space; of the second time the file is as the first has left it.
-            let heap = open(&options.clone().recovery(recovery).discard(true), &path);
+            let heap = opened(&options.clone().recovery(recovery).discard(true), &path);
             let report = heap.wait_for_recovery().unwrap().collected;
             assert_eq!((report.reclaimed_large, report.reclaimed_large_bytes), (1, LEN as u64), "{recovery:?}");
             assert!(report.marked_bytes >= LEN as u64 && report.marked_blocks >= 5, "{recovery:?}: {report}");
@@ -97,7 +85,7 @@ fn a_sparse_object_of_8_gib_is_recovered_on_a_full_disk_of_64_mib() {
         assert!(grown < 8 << 20, "recovery took {grown} bytes");
         let full = process::fill_disk(path.parent().unwrap());
         for recovery in [Recovery::Eager, Recovery::Background] {
-            let heap = open(&options.clone().recovery(recovery).discard(true), &path);
+            let heap = opened(&options.clone().recovery(recovery).discard(true), &path);
             let report = heap.wait_for_recovery().unwrap().collected;
             assert_eq!(report.reclaimed_large, 1, "{recovery:?}");
             // SAFETY: no other thread uses the heap.
@@ -122,7 +110,7 @@ fn a_sparse_object_of_8_gib_is_recovered_on_a_full_disk_of_64_mib() {
 fn a_sparse_object_takes_no_time_and_no_memory_to_be_recovered_and_collected() {
     let name = "a_sparse_object_takes_no_time_and_no_memory_to_be_recovered_and_collected";
     if let Some((_, path)) = process::role() {
-        let heap = open(&HeapOptions::new().capacity(32 << 30), &path);
+        let heap = opened(&HeapOptions::new().capacity(32 << 30), &path);
         make(&heap);
         process::say("done");
         process::hear();
@@ -130,16 +118,14 @@ fn a_sparse_object_takes_no_time_and_no_memory_to_be_recovered_and_collected() {
     }
     let _alone = alone();
     let (_directory, path) = fresh_path();
-    let mut child = process::start(name, "make", &path);
-    child.wait_for("done");
-    child.kill();
+    run_and_kill(name, "make", &path);
     for recovery in [Recovery::Eager, Recovery::Background] {
         let before = page_tables_and_memory();
-        let heap = open(&HeapOptions::new().recovery(recovery).discard(true), &path);
+        let heap = opened(&HeapOptions::new().recovery(recovery).discard(true), &path);
         let report = heap.wait_for_recovery().unwrap().collected;
         assert_eq!(report.reclaimed_large, 1, "{recovery:?}: {report}");
         // SAFETY: no other thread uses the heap, and only roots hold anything.
-        unsafe { heap.collect() }.unwrap();
+        assert_eq!(unsafe { heap.collect() }.unwrap().reclaimed_blocks, 0, "{recovery:?}");
         let grown = page_tables_and_memory().saturating_sub(before);
         assert!(grown < 200 << 20, "{recovery:?} took {grown} bytes, page tables included");
         check(&heap);
@@ -151,7 +137,7 @@ fn a_sparse_object_takes_no_time_and_no_memory_to_be_recovered_and_collected() {
 fn collecting_sees_what_no_commit_has_seen_and_what_only_the_log_holds() {
     let _alone = alone();
     let (_directory, path) = fresh_path();
-    let heap = open(&HeapOptions::new().capacity(32 << 30), &path);
+    let heap = opened(&HeapOptions::new().capacity(32 << 30), &path);
     make(&heap);
     // SAFETY: no other thread uses the heap, and only roots hold anything.
     let collected = unsafe { heap.collect() }.unwrap();
