@@ -6,6 +6,7 @@ mod support;
 use sal::prelude::*;
 use sal::{HeapOptions, Mode, OpenError};
 use std::path::Path;
+use support::heaps::run_and_kill;
 use support::{alone, fresh_path, process};
 
 const NUMBERS: Root<SalVec<u64>> = Root::new("numbers");
@@ -32,9 +33,7 @@ fn a_killed_shared_heap_is_refused_unless_the_caller_vouches_for_it_and_then_has
     }
     let _alone = alone();
     let (_directory, path) = fresh_path();
-    let mut child = process::start(name, "writer", &path);
-    child.wait_for("done");
-    child.kill();
+    run_and_kill(name, "writer", &path);
     assert!(matches!(open(&path), Err(OpenError::Unclean)));
     // SAFETY: the process was killed while it wrote nothing, and the machine went on.
     let heap = unsafe { HeapOptions::new().accept_unclean().open(&path) }.unwrap();

@@ -6,29 +6,14 @@ mod support;
 use sal::prelude::*;
 use sal::{Archaeology, Flaw, HeapOptions, Mode, OpenError, Tag};
 use std::ops::ControlFlow;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use support::bytes::{self, header};
+use support::heaps::{log_of, opened, unmap};
 use support::{alone, fresh_path, process};
 
 const NUMBERS: Root<SalVec<u64>> = Root::new("numbers");
 const PAIR: Root<(u32, f64)> = Root::class(77);
 const WINDOW: u64 = 1 << 36;
-
-fn open(options: &HeapOptions, path: &Path) -> Heap {
-    // SAFETY: only these tests write to the file.
-    unsafe { options.open_or_create(path) }.unwrap()
-}
-
-fn unmap(heap: Heap) {
-    // SAFETY: nothing of the heap is used afterwards.
-    unsafe { heap.close_and_unmap() }.unwrap();
-}
-
-fn log_of(path: &Path) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push("-log");
-    name.into()
-}
 
 fn fill(heap: &Heap) {
     let tx = heap.write().unwrap();
@@ -52,7 +37,7 @@ fn a_closed_heap_of_either_mode_shows_its_roots_types_blocks_and_bytes() {
     let _alone = alone();
     for mode in [Mode::Atomic, Mode::Shared] {
         let (_directory, path) = fresh_path();
-        let heap = open(&HeapOptions::new().mode(mode).capacity(1 << 30), &path);
+        let heap = opened(&HeapOptions::new().mode(mode).capacity(1 << 30), &path);
         fill(&heap);
         let (id, start) = (heap.id(), heap.address_range().start as u64);
         let live: u64 = heap.stats().live_bytes;
@@ -99,7 +84,7 @@ fn a_closed_heap_of_either_mode_shows_its_roots_types_blocks_and_bytes() {
 fn what_nothing_leads_to_is_an_orphan_and_what_was_freed_is_none() {
     let _alone = alone();
     let (_directory, path) = fresh_path();
-    let heap = open(&HeapOptions::new(), &path);
+    let heap = opened(&HeapOptions::new(), &path);
     fill(&heap);
     let start = heap.address_range().start;
     let mut expected: Vec<(u64, u64)> = [100, 5000, 3 << 20]
@@ -129,7 +114,7 @@ fn a_killed_heap_is_seen_as_of_its_last_sync_without_a_change_to_its_files() {
     let name = "a_killed_heap_is_seen_as_of_its_last_sync_without_a_change_to_its_files";
     if let Some((role, path)) = process::role() {
         let mode = if role == "shared" { Mode::Shared } else { Mode::Atomic };
-        let heap = open(&HeapOptions::new().mode(mode), &path);
+        let heap = opened(&HeapOptions::new().mode(mode), &path);
         fill(&heap);
         heap.sync().unwrap();
         heap.with_root_mut(NUMBERS, |numbers| numbers.push(100_000)).unwrap();
@@ -209,12 +194,12 @@ fn salvage(path: &Path) {
 fn a_heap_whose_addresses_are_taken_is_seen_elsewhere() {
     let _alone = alone();
     let (directory, path) = fresh_path();
-    let heap = open(&HeapOptions::new(), &path);
+    let heap = opened(&HeapOptions::new(), &path);
     fill(&heap);
     unmap(heap);
     let copy = directory.path().join("copy");
     bytes::copy(&path, &copy);
-    let heap = open(&HeapOptions::new(), &path);
+    let heap = opened(&HeapOptions::new(), &path);
     let found = Archaeology::open(&copy).unwrap();
     assert!(!found.is_at_its_own_address());
     assert!(numbers(&found).into_iter().eq(0..100_000));
@@ -226,7 +211,7 @@ fn a_heap_whose_addresses_are_taken_is_seen_elsewhere() {
 fn pointers_of_every_generation_lead_to_the_same_bytes() {
     let _alone = alone();
     let (_directory, path) = fresh_path();
-    let heap = open(&HeapOptions::new(), &path);
+    let heap = opened(&HeapOptions::new(), &path);
     fill(&heap);
     unmap(heap);
     let own = Archaeology::open(&path).unwrap().bases().next().unwrap();
@@ -251,7 +236,7 @@ fn pointers_of_every_generation_lead_to_the_same_bytes() {
 fn damaged_headers_and_short_files_are_reported() {
     let _alone = alone();
     let (_directory, path) = fresh_path();
-    let heap = open(&HeapOptions::new(), &path);
+    let heap = opened(&HeapOptions::new(), &path);
     fill(&heap);
     unmap(heap);
     let [(newest, slot), (older, _)] = bytes::slots(&path);

@@ -6,29 +6,14 @@ mod support;
 use sal::prelude::*;
 use sal::{DirtyTracking, HeapOptions, Mode, OpenError, Recovery};
 use std::path::Path;
+use support::heaps::{log_of, open_with, run_and_kill, unmap};
 use support::{Random, alone, fresh_path, process};
 
 const NUMBERS: Root<SalVec<u64>> = Root::new("numbers");
 const WORDS: Root<SalHashMap<u64, SalString>> = Root::new("words");
 
-fn open_with(options: &HeapOptions, path: &Path) -> Result<Heap, OpenError> {
-    // SAFETY: the tests write these files through this crate only.
-    unsafe { options.open_or_create(path) }
-}
-
 fn open(path: &Path) -> Result<Heap, OpenError> {
     open_with(&HeapOptions::new(), path)
-}
-
-fn unmap(heap: Heap) {
-    // SAFETY: nothing of the heap is used afterwards.
-    unsafe { heap.close_and_unmap() }.unwrap();
-}
-
-fn log_of(path: &Path) -> std::path::PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push("-log");
-    name.into()
 }
 
 #[test]
@@ -87,9 +72,7 @@ fn a_killed_process_leaves_exactly_its_last_sync() {
     let _alone = alone();
     for role in ["protect", "compare"] {
         let (_directory, path) = fresh_path();
-        let mut child = process::start(name, role, &path);
-        child.wait_for("done");
-        child.kill();
+        run_and_kill(name, role, &path);
         let mut model = std::collections::HashMap::new();
         let mut random = Random(7);
         for round in 0..19 {
@@ -148,9 +131,7 @@ fn an_unclean_heap_without_its_log_or_with_a_foreign_one_is_refused() {
     let (_directory, path) = fresh_path();
     let (_other_directory, other) = fresh_path();
     for path in [&path, &other] {
-        let mut child = process::start(name, "writer", path);
-        child.wait_for("done");
-        child.kill();
+        run_and_kill(name, "writer", path);
     }
     let kept = path.with_file_name("kept");
     std::fs::rename(log_of(&path), &kept).unwrap();
@@ -181,9 +162,7 @@ fn memory_that_a_crash_left_unreachable_is_given_back() {
     let _alone = alone();
     for recovery in [Recovery::Eager, Recovery::Background] {
         let (_directory, path) = fresh_path();
-        let mut child = process::start(name, "writer", &path);
-        child.wait_for("done");
-        child.kill();
+        run_and_kill(name, "writer", &path);
         let heap = open_with(&HeapOptions::new().recovery(recovery), &path).unwrap();
         let report = heap.wait_for_recovery().unwrap();
         assert!(report.collected.reclaimed_bytes >= 2000 * 128 + (5 << 20), "{report:?}");

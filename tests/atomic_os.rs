@@ -8,33 +8,14 @@ use sal::prelude::*;
 use sal::{CloseError, DirtyTracking, HeapOptions, OpenError, SyncError, SyncLevel};
 use std::fs;
 use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use support::heaps::{log_of, open, open_with, run_and_kill, unmap};
 use support::{alone, bytes, fresh_path, process};
 
 const NUMBERS: Root<SalVec<u64>> = Root::new("numbers");
 
 const TRACKINGS: [(&str, DirtyTracking); 2] =
     [("protect", DirtyTracking::WriteProtect), ("compare", DirtyTracking::Compare)];
-
-fn open_with(options: &HeapOptions, path: &Path) -> Result<Heap, OpenError> {
-    // SAFETY: the tests write these files through this crate only, or interfere so that no object suffers.
-    unsafe { options.open_or_create(path) }
-}
-
-fn open(path: &Path) -> Heap {
-    open_with(&HeapOptions::new(), path).unwrap()
-}
-
-fn unmap(heap: Heap) {
-    // SAFETY: nothing of the heap is used afterwards.
-    unsafe { heap.close_and_unmap() }.unwrap();
-}
-
-fn log_of(path: &Path) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push("-log");
-    name.into()
-}
 
 /// Makes all of `count` numbers the same.
 fn set_all(heap: &Heap, count: usize, number: u64) {
@@ -205,9 +186,7 @@ fn what_a_parent_wrote_before_and_after_a_fork_is_in_its_next_commit() {
     let _alone = alone();
     for (role, _) in TRACKINGS {
         let (_directory, path) = fresh_path();
-        let mut child = process::start(name, role, &path);
-        child.wait_for("done");
-        child.kill();
+        run_and_kill(name, role, &path);
         let heap = open(&path);
         assert_eq!((the_number(&heap), heap.read().unwrap().root(NUMBERS).unwrap().len()), (Some(9), COUNT));
         unmap(heap);
@@ -359,9 +338,7 @@ fn a_process_that_closes_all_descriptors_cannot_sync_and_writes_into_no_file_of_
     }
     for role in ["close", "reuse"] {
         let (_directory, path) = fresh_path();
-        let mut child = process::start(name, role, &path);
-        child.wait_for("done");
-        child.kill();
+        run_and_kill(name, role, &path);
         assert_holds(name, &path, 5000, 1);
     }
 }

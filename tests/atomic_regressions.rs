@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::RecvTimeoutError;
 use std::time::Duration;
+use support::heaps::unmap;
 use support::{alone, fresh_path, process};
 
 const NUMBERS: Root<SalVec<u64>> = Root::new("numbers");
@@ -34,11 +35,6 @@ fn options() -> HeapOptions {
 fn open_file(options: &HeapOptions, path: &Path) -> Result<Heap, OpenError> {
     // SAFETY: the tests write these files through this crate only.
     unsafe { options.open_or_create(path) }
-}
-
-fn unmap(heap: Heap) {
-    // SAFETY: nothing of the heap is used afterwards.
-    unsafe { heap.close_and_unmap() }.unwrap();
 }
 
 fn kill(disk: &SimulatedDisk, heap: Heap) {

@@ -14,16 +14,12 @@ use std::ptr::NonNull;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc;
 use support::bytes::{self, header};
+use support::heaps::open;
 use support::process::{self, say};
 use support::{Random, fresh_path, seed};
 
 type Numbers = SalVector<u64, SalAlloc>;
 const NUMBERS: Root<Numbers> = Root::new("numbers");
-
-fn open(path: &Path) -> Heap {
-    // SAFETY: only these tests write to the file.
-    unsafe { Heap::open(path) }.unwrap()
-}
 
 fn is_clean(path: &Path) -> bool {
     bytes::half_word(&bytes::newest(path), header::STATE) == 1

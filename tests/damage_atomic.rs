@@ -13,6 +13,7 @@ use std::ops::ControlFlow;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use support::bytes::{self, header};
+use support::heaps::{log_of, run_and_kill, unmap};
 use support::{Random, alone, fresh_path, process, seed};
 
 const STATE: Root<SalVec<u64>> = Root::new("state");
@@ -29,17 +30,6 @@ fn options() -> HeapOptions {
 fn open(options: &HeapOptions, path: &Path) -> Result<Heap, OpenError> {
     // SAFETY: only these tests write to the files; what they damage is covered by checksums, or is not believed.
     unsafe { options.open(path) }
-}
-
-fn unmap(heap: Heap) {
-    // SAFETY: nothing of the heap is used afterwards.
-    unsafe { heap.close_and_unmap() }.unwrap();
-}
-
-fn log_of(path: &Path) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push("-log");
-    name.into()
 }
 
 /// What a commit holds.
@@ -188,9 +178,7 @@ fn in_a_process_of_its_own(name: &str, work: impl Fn(&Case)) {
             let _alone = alone();
             for role in ["folded", "log"] {
                 let (_directory, path) = fresh_path();
-                let mut child = process::start(name, role, &path);
-                child.wait_for("done");
-                child.kill();
+                run_and_kill(name, role, &path);
                 process::run(name, "work", &path);
             }
         }

@@ -10,6 +10,7 @@ use sal::collections::{SalBTreeMap, SalHashMap, SalString, SalVec};
 use sal::{Heap, HeapOptions, Mode, Persist, Root, Tag};
 use std::path::{Path, PathBuf};
 use support::bytes::{self, half_word, header, word};
+use support::heaps::unmap;
 use support::{alone, fresh_path};
 
 const COUNT: Root<u64> = Root::new("count");
@@ -35,11 +36,6 @@ fn golden() -> PathBuf {
 fn open(options: &HeapOptions, path: &Path) -> Heap {
     // SAFETY: the file was written by `write_golden`, and only this test has its copy.
     unsafe { options.open(path) }.unwrap()
-}
-
-fn unmap(heap: Heap) {
-    // SAFETY: the tests keep nothing of what lies in the heap.
-    unsafe { heap.close_and_unmap() }.unwrap();
 }
 
 /// Where heaps without a file, and most others, do not lie.

@@ -10,6 +10,7 @@ use sal::{Heap, HeapOptions, Mode, OpenError, Root, RootError, SalAlloc};
 use std::alloc::Layout;
 use std::path::Path;
 use std::ptr::NonNull;
+use support::heaps::unmap;
 use support::{alone, fresh_path};
 
 type Numbers = SalVector<u64, SalAlloc>;
@@ -19,11 +20,6 @@ fn open(path: &Path, capacity: Option<u64>) -> Result<Heap, OpenError> {
     let options = capacity.map_or(HeapOptions::new(), |bytes| HeapOptions::new().capacity(bytes));
     // SAFETY: only these tests write to the file.
     unsafe { options.open_or_create(path) }
-}
-
-fn unmap(heap: Heap) {
-    // SAFETY: the tests keep nothing of what lies in the heap.
-    unsafe { heap.close_and_unmap() }.unwrap();
 }
 
 /// Takes blocks until there are no more.

@@ -10,17 +10,12 @@ use allocator_api2::vec::Vec as SalVector;
 use sal::{CloseError, Heap, OpenError, Root, SalAlloc, SalRoots, SalSync, SessionError, SyncError};
 use std::alloc::Layout;
 use std::panic::AssertUnwindSafe;
-use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
+use support::heaps::open;
 use support::{alone, fresh_path, process};
 
 type Numbers = SalVector<u64, SalAlloc>;
 const NUMBERS: Root<Numbers> = Root::new("numbers");
-
-fn open(path: &Path) -> Heap {
-    // SAFETY: only these tests write to the file.
-    unsafe { Heap::open(path) }.unwrap()
-}
 
 /// Runs `work` in a forked child, which ends without running anything of the parent's; returns its exit code.
 fn in_child(work: impl FnOnce()) -> i32 {

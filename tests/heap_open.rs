@@ -13,6 +13,7 @@ use std::io::ErrorKind;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use support::bytes::{self, header, put};
+use support::heaps::unmap;
 use support::process::{self, hear, say};
 use support::{alone, fresh_path};
 
@@ -30,11 +31,6 @@ fn open_with(options: &HeapOptions, path: &Path) -> Result<Heap, OpenError> {
 fn create(path: &Path) -> Heap {
     // SAFETY: as above.
     unsafe { HeapOptions::new().mode(Mode::Shared).create(path) }.unwrap()
-}
-
-fn unmap(heap: Heap) {
-    // SAFETY: the tests keep nothing of what lies in the heap.
-    unsafe { heap.close_and_unmap() }.unwrap();
 }
 
 /// A heap file that was closed well, with a root in it.

@@ -22,6 +22,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
+use support::heaps::{open_with, unmap};
 use support::{Random, alone, fresh_path, process, seed};
 
 /// What a writer keeps.
@@ -132,16 +133,6 @@ fn options(role: &str) -> HeapOptions {
     HeapOptions::new().dirty_tracking(tracking).fold_at(128 << 10)
 }
 
-fn open(options: &HeapOptions, path: &Path) -> Result<Heap, OpenError> {
-    // SAFETY: the tests write these files through this crate only.
-    unsafe { options.open_or_create(path) }
-}
-
-fn unmap(heap: Heap) {
-    // SAFETY: nothing of the heap is used afterwards.
-    unsafe { heap.close_and_unmap() }.unwrap();
-}
-
 /// Says a line in one piece. The end tells the reader that it has all of it.
 fn tell(words: &[u64]) {
     let words: Vec<_> = words.iter().map(u64::to_string).collect();
@@ -151,7 +142,7 @@ fn tell(words: &[u64]) {
 /// What the child does: it goes on where the file is, until it is told to close, or killed.
 fn work(role: &str, path: &Path) {
     let seed: u64 = role.rsplit(' ').next().unwrap().parse().unwrap();
-    let heap = open(&options(role), path).unwrap();
+    let heap = open_with(&options(role), path).unwrap();
     process::say("opened");
     let stop = AtomicBool::new(false);
     let sharing = Mutex::new(());
@@ -337,7 +328,7 @@ fn kill_again_and_again(test: &str, tracking: &str) {
         if !path.exists() {
             continue;
         }
-        match open(&options(&role).read_only(true), &path) {
+        match open_with(&options(&role).read_only(true), &path) {
             Ok(heap) => {
                 known.check(&heap, seed, &mut models);
                 println!("  found commit {}", heap.last_commit().unwrap());
@@ -352,12 +343,12 @@ fn kill_again_and_again(test: &str, tracking: &str) {
             // The next child recovers.
             0 | 1 => {}
             2 => {
-                let heap = open(&options(&role).recovery(recovery), &path).unwrap();
+                let heap = open_with(&options(&role).recovery(recovery), &path).unwrap();
                 known.check(&heap, seed, &mut models);
                 unmap(heap);
             }
             _ => {
-                let heap = open(&options(&role).recovery(recovery).discard(true), &path).unwrap();
+                let heap = open_with(&options(&role).recovery(recovery).discard(true), &path).unwrap();
                 known.check(&heap, seed, &mut models);
                 unmap(heap);
             }
@@ -389,7 +380,7 @@ fn kills_lose_nothing_that_was_acknowledged_when_pages_are_compared() {
 fn a_commit_beside_long_sessions_holds_each_as_a_whole_or_not_at_all() {
     let name = "a_commit_beside_long_sessions_holds_each_as_a_whole_or_not_at_all";
     if let Some((role, path)) = process::role() {
-        let heap = open(&options(&role), &path).unwrap();
+        let heap = open_with(&options(&role), &path).unwrap();
         heap.with_session(|tx| tx.set_root(NUMBERS, (0..100_000).map(|_| 0).collect())).unwrap();
         std::thread::scope(|scope| {
             scope.spawn(|| {
@@ -414,7 +405,7 @@ fn a_commit_beside_long_sessions_holds_each_as_a_whole_or_not_at_all() {
             let mut child = process::start(name, tracking, &path);
             child.wait_for("committed");
             child.kill();
-            let heap = open(&options(tracking), &path).unwrap();
+            let heap = open_with(&options(tracking), &path).unwrap();
             let read = heap.read().unwrap();
             let numbers = read.root(NUMBERS).unwrap();
             assert!(
@@ -431,7 +422,7 @@ fn a_commit_beside_long_sessions_holds_each_as_a_whole_or_not_at_all() {
 fn a_forked_process_that_outlives_the_owner_keeps_no_lock_and_cannot_sync() {
     let name = "a_forked_process_that_outlives_the_owner_keeps_no_lock_and_cannot_sync";
     if let Some((_, path)) = process::role() {
-        let heap = open(&HeapOptions::new(), &path).unwrap();
+        let heap = open_with(&HeapOptions::new(), &path).unwrap();
         heap.with_session(|tx| tx.set_root(NUMBERS, (0..10_000).collect())).unwrap();
         heap.sync().unwrap();
         let tx = heap.write().unwrap();
@@ -458,10 +449,10 @@ fn a_forked_process_that_outlives_the_owner_keeps_no_lock_and_cannot_sync() {
     let (_directory, path) = fresh_path();
     let mut child = process::start(name, "fork", &path);
     child.wait_for("forked");
-    assert!(matches!(open(&HeapOptions::new(), &path), Err(OpenError::Locked { .. })));
+    assert!(matches!(open_with(&HeapOptions::new(), &path), Err(OpenError::Locked { .. })));
     child.kill_but_keep_its_pipes();
     for round in 0..3 {
-        let heap = open(&HeapOptions::new(), &path).unwrap();
+        let heap = open_with(&HeapOptions::new(), &path).unwrap();
         child.tell("sync");
         child.wait_for("still here");
         let tx = heap.write().unwrap();

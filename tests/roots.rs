@@ -10,20 +10,11 @@ use sal::{Heap, HeapOptions, Persist, Root, RootError, SalAlloc, SalRoots, Sessi
 use std::panic::AssertUnwindSafe;
 use std::path::Path;
 use std::sync::Barrier;
+use support::heaps::{open, unmap};
 use support::{alone, fresh_path};
 
 fn volatile() -> Heap {
     HeapOptions::new().volatile().unwrap()
-}
-
-fn open(path: &Path) -> Heap {
-    // SAFETY: only these tests write to the file.
-    unsafe { Heap::open(path) }.unwrap()
-}
-
-fn unmap(heap: Heap) {
-    // SAFETY: the tests keep nothing of what lies in the heap.
-    unsafe { heap.close_and_unmap() }.unwrap();
 }
 
 const NUMBER: Root<u64> = Root::new("number");

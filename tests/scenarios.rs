@@ -6,17 +6,12 @@ mod support;
 use allocator_api2::alloc::Allocator;
 use allocator_api2::vec::Vec as SalVector;
 use sal::collections::{SalHashMap, SalString, SalVec};
-use sal::{Heap, HeapOptions, OpenError, Root, SalAlloc};
+use sal::{HeapOptions, OpenError, Root, SalAlloc};
 use std::alloc::Layout;
-use std::path::Path;
 use std::ptr::NonNull;
 use std::sync::mpsc;
+use support::heaps::open;
 use support::{Random, fresh_path, seed};
-
-fn open(path: &Path) -> Heap {
-    // SAFETY: only these tests write to the file.
-    unsafe { Heap::open(path) }.unwrap()
-}
 
 /// A block that knows what it holds.
 struct Tagged {

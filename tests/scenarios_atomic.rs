@@ -13,47 +13,14 @@ use sal::prelude::*;
 use sal::{HeapOptions, OpenError, SyncLevel, Tag};
 use std::alloc::Layout;
 use std::os::fd::AsRawFd;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::ptr::NonNull;
 use std::sync::mpsc;
+use support::heaps::{log_of, open, open_with, run_and_kill, unmap, wait_for_the_kill};
 use support::{Random, alone, bytes, fresh_path, process, seed};
 
 const NUMBERS: Root<SalVec<u64>> = Root::new("numbers");
 const WORDS: Root<SalHashMap<u64, SalString>> = Root::new("words");
-
-fn open_with(options: &HeapOptions, path: &Path) -> Result<Heap, OpenError> {
-    // SAFETY: the tests write these files through this crate only.
-    unsafe { options.open_or_create(path) }
-}
-
-fn open(path: &Path) -> Heap {
-    open_with(&HeapOptions::new(), path).unwrap()
-}
-
-fn unmap(heap: Heap) {
-    // SAFETY: nothing of the heap is used afterwards.
-    unsafe { heap.close_and_unmap() }.unwrap();
-}
-
-fn log_of(path: &Path) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push("-log");
-    name.into()
-}
-
-/// In the other process: waits to be killed.
-fn wait_for_the_kill() {
-    process::say("done");
-    process::hear();
-    unreachable!("killed before");
-}
-
-/// Runs a test in another role, up to where it waits, and kills it there.
-fn run_and_kill(test: &str, role: &str, path: &Path) {
-    let mut child = process::start(test, role, path);
-    child.wait_for("done");
-    child.kill();
-}
 
 #[test]
 fn alternating_writers_lose_no_commit() {

@@ -8,27 +8,18 @@ use sal::{HeapOptions, Mode, PageDamage, Place, ScrubReport, SyncLevel};
 use std::ops::ControlFlow;
 use std::path::Path;
 use support::bytes::{self, header};
+use support::heaps::{opened, unmap};
 use support::{alone, fresh_path};
 
 const NUMBERS: Root<SalVec<u64>> = Root::new("numbers");
 const PAGE: u64 = 4096;
-
-fn open(options: &HeapOptions, path: &Path) -> Heap {
-    // SAFETY: only these tests write to the file; what they damage is not believed.
-    unsafe { options.open_or_create(path) }.unwrap()
-}
-
-fn unmap(heap: Heap) {
-    // SAFETY: nothing of the heap is used afterwards.
-    unsafe { heap.close_and_unmap() }.unwrap();
-}
 
 fn scrub(heap: &Heap) -> ScrubReport {
     heap.scrub(|_| ControlFlow::Continue(()))
 }
 
 fn scrub_file(path: &Path) -> ScrubReport {
-    let heap = open(&HeapOptions::new().read_only(true), path);
+    let heap = opened(&HeapOptions::new().read_only(true), path);
     let report = scrub(&heap);
     unmap(heap);
     report
@@ -36,7 +27,7 @@ fn scrub_file(path: &Path) -> ScrubReport {
 
 /// A closed heap; returns the offset of the numbers.
 fn create(path: &Path) -> u64 {
-    let heap = open(&HeapOptions::new(), path);
+    let heap = opened(&HeapOptions::new(), path);
     let tx = heap.write().unwrap();
     let numbers = tx.root_or_default(NUMBERS).unwrap();
     numbers.extend(0..100_000);
@@ -50,7 +41,7 @@ fn create(path: &Path) -> u64 {
 fn heaps_are_good_with_commits_in_the_log_and_folded_and_closed() {
     let _alone = alone();
     let (_directory, path) = fresh_path();
-    let heap = open(&HeapOptions::new(), &path);
+    let heap = opened(&HeapOptions::new(), &path);
     assert!(scrub(&heap).is_complete);
     for round in 0..5_u64 {
         heap.with_session(|tx| {
@@ -67,7 +58,7 @@ fn heaps_are_good_with_commits_in_the_log_and_folded_and_closed() {
     unmap(heap);
     let report = scrub_file(&path);
     assert!(report.is_good() && report.is_complete && report.pages_checked > 500, "{report}");
-    let heap = open(&HeapOptions::new(), &path);
+    let heap = opened(&HeapOptions::new(), &path);
     heap.with_root_mut(NUMBERS, |numbers| numbers.clear()).unwrap();
     heap.sync().unwrap();
     assert!(scrub(&heap).is_good());
@@ -79,7 +70,7 @@ fn heaps_are_good_with_commits_in_the_log_and_folded_and_closed() {
 fn heaps_without_checksums_say_so() {
     let _alone = alone();
     let (_directory, path) = fresh_path();
-    let heap = open(&HeapOptions::new().mode(Mode::Shared), &path);
+    let heap = opened(&HeapOptions::new().mode(Mode::Shared), &path);
     let report = scrub(&heap);
     assert!(!report.has_checksums && report.pages_checked == 0);
     unmap(heap);
@@ -137,7 +128,7 @@ fn pages_that_only_the_log_holds_are_looked_at_there() {
     let _alone = alone();
     let (_directory, path) = fresh_path();
     create(&path);
-    let heap = open(&HeapOptions::new(), &path);
+    let heap = opened(&HeapOptions::new(), &path);
     heap.with_root_mut(NUMBERS, |numbers| numbers[50_000] = 1).unwrap();
     heap.sync().unwrap();
     assert!(scrub(&heap).is_good());
@@ -159,7 +150,7 @@ fn progress_goes_from_front_to_back_and_can_break_off() {
     let _alone = alone();
     let (_directory, path) = fresh_path();
     create(&path);
-    let heap = open(&HeapOptions::new(), &path);
+    let heap = opened(&HeapOptions::new(), &path);
     let (mut last, mut calls) = (0, 0);
     let report = heap.scrub(|progress| {
         assert!(progress.done > last && progress.done <= progress.total);
@@ -177,7 +168,7 @@ fn a_heap_is_good_while_it_is_written_and_folded() {
     let _alone = alone();
     let (_directory, path) = fresh_path();
     create(&path);
-    let heap = open(&HeapOptions::new().fold_at(1 << 20), &path);
+    let heap = opened(&HeapOptions::new().fold_at(1 << 20), &path);
     std::thread::scope(|scope| {
         let writer = scope.spawn(|| {
             for round in 0..300_u64 {

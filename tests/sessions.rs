@@ -9,17 +9,13 @@ use sal::{CloseError, HeapOptions};
 use std::path::Path;
 use std::sync::mpsc;
 use support::fresh_path;
+use support::heaps::unmap;
 
 const LIST: Root<SalVec<SalString>> = Root::new("list");
 
 fn open(path: &Path) -> Heap {
     // SAFETY: only these tests write to the file.
     unsafe { HeapOptions::new().open_or_create(path) }.unwrap()
-}
-
-fn unmap(heap: Heap) {
-    // SAFETY: the tests keep nothing of what lies in the heap.
-    unsafe { heap.close_and_unmap() }.unwrap();
 }
 
 #[test]

@@ -4,30 +4,17 @@
 mod support;
 
 use sal::prelude::*;
-use sal::{HeapOptions, Mode, OpenError, SnapshotProgress, SyncError, SyncLevel};
+use sal::{HeapOptions, Mode, SnapshotProgress, SyncError, SyncLevel};
 use std::io::ErrorKind;
 use std::ops::ControlFlow;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use support::heaps::{open, open_with, run_and_kill, unmap};
 use support::{alone, bytes, fresh_path, process};
 
 const NUMBERS: Root<SalVec<u64>> = Root::new("numbers");
 const WORDS: Root<SalHashMap<u64, SalString>> = Root::new("words");
-
-fn open_with(options: &HeapOptions, path: &Path) -> Result<Heap, OpenError> {
-    // SAFETY: the tests write these files through this crate only.
-    unsafe { options.open_or_create(path) }
-}
-
-fn open(path: &Path) -> Heap {
-    open_with(&HeapOptions::new(), path).unwrap()
-}
-
-fn unmap(heap: Heap) {
-    // SAFETY: nothing of the heap is used afterwards.
-    unsafe { heap.close_and_unmap() }.unwrap();
-}
 
 fn fill(heap: &Heap, numbers: std::ops::Range<u64>) {
     heap.with_session(|tx| {
@@ -139,9 +126,7 @@ fn a_snapshot_of_a_snapshot_and_of_a_heap_that_was_not_closed_is_good() {
     }
     let _alone = alone();
     let (_directory, path) = fresh_path();
-    let mut child = process::start(name, "writer", &path);
-    child.wait_for("done");
-    child.kill();
+    run_and_kill(name, "writer", &path);
     let mut from = path.clone();
     for number in 0..4 {
         let heap = open(&from);

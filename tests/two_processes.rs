@@ -11,13 +11,9 @@ use sal::{Heap, HeapOptions, OpenError, Persist, Root, SalAlloc, SessionError};
 use std::alloc::Layout;
 use std::path::Path;
 use std::ptr::NonNull;
+use support::heaps::open;
 use support::process::{self, hear, say};
 use support::{Random, bytes, fresh_path};
-
-fn open(path: &Path) -> Heap {
-    // SAFETY: only these tests write to the file.
-    unsafe { Heap::open(path) }.unwrap()
-}
 
 #[derive(Persist)]
 #[repr(C)]

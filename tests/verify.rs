@@ -8,6 +8,7 @@ use sal::{Flaw, HeapOptions, Mode, VerifyReport};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use support::bytes::{self, header};
+use support::heaps::{opened, unmap};
 use support::{alone, fresh_path};
 
 const NUMBERS: Root<SalVec<u64>> = Root::new("numbers");
@@ -15,16 +16,6 @@ const WORDS: Root<SalHashMap<u64, SalString>> = Root::new("words");
 
 fn options(mode: Mode) -> HeapOptions {
     HeapOptions::new().mode(mode)
-}
-
-fn open(options: &HeapOptions, path: &Path) -> Heap {
-    // SAFETY: only these tests write to the file; what they damage is not believed.
-    unsafe { options.open_or_create(path) }.unwrap()
-}
-
-fn unmap(heap: Heap) {
-    // SAFETY: nothing of the heap is used afterwards.
-    unsafe { heap.close_and_unmap() }.unwrap();
 }
 
 fn fill(heap: &Heap) {
@@ -46,7 +37,7 @@ fn verify_quiet(heap: &Heap) -> VerifyReport {
 
 /// Verifies a file that is opened for reading only.
 fn verify_file(path: &Path) -> VerifyReport {
-    let heap = open(&HeapOptions::new().read_only(true), path);
+    let heap = opened(&HeapOptions::new().read_only(true), path);
     let report = heap.verify();
     unmap(heap);
     report
@@ -75,7 +66,7 @@ fn good_heaps_of_all_modes_are_good_open_read_only_and_opened_again() {
     assert!(verify_quiet(&volatile).is_good());
     for mode in [Mode::Shared, Mode::Atomic] {
         let (_directory, path) = fresh_path();
-        let heap = open(&options(mode), &path);
+        let heap = opened(&options(mode), &path);
         assert!(verify_quiet(&heap).is_good(), "{mode:?}");
         fill(&heap);
         let report = verify_quiet(&heap);
@@ -88,7 +79,7 @@ fn good_heaps_of_all_modes_are_good_open_read_only_and_opened_again() {
         let report = verify_file(&path);
         assert!(report.is_good(), "{report}");
         assert_eq!((report.roots, report.roots_unvisited), (2, 2), "nobody has asked for their types");
-        let heap = open(&options(mode), &path);
+        let heap = opened(&options(mode), &path);
         let report = verify_quiet(&heap);
         assert!(report.is_good(), "{report}");
         unmap(heap);
@@ -99,7 +90,7 @@ fn good_heaps_of_all_modes_are_good_open_read_only_and_opened_again() {
 fn a_heap_is_good_while_threads_allocate_and_sync_and_hold_sessions() {
     let _alone = alone();
     let (_directory, path) = fresh_path();
-    let heap = open(&options(Mode::Atomic).fold_at(1 << 20), &path);
+    let heap = opened(&options(Mode::Atomic).fold_at(1 << 20), &path);
     fill(&heap);
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
@@ -136,7 +127,7 @@ fn damage_to_directory_types_table_and_headers_is_found_where_it_lies() {
     let _alone = alone();
     for mode in [Mode::Shared, Mode::Atomic] {
         let (_directory, path) = fresh_path();
-        let heap = open(&options(mode), &path);
+        let heap = opened(&options(mode), &path);
         fill(&heap);
         unmap(heap);
         let newest = bytes::newest(&path);
@@ -169,7 +160,7 @@ fn a_header_that_somebody_else_wrote_is_found_in_an_open_heap() {
     let _alone = alone();
     for mode in [Mode::Shared, Mode::Atomic] {
         let (_directory, path) = fresh_path();
-        let heap = open(&options(mode), &path);
+        let heap = opened(&options(mode), &path);
         fill(&heap);
         heap.sync().unwrap();
         let good = bytes::slots(&path);
@@ -189,7 +180,7 @@ fn a_header_that_somebody_else_wrote_is_found_in_an_open_heap() {
 fn a_block_of_another_heap_is_found_in_a_root() {
     let _alone = alone();
     let (_directory, path) = fresh_path();
-    let heap = open(&options(Mode::Atomic), &path);
+    let heap = opened(&options(Mode::Atomic), &path);
     let other = HeapOptions::new().volatile().unwrap();
     fill(&heap);
     other.with_session(|tx| tx.set_root(NUMBERS, (0..3).collect())).unwrap();

@@ -18,6 +18,7 @@ use crate::format::log_record::BLOCK;
 use crate::os::CallError;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 /// What a recovery did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -30,6 +31,8 @@ pub(crate) struct Replayed {
     pub(crate) bytes: u64,
     /// The commit that the heap is at now.
     pub(crate) last_commit: u64,
+    /// How long it took.
+    pub(crate) took: Duration,
 }
 
 pub(super) fn read_chain(storage: &dyn Storage, header: &Header) -> Result<Chain, OpenError> {
@@ -109,6 +112,7 @@ impl Journal {
     /// Recovers a heap whose header says *in use*: afterwards the heap file holds the last commit, and the journal goes
     /// on behind it. The log stays as it is until the next fold, so the heap file need not be synced.
     pub(crate) fn recover(storage: Arc<dyn Storage>, header: Header) -> Result<(Self, Replayed), OpenError> {
+        let started = Instant::now();
         let chain = read_chain(&*storage, &header)?;
         secure(&*storage, &header, &chain)?;
         let pages = apply::newest(&chain.records, chain.data_len);
@@ -125,6 +129,7 @@ impl Journal {
             pages: written,
             bytes: chain.records.iter().map(|record| record.header.record_len()).sum(),
             last_commit: chain.last,
+            took: Duration::ZERO,
         };
         let growth = Growth::default();
         let mut state = State {
@@ -144,6 +149,6 @@ impl Journal {
         for record in chain.records {
             state.take(record);
         }
-        Ok((Self::with(storage, state, growth), replayed))
+        Ok((Self::with(storage, state, growth), Replayed { took: started.elapsed(), ..replayed }))
     }
 }

@@ -106,6 +106,14 @@ impl Layout {
         [groups, map, map + Self::map_len(self.units)]
     }
 
+    /// What is read of every heap, however little it holds: the first roots and types, the state's header and counters. A
+    /// file system in memory takes space for a hole that is read, so in a file that is mapped these are reserved.
+    pub(crate) fn always_read(&self) -> [Area; 3] {
+        let [_, map, _] = self.soft_parts();
+        let first = |area: Area| Area { len: PAGE as u64, ..area };
+        [first(self.roots), first(self.types), Area { len: map - self.soft.offset, ..self.soft }]
+    }
+
     /// The layout whose segments hold at least `capacity` bytes.
     pub(crate) const fn for_capacity(capacity: u64, checksums: bool) -> Self {
         Self::for_units(capacity.div_ceil(UNIT as u64), checksums)

@@ -6,40 +6,74 @@
 //!
 //! # Invariants
 //! - **I1** The areas before the segments, and the first `units` units of them, are mapped and readable, and nobody
-//!   changes them while they are looked at.
+//!   changes them while they are looked at. If it is known which pages hold data, that is true (P1), and no others are
+//!   looked at: they count as zeros.
 
+use super::data_pages::DataPages;
 use super::runs::Runs;
+use super::stack::PIECE;
 use crate::format::layout::Layout;
 use crate::format::root_entry::{BY_CLASS, BY_NAME, COUNTS, FREE, RootEntry};
-use crate::format::{UNIT, WINDOW};
+use crate::format::{PAGE, UNIT, WINDOW};
+use core::ops::Range;
 
 /// Longest name whose checksum is looked at.
 const LONGEST_NAME: usize = 64 << 10;
 /// Words of a root directory's entry.
 const ENTRY_WORDS: usize = size_of::<RootEntry>() / 8;
+const _: () = assert!(PAGE % size_of::<RootEntry>() == 0);
 
 /// See the module.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Image {
+pub(crate) struct Image<'a> {
     bytes: *const u8,
     layout: Layout,
     /// The address at which blocks believe the heap's start to be.
     base: usize,
     units: usize,
+    /// Pages that hold data, by their distance from the heap's start; none if all may.
+    data: Option<&'a DataPages>,
 }
 
 // SAFETY: it only reads what nobody changes (I1).
-unsafe impl Send for Image {}
+unsafe impl Send for Image<'_> {}
 // SAFETY: as above.
-unsafe impl Sync for Image {}
+unsafe impl Sync for Image<'_> {}
 
-impl Image {
+impl Image<'_> {
     /// The first `units` units of the heap that belongs at `window`, whose start is at `bytes` now.
     ///
     /// # Safety
     /// I1, as long as this value or a copy of it is used.
     pub(crate) unsafe fn new(bytes: *const u8, window: u32, layout: Layout, units: usize) -> Self {
-        Self { bytes, layout, base: window as usize * WINDOW, units: units.min(layout.units as usize) }
+        Self { bytes, layout, base: window as usize * WINDOW, units: units.min(layout.units as usize), data: None }
+    }
+
+    /// The same, of which only these pages are looked at.
+    ///
+    /// # Safety
+    /// P1, of this image.
+    pub(crate) unsafe fn with_data(self, data: Option<&DataPages>) -> Image<'_> {
+        Image { data, ..self }
+    }
+
+    /// Bytes from the heap's start to the end of what is there.
+    pub(crate) fn len(&self) -> usize {
+        self.layout.segments.offset as usize + self.segments_len()
+    }
+
+    /// The first part of positions `start..end` that is to be looked at, no longer than a [`PIECE`]; `end..end` if the
+    /// rest holds zeros.
+    #[inline(always)]
+    pub(crate) fn first_part(&self, start: usize, end: usize) -> Range<usize> {
+        let Some(data) = self.data else { return start..end.min(start + PIECE) };
+        let segments = self.layout.segments.offset as usize;
+        let part = data.first_in(segments + start, segments + end, PIECE);
+        part.start - segments..part.end - segments
+    }
+
+    fn has_data(&self, offset: usize) -> bool {
+        self.data.is_none_or(|data| data.has(offset))
     }
 
     /// Units of the segments that are there.
@@ -105,6 +139,10 @@ impl Image {
 
     fn root_words(&self, slot: usize) -> [u64; ENTRY_WORDS] {
         let offset = self.layout.roots.offset as usize + slot * size_of::<RootEntry>();
+        // An entry lies in one page.
+        if !self.has_data(offset) {
+            return [0; ENTRY_WORDS];
+        }
         let start: *const u64 = self.bytes.wrapping_add(offset).cast();
         // SAFETY: callers name slots that the area has (I1); it is aligned to a page.
         core::array::from_fn(|word| unsafe { Self::read(start.wrapping_add(word)) })
@@ -126,7 +164,12 @@ impl Image {
             return None;
         }
         let start: *const u8 = self.at(0).cast::<u8>().wrapping_add(position);
-        // SAFETY: within a block, so within the image (I1).
-        Some((0..len).map(|at| unsafe { start.wrapping_add(at).read_volatile() }).collect())
+        let first = self.layout.segments.offset as usize + position;
+        let byte = |at: usize| match self.has_data(first + at) {
+            // SAFETY: within a block, so within the image (I1).
+            true => unsafe { start.wrapping_add(at).read_volatile() },
+            false => 0,
+        };
+        Some((0..len).map(byte).collect())
     }
 }

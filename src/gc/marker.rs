@@ -61,10 +61,24 @@ pub(crate) struct Counters {
     pub(crate) rounds: AtomicU64,
 }
 
+impl Counters {
+    /// The same once more.
+    pub(crate) fn copy(&self) -> Self {
+        // Relaxed: nobody counts any more.
+        let copy = |counter: &AtomicU64| AtomicU64::new(counter.load(Ordering::Relaxed));
+        Self {
+            blocks: copy(&self.blocks),
+            bytes: copy(&self.bytes),
+            scanned: copy(&self.scanned),
+            rounds: copy(&self.rounds),
+        }
+    }
+}
+
 /// One marking, by one or more workers.
 #[derive(Debug)]
 pub(crate) struct Marker<'a> {
-    image: Image,
+    image: Image<'a>,
     runs: &'a Runs,
     marks: &'a Marks,
     /// Blocks with a mark that are not to be looked at: they are free.
@@ -79,7 +93,13 @@ pub(crate) struct Marker<'a> {
 impl<'a> Marker<'a> {
     /// A marking of an image with those runs, which sets `marks`. If a block is free according to `free`, it has its mark
     /// already.
-    pub(crate) fn new(image: Image, runs: &'a Runs, marks: &'a Marks, free: Option<&'a Marks>, job: &'a Job) -> Self {
+    pub(crate) fn new(
+        image: Image<'a>,
+        runs: &'a Runs,
+        marks: &'a Marks,
+        free: Option<&'a Marks>,
+        job: &'a Job,
+    ) -> Self {
         Self { image, runs, marks, free, pool: &job.pool, counters: &job.counters, shared: true, stack: STACK }
     }
 
@@ -164,9 +184,10 @@ struct Worker<'m, 'a> {
 impl Worker<'_, '_> {
     /// Looks at everything on the stack, and at what that leads to.
     fn drain(&mut self) {
+        let image = &self.marker.image;
         loop {
             while self.queued < AHEAD {
-                let Some(span) = self.stack.take() else { break };
+                let Some(span) = self.stack.take(|start, end| image.first_part(start, end)) else { break };
                 self.prefetch(span);
                 self.queue[(self.first + self.queued) % AHEAD] = span;
                 self.queued += 1;
@@ -191,7 +212,7 @@ impl Worker<'_, '_> {
                 self.donate();
             }
             if self.marker.pool.is_aborted() {
-                while self.stack.take().is_some() {}
+                self.stack.clear();
                 self.queued = 0;
                 self.found_count = 0;
             }
@@ -216,8 +237,7 @@ impl Worker<'_, '_> {
     /// Looks at each word of a range that lies in a block.
     #[inline(always)]
     fn scan(&mut self, span: Span) {
-        let image = self.marker.image;
-        let start = image.at(span.start);
+        let start = self.marker.image.at(span.start);
         let words = (span.end - span.start) / 8;
         self.counts.scanned += (words * 8) as u64;
         for word in 0..words {
@@ -303,10 +323,10 @@ impl Worker<'_, '_> {
                     marked &= marked - 1;
                     let (mut start, end) = (block.start, block.start + block.len);
                     while start < end {
-                        let piece = Span { start, end: end.min(start + super::stack::PIECE) };
-                        self.scan(piece);
+                        let part = self.marker.image.first_part(start, end);
+                        self.scan(Span { start: part.start, end: part.end });
                         self.drain();
-                        start = piece.end;
+                        start = part.end;
                     }
                     if self.marker.pool.is_aborted() {
                         return;

@@ -4,7 +4,8 @@
 //! start, falls into a block of the heap reaches that block, interior positions included. It needs no types; a number
 //! that looks like a position keeps a block for nothing, which is a leak and never an error.
 //!
-//! Bottom to top: [`zeroed`] is memory for tables; [`image`] is the heap's bytes at one moment; [`runs`] says which block
+//! Bottom to top: [`zeroed`] is memory for tables; [`image`] is the heap's bytes at one moment, and
+//! [`data_pages`] says where they are not zeros; [`runs`] says which block
 //! a position falls into, and [`marks`] which blocks were reached; [`stack`] and [`pool`] hold what is still to be
 //! looked at, of one worker and of all; [`marker`] does the work; [`sweep`] gives back what has no mark.
 //! [`live`] finds out which blocks of a heap in use are free.
@@ -16,6 +17,7 @@
 //! Nothing of this layer's. Whoever is interrupted marks again.
 #![allow(unsafe_code)]
 
+pub(crate) mod data_pages;
 pub(crate) mod image;
 pub(crate) mod live;
 pub(crate) mod marker;

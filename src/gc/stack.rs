@@ -5,6 +5,7 @@
 
 use super::zeroed::Zeroed;
 use crate::os::CallError;
+use core::ops::Range;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 /// Bytes that are taken at once.
@@ -54,18 +55,28 @@ impl Stack {
         true
     }
 
-    /// The next piece.
+    /// The next piece: what `first_part` says is to be looked at first of a range, and an empty part at the end if nothing
+    /// is.
     #[inline(always)]
-    pub(crate) fn take(&mut self) -> Option<Span> {
-        let last = self.len.checked_sub(1)?;
-        let span = self.spans.get_mut(last)?;
-        if span.end - span.start > PIECE {
-            let piece = Span { start: span.start, end: span.start + PIECE };
-            span.start = piece.end;
-            return Some(piece);
+    pub(crate) fn take(&mut self, first_part: impl Fn(usize, usize) -> Range<usize>) -> Option<Span> {
+        loop {
+            let last = self.len.checked_sub(1)?;
+            let span = self.spans.get_mut(last)?;
+            let part = first_part(span.start, span.end);
+            if part.end < span.end {
+                span.start = part.end;
+            } else {
+                self.len = last;
+            }
+            if !part.is_empty() {
+                return Some(Span { start: part.start, end: part.end });
+            }
         }
-        self.len = last;
-        Some(*span)
+    }
+
+    /// Forgets everything.
+    pub(crate) fn clear(&mut self) {
+        self.len = 0;
     }
 
     /// Takes out work for others, from the bottom, where the most hangs on an entry: half of a long range, or up to
@@ -96,12 +107,16 @@ mod tests {
         Span { start, end: start + len }
     }
 
+    fn piece(start: usize, end: usize) -> Range<usize> {
+        start..end.min(start + PIECE)
+    }
+
     #[test]
     fn a_long_range_is_taken_in_pieces_and_needs_no_room() {
         let mut stack = Stack::new(1).unwrap();
         assert!(stack.push(span(64, 2 * PIECE + 8)));
         assert!(!stack.push(span(0, 8)));
-        let pieces: Vec<Span> = std::iter::from_fn(|| stack.take()).collect();
+        let pieces: Vec<Span> = std::iter::from_fn(|| stack.take(piece)).collect();
         assert_eq!(pieces, [span(64, PIECE), span(64 + PIECE, PIECE), span(64 + 2 * PIECE, 8)]);
     }
 
@@ -115,7 +130,7 @@ mod tests {
             let mut words = Vec::new();
             stack.donate(3, |span| words.extend((span.start..span.end).step_by(8)));
             assert_eq!(words.is_empty(), count < 2 && len < WORTH_HALVING);
-            while let Some(span) = stack.take() {
+            while let Some(span) = stack.take(piece) {
                 words.extend((span.start..span.end).step_by(8));
             }
             words.sort_unstable();

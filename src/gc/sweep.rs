@@ -31,7 +31,7 @@ use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 /// Slabs with lost blocks between two visits to the heap's lock.
 const SLABS: u32 = 64;
 
-/// How far a sweep has come: what it gave back, and units that it has looked at.
+/// How far a sweep has come: what it gave back, and up to which unit it has done so.
 #[derive(Debug, Default)]
 pub(crate) struct Swept {
     pub(crate) blocks: AtomicU64,
@@ -41,12 +41,28 @@ pub(crate) struct Swept {
     pub(crate) units: AtomicU64,
 }
 
-/// Gives back the blocks of `runs` that have no mark; stops early when `tick`, which is called from time to time, says so
+impl Swept {
+    /// The same once more.
+    pub(crate) fn copy(&self) -> Self {
+        // Relaxed: the sweep has ended.
+        let copy = |counter: &AtomicU64| AtomicU64::new(counter.load(Ordering::Relaxed));
+        Self {
+            blocks: copy(&self.blocks),
+            bytes: copy(&self.bytes),
+            large_count: copy(&self.large_count),
+            large_bytes: copy(&self.large_bytes),
+            units: copy(&self.units),
+        }
+    }
+}
+
+/// Gives back the blocks of `runs` that have no mark, from where `swept` says that an earlier sweep has stopped; stops early when `tick`, which is called from time to time, says so
 /// with false. Returns whether it came to the end.
 ///
 /// # Safety
 /// `runs` held all runs of the heap at one moment at which all their blocks, but those with a mark, were allocated; and
-/// no block without a mark is used by anybody, nor will be (G2). Until this returns the heap stays open.
+/// no block without a mark is used by anybody, nor will be (G2). Until this returns the heap stays open. What is swept
+/// before the unit in `swept` was swept with these runs and marks, and is not looked at again: its blocks may be anybody's.
 pub(crate) unsafe fn sweep(
     core: &Core,
     runs: &Runs,
@@ -61,7 +77,9 @@ pub(crate) unsafe fn sweep(
     };
     let mut sweeper = Sweeper { core, threads, lost: [0; CLASSES], slabs: 0, swept };
     let mut is_complete = true;
-    for run in runs.iter() {
+    // Relaxed, here and below: whoever goes on has joined this one.
+    let first = swept.units.load(Ordering::Relaxed) as usize;
+    for run in runs.in_units(first..runs.units()) {
         // SAFETY: the caller's promise.
         unsafe {
             match run {
@@ -69,6 +87,7 @@ pub(crate) unsafe fn sweep(
                 Run::Large { head, len_pages } => sweeper.large(marks, head, len_pages),
             }
         }
+        swept.units.store(Runs::end_of(run) as u64, Ordering::Relaxed);
         if sweeper.slabs >= SLABS {
             sweeper.settle();
             if !tick() {
@@ -125,7 +144,6 @@ impl Sweeper<'_> {
         // Relaxed: figures for who looks on.
         self.swept.blocks.fetch_add(u64::from(lost), Ordering::Relaxed);
         self.swept.bytes.fetch_add(u64::from(lost) * class_size(class) as u64, Ordering::Relaxed);
-        self.swept.units.store(head as u64, Ordering::Relaxed);
     }
 
     #[cold]
@@ -166,7 +184,6 @@ impl Sweeper<'_> {
         self.swept.bytes.fetch_add(len as u64, Ordering::Relaxed);
         self.swept.large_count.fetch_add(1, Ordering::Relaxed);
         self.swept.large_bytes.fetch_add(len as u64, Ordering::Relaxed);
-        self.swept.units.store(head as u64, Ordering::Relaxed);
     }
 
     /// Counts what was given back, and takes in what came back to slabs without owner.

@@ -156,7 +156,7 @@ pub(crate) struct Stopped {
 
 impl Stopped {
     /// The window itself.
-    pub(crate) fn image(&self) -> Image {
+    pub(crate) fn image(&self) -> Image<'static> {
         let start = exposed::<u8>(self.heap.base);
         // SAFETY: tests change nothing while they mark.
         unsafe { Image::new(start, self.heap.window, self.heap.layout, self.rebuilt.units) }

@@ -5,7 +5,7 @@
 //! on a stack that lies in the heap would lose its elements.
 
 use super::atomic::Atomic;
-use super::owner::Heap;
+use super::owner::{Heap, HeapInner};
 use super::recovery::{RecoveryError, mark};
 use super::stats::Bytes;
 use crate::alloc::backing::Backing;
@@ -14,6 +14,7 @@ use crate::alloc::size_class::{class_size, index_in_slab, slab_blocks};
 use crate::alloc::threads::Threads;
 use crate::error::CollectError;
 use crate::format::PAGE;
+use crate::gc::data_pages::DataPages;
 use crate::gc::image::Image;
 use crate::gc::live::{copy_of, free_blocks};
 use crate::gc::marker::{Counters, Job, Marker, STACK};
@@ -178,13 +179,16 @@ pub trait SalCollect {
 struct Snapshot {
     runs: Runs,
     free: Marks,
-    image: Image,
+    image: Image<'static>,
+    /// What the image holds besides zeros, if that is known.
+    data: Option<DataPages>,
 }
 
 impl Snapshot {
     /// # Safety
     /// No other thread uses the heap in any way, as long as this is used; of [`Objects`], until it has been made.
-    unsafe fn of(core: &Core) -> Result<Self, CallError> {
+    unsafe fn of(heap: &HeapInner) -> Result<Self, CallError> {
+        let core = heap.core();
         let units = {
             let _guard = core.lock.lock();
             // SAFETY: under the lock (K1).
@@ -199,7 +203,8 @@ impl Snapshot {
             let runs = Runs::of(core, units)?;
             let free = free_blocks(core, &runs)?;
             let image = Image::new(std::ptr::with_exposed_provenance(core.base), core.window, core.layout, units);
-            Ok(Self { runs, free, image })
+            let data = heap.atomic.as_ref().map(|atomic| atomic.data_pages(core, image.len())).transpose()?;
+            Ok(Self { runs, free, image, data })
         }
     }
 
@@ -207,12 +212,31 @@ impl Snapshot {
     fn mark(&self, job: &Job) -> Result<(Marks, usize), CollectError> {
         let marks = copy_of(&self.free, &self.runs)?;
         let workers = default_workers();
-        let marker = Marker::new(self.image, &self.runs, &marks, Some(&self.free), job).with(workers, STACK);
+        // SAFETY: pages that lie in a hole of the file and are not our own hold zeros, and nobody uses the heap.
+        let image = unsafe { self.image.with_data(self.data.as_ref()) };
+        let marker = Marker::new(image, &self.runs, &marks, Some(&self.free), job).with(workers, STACK);
         match mark(&marker, job, workers, || ()) {
             Ok(ran) => Ok((marks, ran)),
             Err(RecoveryError::Os(error)) => Err(error.into()),
             Err(RecoveryError::Aborted) => Err(CollectError::Incomplete),
         }
+    }
+
+    /// What a block begins with.
+    fn first_bytes(&self, core: &Core, start: usize, len: usize) -> [u8; LEAK_BYTES] {
+        let first: *const u8 = std::ptr::with_exposed_provenance(start);
+        // It lies in one page.
+        if self.data.as_ref().is_some_and(|data| !data.has(start - core.base)) {
+            return [0; LEAK_BYTES];
+        }
+        std::array::from_fn(|at| {
+            if at >= len {
+                return 0;
+            }
+            // It may never have been written, so what the read gives is taken as it is.
+            // SAFETY: within the block, which is mapped and which nobody writes to now.
+            unsafe { first.add(at).read_volatile() }
+        })
     }
 }
 
@@ -347,22 +371,26 @@ impl SalCollect for Heap {
         let core = self.quiet_core(true)?;
         let started = Instant::now();
         // SAFETY: the caller's promise.
-        let snapshot = unsafe { Snapshot::of(core)? };
+        let snapshot = unsafe { Snapshot::of(self.inner())? };
         let job = Job::default();
         let (marks, workers) = snapshot.mark(&job)?;
         let marking = started.elapsed();
+        // What it would give back is given back here.
+        let atomic = self.inner().atomic.as_ref();
+        atomic.inspect(|atomic| atomic.supersede_recovery(false));
         let started = Instant::now();
         let swept = Swept::default();
         // SAFETY: all blocks of the runs are allocated or have a mark because they are free; those that the roots
         // reach have one too, and nobody holds others by the caller's promise.
         unsafe { sweep(core, &snapshot.runs, &marks, &swept, || true) };
+        atomic.inspect(|atomic| atomic.supersede_recovery(true));
         Ok(CollectReport::new(&job.counters, &swept, [marking, started.elapsed()], workers))
     }
 
     unsafe fn leak_report(&self) -> Result<LeakReport, CollectError> {
         let core = self.quiet_core(false)?;
         // SAFETY: the caller's promise.
-        let snapshot = unsafe { Snapshot::of(core)? };
+        let snapshot = unsafe { Snapshot::of(self.inner())? };
         let (marks, _) = snapshot.mark(&Job::default())?;
         let mut report = LeakReport::default();
         // The smallest on top; of equal ones the one that lies last.
@@ -386,7 +414,7 @@ impl SalCollect for Heap {
         report.largest = named
             .map(|Reverse((len, Reverse(start), is_large))| Leak {
                 block: BlockInfo { start, len, is_large, is_allocated: Some(true) },
-                first_bytes: first_bytes(start, len),
+                first_bytes: snapshot.first_bytes(core, start, len),
             })
             .collect();
         Ok(report)
@@ -395,22 +423,9 @@ impl SalCollect for Heap {
     unsafe fn objects(&self) -> Result<Objects, CollectError> {
         let core = self.quiet_core(false)?;
         // SAFETY: the caller's promise.
-        let Snapshot { runs, free, .. } = unsafe { Snapshot::of(core)? };
+        let Snapshot { runs, free, .. } = unsafe { Snapshot::of(self.inner())? };
         Ok(Objects { runs, free, segments: core.segments, unit: 0, words: Vec::new() })
     }
-}
-
-/// What a block of a quiet heap begins with.
-fn first_bytes(start: usize, len: usize) -> [u8; LEAK_BYTES] {
-    let first: *const u8 = std::ptr::with_exposed_provenance(start);
-    std::array::from_fn(|at| {
-        if at >= len {
-            return 0;
-        }
-        // It may never have been written, so what the read gives is taken as it is.
-        // SAFETY: within the block, which is mapped and which nobody writes to now.
-        unsafe { first.add(at).read_volatile() }
-    })
 }
 
 impl fmt::Display for CollectReport {

@@ -39,14 +39,17 @@ pub(super) fn create_in(file: &File, path: &Path, options: &HeapOptions) -> Resu
     file.set_len(layout.segments.offset)?;
     file.reserve(0, 4 * PAGE as u64)?;
     if mode == Mode::Shared {
-        for area in [layout.roots, layout.types, layout.soft] {
-            file.reserve(area.offset, PAGE as u64)?;
-        }
+        reserve_always_read(file, layout)?;
     }
     file.sync_all()?;
     sync_directory(path)?;
     write_header(file, &header)?;
     Ok(())
+}
+
+/// Reserves the space of what is read of every heap.
+pub(super) fn reserve_always_read(file: &File, layout: &Layout) -> Result<(), CallError> {
+    layout.always_read().into_iter().try_for_each(|area| file.reserve(area.offset, area.len))
 }
 
 /// The header of a new heap file, at a place that is free now.

@@ -24,15 +24,6 @@ pub(super) static CLOSING: Lock = Lock::new();
 
 static REGISTERED: AtomicU32 = AtomicU32::new(0);
 
-/// How often this process and its ancestors have been the child of a fork that the handlers saw.
-static GENERATION: AtomicU32 = AtomicU32::new(0);
-
-/// Changes when the calling process is forked, in the child.
-pub(super) fn generation() -> u32 {
-    // Relaxed: it changes while the child has one thread.
-    GENERATION.load(Ordering::Relaxed)
-}
-
 struct Pending(UnsafeCell<Option<Handshake>>);
 // SAFETY: touched only between `prepare` and the handlers behind the fork, under `MAKING`.
 unsafe impl Sync for Pending {}
@@ -89,8 +80,6 @@ unsafe extern "C" fn in_parent() {
 }
 
 unsafe extern "C" fn in_child() {
-    // Relaxed: see `generation`.
-    GENERATION.fetch_add(1, Ordering::Relaxed);
     // SAFETY: under `MAKING`, which the child holds too.
     let handshake = unsafe { (*HANDSHAKE.0.get()).take() };
     for_each_core(|core, is_anonymous| {

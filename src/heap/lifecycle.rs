@@ -317,7 +317,7 @@ pub(super) fn shut(heap: &HeapInner, unmap: bool) -> Result<(), CloseError> {
     heap.gate.close();
     if let Some(atomic) = &heap.atomic {
         // It works in the heap as any thread does, and needs it open.
-        atomic.stop_recovery();
+        atomic.give_up_recovery();
     }
     let _closing = fork::CLOSING.lock();
     let core = heap.core();

@@ -174,7 +174,7 @@ impl HeapOptions {
     }
 
     /// Is told from time to time how far an eager recovery has come, and can break it off: then what was not found yet
-    /// stays occupied until the next opening.
+    /// stays occupied until [`Heap::resume_recovery`](crate::Heap::resume_recovery), or the next opening.
     pub fn on_recovery(mut self, tell: impl Fn(&RecoveryProgress) -> ControlFlow<()> + Send + Sync + 'static) -> Self {
         self.on_recovery = Some(OnRecovery(Arc::new(tell)));
         self

@@ -1,7 +1,6 @@
 //! An open heap and its owner.
 
 use super::atomic::Atomic;
-use super::fork;
 use super::gate::{self, Gate};
 use super::group_commit::GroupCommit;
 use super::handle::SalAlloc;
@@ -63,9 +62,7 @@ pub(crate) struct HeapInner {
     pub(super) path: Option<PathBuf>,
     pub(super) read_only: bool,
     /// The process that opened it.
-    process: u32,
-    /// The [`fork::generation`] in which it was opened.
-    generation: u32,
+    process: u64,
     id: [u8; 16],
     pub(super) header: Mutex<Header>,
     pub(super) gate: Gate,
@@ -76,7 +73,8 @@ pub(crate) struct HeapInner {
     /// Of files that are made for it.
     pub(super) permissions: u32,
     attachment: OnceLock<Box<dyn Attachment>>,
-    shut: Mutex<bool>,
+    /// Whether it is closed; held while it is.
+    pub(super) shut: Mutex<bool>,
     /// Whether a write session was ever begun, so that values may have been moved out of roots.
     pub(super) written: AtomicBool,
     /// Whether the last look at the roots found a block of another heap, so that nothing more may be committed.
@@ -115,8 +113,7 @@ impl HeapInner {
             mode,
             path,
             read_only,
-            process: process::id(),
-            generation: fork::generation(),
+            process: process::incarnation(),
             id: header.heap_id,
             header: Mutex::new(header),
             gate: Gate::default(),
@@ -158,12 +155,7 @@ impl HeapInner {
 
     /// Whether this process is another one than that which opened the heap.
     pub(crate) fn is_forked(&self) -> bool {
-        self.is_known_forked() || self.process != process::id()
-    }
-
-    /// As [`HeapInner::is_forked`], without a system call: a child that was not made through the C library goes unnoticed.
-    pub(super) fn is_known_forked(&self) -> bool {
-        self.generation != fork::generation()
+        self.process != process::incarnation()
     }
 
     /// What a higher layer keeps for this heap, made when first asked for.
@@ -320,7 +312,7 @@ impl Heap {
 
     /// Waits until the heap, if it was not closed well the last time, has been recovered: until all memory that the stop left
     /// unreachable has been given back. The report says what was done; none if there was nothing to recover, or recovery
-    /// was broken off.
+    /// was broken off and not resumed.
     pub fn wait_for_recovery(&self) -> Option<RecoveryReport> {
         self.atomic().and_then(Atomic::wait_for_recovery)
     }
@@ -330,16 +322,48 @@ impl Heap {
         if self.inner.is_forked() { None } else { self.inner.atomic.as_ref() }
     }
 
-    /// How far a recovery in the background has come; none if there is none.
+    /// How far a recovery in the background has come, or had come when it was broken off; none if there is none, or it has been
+    /// waited for.
     pub fn recovery_progress(&self) -> Option<RecoveryProgress> {
         self.atomic().and_then(Atomic::recovery_progress)
     }
 
-    /// Breaks off a recovery in the background. What it has not found yet stays occupied until the heap is opened again.
+    /// Breaks off a recovery in the background. What it has not found yet stays occupied until the recovery is
+    /// [resumed](Heap::resume_recovery), or the heap is opened again. Until then the process keeps what resuming needs: some
+    /// bytes for each block there may be, about a hundredth of the heap, and if it had not found yet what is in use, a copy
+    /// in memory of each page of before that is written to the heap file.
     pub fn abort_recovery(&self) {
         if let Some(atomic) = self.atomic() {
             atomic.stop_recovery();
         }
+    }
+
+    /// Takes up, in the background, a recovery that [`Heap::abort_recovery`] or [`HeapOptions::on_recovery`] has broken off.
+    /// If that had found out what is in use, this one goes on giving back the rest; otherwise it begins anew. What the
+    /// program has allocated, freed and moved meanwhile does not matter: exactly that is given back which would have been.
+    ///
+    /// Returns whether a recovery is under way now. None is if there is nothing to resume, or no memory for it; then the next
+    /// opening does it.
+    ///
+    /// ```
+    /// use sal::prelude::*;
+    ///
+    /// # let directory = tempfile::tempdir()?;
+    /// # let path = directory.path().join("heap.sal");
+    /// // SAFETY: the file was written only through SAL; nothing else changes it while it is open.
+    /// let heap = unsafe { Heap::open(&path)? };
+    /// # assert!(!heap.resume_recovery()); // it was closed well, or is new
+    /// heap.abort_recovery(); // this is a bad moment
+    /// // ... and now is a better one:
+    /// if heap.resume_recovery() {
+    ///     let report = heap.wait_for_recovery();
+    ///     println!("{report:?}");
+    /// }
+    /// # heap.close()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn resume_recovery(&self) -> bool {
+        self.atomic().is_some_and(|atomic| atomic.resume_recovery(self.inner.core().window))
     }
 
     /// Closes the heap: everything is written to the disk, then the file is marked as closed and its lock given back.

@@ -7,15 +7,26 @@
 //!
 //! # Invariants
 //! - **Y1** The runs are taken when the state has just been rebuilt and nobody else has used the heap.
-//! - **Y2** Nothing is swept unless marking came to its end.
+//! - **Y2** Nothing is swept unless marking came to its end, over an image that showed the commit all the time.
 //! - **Y3** The background thread has touched the heap for the last time when [`Background::abort`] or the drop of its
 //!   [`Background`] returns, and when [`Background::is_done`] says so.
+//! - **Y4** Of the recoveries of one heap, each but the first goes on from where the one before has ended
+//!   ([`Recovery::again`]): with its runs, and if that had begun to sweep, with its marks, behind what it has swept.
+//!
+//! # Taking one up again
+//! What the commit's roots did not reach when the heap was opened is not reached later, since nobody has it; it stays
+//! allocated until it is swept, and it alone may be swept (G2 of [`crate::gc::sweep`]). So the runs and the marks stay good
+//! however long a recovery rests: blocks of runs that came later are in no run of these, and a block that the program has
+//! freed and had again since has its mark, or did not lie in these runs. If marking had not ended, the image of that commit
+//! is needed once more, unchanged; a later commit would not do, since what the program has taken out of its roots since is
+//! reached by nothing there. What has been swept was free from then on and may be in use again, so it is not swept again.
 //!
 //! # What survives a crash
 //! A recovery that is aborted or interrupted at any point leaves a heap that is right: what is not swept stays allocated,
 //! and the next one marks again.
 
 use crate::alloc::heap_core::Core;
+use crate::gc::data_pages::DataPages;
 use crate::gc::image::Image;
 use crate::gc::marker::{Job, Marker, STACK};
 use crate::gc::marks::Marks;
@@ -26,8 +37,8 @@ use crate::os::{CallError, errno, process};
 use std::fmt;
 use std::mem::ManuallyDrop;
 use std::ops::ControlFlow;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -42,6 +53,8 @@ pub struct RecoveryReport {
     pub replayed_commits: u64,
     /// Pages whose images were taken from the log.
     pub replayed_pages: u64,
+    /// How long it took to read the log, to make sure that it is durable, and to write these pages into the heap file.
+    pub replaying: Duration,
     /// What was reached from the roots, and what was given back because it was not.
     pub collected: CollectReport,
 }
@@ -74,7 +87,7 @@ pub enum RecoveryPhase {
     Sweeping,
     /// It has come to its end.
     Done,
-    /// It was given up before. What it has not given back is looked for again when the heap is next opened.
+    /// It was given up before. What it has not given back is looked for again when it is resumed, or the heap is next opened.
     Aborted,
 }
 
@@ -119,16 +132,22 @@ pub(crate) type OnProgress<'a> = &'a dyn Fn(&RecoveryProgress) -> ControlFlow<()
 /// One heap's recovery.
 #[derive(Debug)]
 pub(crate) struct Recovery {
-    image: Image,
-    runs: Runs,
-    marks: Marks,
+    image: Image<'static>,
+    /// The file whose holes the image need not show.
+    file: Option<i32>,
+    /// What the image holds besides zeros; found out when marking first begins.
+    data: Arc<OnceLock<Option<DataPages>>>,
+    runs: Arc<Runs>,
+    marks: Arc<Marks>,
     job: Job,
     swept: Swept,
     /// Bytes of all blocks.
     total_bytes: u64,
     phase: AtomicU8,
-    /// Nanoseconds that marking took.
-    marking: AtomicU64,
+    is_marked: AtomicBool,
+    /// Threads that marked, and nanoseconds that marking and sweeping took.
+    workers: AtomicUsize,
+    took: [AtomicU64; 2],
 }
 
 impl Recovery {
@@ -136,22 +155,90 @@ impl Recovery {
     ///
     /// # Safety
     /// The heap has just been rebuilt, and nobody else is there. `image` is what it was rebuilt from, its blocks and roots
-    /// at least, and stays readable and unchanged as long as this value lives, or until marking is over.
-    pub(crate) unsafe fn prepare(core: &Core, image: Image) -> Result<Self, CallError> {
+    /// at least, and stays readable and unchanged until marking is over.
+    pub(crate) unsafe fn prepare(core: &Core, image: Image<'static>) -> Result<Self, CallError> {
         // SAFETY: the caller's promise.
         let runs = unsafe { Runs::of(core, image.units())? };
         let (_, total_bytes) = runs.total();
-        let marks = Marks::new(runs.units())?;
+        let marks = Arc::new(Marks::new(runs.units())?);
         Ok(Self {
             image,
-            runs,
+            file: None,
+            data: Arc::default(),
+            runs: Arc::new(runs),
             marks,
             job: Job::default(),
             swept: Swept::default(),
             total_bytes,
             phase: AtomicU8::new(RecoveryPhase::Marking.number()),
-            marking: AtomicU64::new(0),
+            is_marked: AtomicBool::new(false),
+            workers: AtomicUsize::new(0),
+            took: Default::default(),
         })
+    }
+
+    /// Leaves out what is a hole in a file.
+    ///
+    /// # Safety
+    /// `fd` is a file's, and stays it until marking is over. When marking first begins, the image shows that file, and
+    /// zeros behind its end.
+    pub(crate) unsafe fn without_holes_of(self, fd: i32) -> Self {
+        Self { file: Some(fd), ..self }
+    }
+
+    /// Marks over another image of the same bytes.
+    ///
+    /// # Safety
+    /// As for [`Recovery::prepare`]; and this one does not run.
+    pub(crate) unsafe fn over(self, image: Image<'static>) -> Self {
+        Self { image, ..self }
+    }
+
+    /// One that goes on where this one has ended, which must have been given up (Y4).
+    ///
+    /// # Errors
+    /// If there is no memory for its marks.
+    pub(crate) fn again(&self) -> Result<Self, CallError> {
+        let is_marked = self.is_marked();
+        let (marks, job) = if is_marked {
+            (Arc::clone(&self.marks), Job { counters: self.job.counters.copy(), ..Job::default() })
+        } else {
+            (Arc::new(Marks::new(self.runs.units())?), Job::default())
+        };
+        let phase = if is_marked { RecoveryPhase::Sweeping } else { RecoveryPhase::Marking };
+        // Relaxed: it has ended.
+        Ok(Self {
+            image: self.image,
+            file: self.file,
+            data: Arc::clone(&self.data),
+            runs: Arc::clone(&self.runs),
+            marks,
+            job,
+            swept: self.swept.copy(),
+            total_bytes: self.total_bytes,
+            phase: AtomicU8::new(phase.number()),
+            is_marked: AtomicBool::new(is_marked),
+            workers: AtomicUsize::new(self.workers.load(Ordering::Relaxed)),
+            took: self.took.each_ref().map(|nanoseconds| AtomicU64::new(nanoseconds.load(Ordering::Relaxed))),
+        })
+    }
+
+    /// Whether marking is over, and the image is not wanted any more.
+    pub(crate) fn is_marked(&self) -> bool {
+        // Relaxed: asked by the thread that marks, or by who has seen that it ended.
+        self.is_marked.load(Ordering::Relaxed)
+    }
+
+    /// Whether holes of the file were looked for, so that it may change.
+    pub(crate) fn knows_holes(&self) -> bool {
+        self.data.get().is_some()
+    }
+
+    fn data_pages(&self) -> Result<Option<DataPages>, CallError> {
+        let Some(fd) = self.file else { return Ok(None) };
+        let mut data = DataPages::none_of(self.image.len())?;
+        data.add_file(fd, 0..self.image.len() as u64);
+        Ok(Some(data))
     }
 
     pub(crate) fn progress(&self) -> RecoveryProgress {
@@ -173,7 +260,8 @@ impl Recovery {
     }
 
     /// Marks and sweeps, with so many threads, of which the calling one is one; `on_progress` is asked from time to time
-    /// whether to go on. Once for each value.
+    /// whether to go on, and `is_image_good` when everything is marked, whether the image has shown the commit until then:
+    /// it is not looked at any more. Once for each value.
     ///
     /// # Errors
     /// [`RecoveryError::Aborted`], or no memory. Then nothing is wrong with the heap, and it may be used.
@@ -186,37 +274,72 @@ impl Recovery {
         core: &Core,
         workers: usize,
         on_progress: Option<OnProgress<'_>>,
+        is_image_good: impl FnOnce() -> bool,
     ) -> Result<RecoveryReport, RecoveryError> {
-        let mut last = Instant::now();
+        // SAFETY: the caller's promise.
+        let done = unsafe { self.mark_and_sweep(core, workers, on_progress, is_image_good) };
+        self.enter(if done.is_ok() { RecoveryPhase::Done } else { RecoveryPhase::Aborted });
+        done?;
+        // Relaxed: written by this thread, or one that has ended.
+        let took = self.took.each_ref().map(|nanoseconds| Duration::from_nanos(nanoseconds.load(Ordering::Relaxed)));
+        let workers = self.workers.load(Ordering::Relaxed);
+        let collected = CollectReport::new(&self.job.counters, &self.swept, took, workers);
+        Ok(RecoveryReport { collected, ..RecoveryReport::default() })
+    }
+
+    /// # Safety
+    /// As for [`Recovery::run`].
+    unsafe fn mark_and_sweep(
+        &self,
+        core: &Core,
+        workers: usize,
+        on_progress: Option<OnProgress<'_>>,
+        is_image_good: impl FnOnce() -> bool,
+    ) -> Result<(), RecoveryError> {
+        let mut last: Option<Instant> = None;
         let mut ask = || {
             if let Some(on_progress) = on_progress {
-                if last.elapsed() >= REPORT_EVERY {
-                    last = Instant::now();
+                if last.is_none_or(|last| last.elapsed() >= REPORT_EVERY) {
+                    last = Some(Instant::now());
                     if on_progress(&self.progress()).is_break() {
                         self.abort();
                     }
                 }
             }
         };
-        let started = Instant::now();
-        let marker = Marker::new(self.image, &self.runs, &self.marks, None, &self.job).with(workers, STACK);
-        let ran = mark(&marker, &self.job, workers, &mut ask).inspect_err(|_| self.enter(RecoveryPhase::Aborted))?;
-        let marking = started.elapsed();
-        self.marking.store(marking.as_nanos() as u64, Ordering::Relaxed);
+        // Relaxed, here and below: figures.
+        let spend = |which: usize, since: Instant| {
+            self.took[which].fetch_add(since.elapsed().as_nanos() as u64, Ordering::Relaxed);
+        };
+        if !self.is_marked() {
+            let started = Instant::now();
+            // Also if it is given up at once: later on the file may be another.
+            if self.data.get().is_none() {
+                let _ = self.data.set(self.data_pages()?);
+            }
+            let data = self.data.get().and_then(Option::as_ref);
+            // SAFETY: what is a hole in the file holds zeros in the image, by the promise of `without_holes_of`.
+            let image = unsafe { self.image.with_data(data) };
+            let marker = Marker::new(image, &self.runs, &self.marks, None, &self.job).with(workers, STACK);
+            let ran = mark(&marker, &self.job, workers, &mut ask)?;
+            if !is_image_good() {
+                return Err(RecoveryError::Aborted);
+            }
+            self.workers.store(ran, Ordering::Relaxed);
+            self.is_marked.store(true, Ordering::Relaxed);
+            spend(0, started);
+        }
         self.enter(RecoveryPhase::Sweeping);
         let started = Instant::now();
         let go_on = || {
             ask();
             !self.job.pool.is_aborted()
         };
-        // SAFETY: Y1; marking came to its end, so what has no mark is reached by nobody (V2), and the caller's promise.
-        if unsafe { !sweep(core, &self.runs, &self.marks, &self.swept, go_on) } {
-            self.enter(RecoveryPhase::Aborted);
-            return Err(RecoveryError::Aborted);
-        }
-        self.enter(RecoveryPhase::Done);
-        let collected = CollectReport::new(&self.job.counters, &self.swept, [marking, started.elapsed()], ran);
-        Ok(RecoveryReport { collected, ..RecoveryReport::default() })
+        // SAFETY: Y1; marking came to its end, so what has no mark is reached by nobody (V2), and the caller's promise. What
+        // was swept before, was so with these runs and marks (Y4).
+        let is_complete = unsafe { sweep(core, &self.runs, &self.marks, &self.swept, go_on) };
+        spend(1, started);
+        if is_complete { Ok(()) } else { Err(RecoveryError::Aborted) }
     }
 
     fn enter(&self, phase: RecoveryPhase) {
@@ -248,7 +371,8 @@ pub(super) fn mark(
     Err(RecoveryError::Aborted)
 }
 
-/// Marks and sweeps before the heap is used: [`Recovery::prepare`] and [`Recovery::run`] at once.
+/// Marks and sweeps before the heap is used: [`Recovery::prepare`] and [`Recovery::run`] at once. The image is the heap's own
+/// memory.
 ///
 /// # Errors
 /// As for [`Recovery::run`].
@@ -257,18 +381,22 @@ pub(super) fn mark(
 /// As for [`Recovery::prepare`]; and nobody uses the heap before this returns.
 pub(crate) unsafe fn recover_eagerly(
     core: &Core,
-    image: Image,
+    image: Image<'static>,
     workers: usize,
-    on_progress: Option<OnProgress<'_>>,
 ) -> Result<RecoveryReport, RecoveryError> {
     // SAFETY: the caller's promise.
-    unsafe { Recovery::prepare(core, image)?.run(core, workers, on_progress) }
+    unsafe { Recovery::prepare(core, image)?.run(core, workers, None, || true) }
 }
 
 /// Keeps a heap's core, its window and the image of a recovery valid as long as it lives.
 pub(crate) trait Keeper: Send + Sync + 'static {
     /// The heap.
     fn core(&self) -> &Core;
+
+    /// Everything is marked. Whether the image has shown its commit until now; it is not looked at any more.
+    fn let_go_of_image(&self) -> bool {
+        true
+    }
 }
 
 /// A recovery on a thread of its own. Dropping it gives the recovery up and waits until its thread has ended.
@@ -277,12 +405,12 @@ pub(crate) struct Background {
     shared: Arc<Shared>,
     thread: ManuallyDrop<JoinHandle<()>>,
     /// A forked child has no such thread.
-    process: u32,
+    process: u64,
 }
 
 #[derive(Debug)]
 struct Shared {
-    recovery: Recovery,
+    recovery: Arc<Recovery>,
     outcome: Mutex<Option<Result<RecoveryReport, RecoveryError>>>,
     changed: Condvar,
 }
@@ -322,7 +450,7 @@ impl<K> Drop for End<K> {
 /// block of before that it has not got from the roots in the image.
 pub(crate) unsafe fn start_background<K: Keeper>(
     keeper: Arc<K>,
-    recovery: Recovery,
+    recovery: Arc<Recovery>,
     workers: usize,
 ) -> Result<Background, CallError> {
     let shared = Arc::new(Shared { recovery, outcome: Mutex::new(None), changed: Condvar::new() });
@@ -331,11 +459,11 @@ pub(crate) unsafe fn start_background<K: Keeper>(
         let mut end = End { shared: own, keeper: Some(keeper), outcome: Err(RecoveryError::Aborted) };
         if let Some(keeper) = &end.keeper {
             // SAFETY: the caller's promise; the keeper is alive.
-            end.outcome = unsafe { end.shared.recovery.run(keeper.core(), workers, None) };
+            end.outcome = unsafe { end.shared.recovery.run(keeper.core(), workers, None, || keeper.let_go_of_image()) };
         }
     });
     match thread {
-        Ok(thread) => Ok(Background { shared, thread: ManuallyDrop::new(thread), process: process::id() }),
+        Ok(thread) => Ok(Background { shared, thread: ManuallyDrop::new(thread), process: process::incarnation() }),
         Err(error) => Err(CallError {
             call: "pthread_create",
             errno: error.raw_os_error().map_or(errno::NO_MEMORY, crate::os::Errno),
@@ -345,12 +473,12 @@ pub(crate) unsafe fn start_background<K: Keeper>(
 
 impl Background {
     fn is_forked(&self) -> bool {
-        self.process != process::id()
+        self.process != process::incarnation()
     }
 
-    /// How far it has come.
-    pub(crate) fn progress(&self) -> RecoveryProgress {
-        self.shared.recovery.progress()
+    /// What it does, or has done.
+    pub(crate) fn recovery(&self) -> &Arc<Recovery> {
+        &self.shared.recovery
     }
 
     /// Whether its thread is through with the heap, one way or the other.
@@ -400,7 +528,8 @@ impl Drop for Background {
 
 impl fmt::Display for RecoveryReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "replayed {} commits with {} pages; {}", self.replayed_commits, self.replayed_pages, self.collected)
+        let Self { replayed_commits, replayed_pages, replaying, collected } = self;
+        write!(f, "replayed {replayed_commits} commits with {replayed_pages} pages in {replaying:.1?}; {collected}")
     }
 }
 

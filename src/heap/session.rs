@@ -61,7 +61,7 @@ impl<'h> Pass<'h> {
     #[track_caller]
     fn begin(heap: &'h HeapInner, kind: Kind, by_handle: bool) -> Result<Self, SessionError> {
         // In a forked child another thread may have had the locks for ever.
-        if heap.is_known_forked() {
+        if heap.is_forked() {
             return Err(SessionError::Forked);
         }
         let number = match kind {
@@ -78,7 +78,7 @@ impl<'h> Pass<'h> {
 impl Drop for Pass<'_> {
     fn drop(&mut self) {
         // As in `begin`.
-        if self.heap.is_known_forked() {
+        if self.heap.is_forked() {
             return;
         }
         self.heap.session_ended(self.number);

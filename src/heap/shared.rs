@@ -5,7 +5,7 @@
 //! before the header with the state *clean*.
 
 use super::collect::default_workers;
-use super::create::write_header;
+use super::create::{reserve_always_read, write_header};
 use super::lifecycle::{
     PUNCH_AT_CLOSE, at_its_place, check_soft_state, check_use, copy_used, limit_capacity, make_core, publish,
 };
@@ -18,7 +18,7 @@ use crate::alloc::rebuild::rebuild;
 use crate::error::{CloseError, OpenError};
 use crate::format::header::{CLEAN, HOLDER_OFFSET, Header, Holder, IN_USE};
 use crate::format::soft::SoftHeader;
-use crate::format::{PAGE, UNIT, WINDOW};
+use crate::format::{UNIT, WINDOW};
 use crate::gc::image::Image;
 use crate::os::file::File;
 use crate::os::mapping::{self, Access, Source};
@@ -69,7 +69,7 @@ fn clear_state(header: &Header, file: &File) -> Result<usize, OpenError> {
     let layout = &header.layout;
     let end = layout.remote_bits.offset + layout.remote_bits.len;
     file.clear(layout.soft.offset, end - layout.soft.offset)?;
-    file.reserve(layout.soft.offset, PAGE as u64)?;
+    reserve_always_read(file, layout)?;
     let len = file.metadata()?.len.min(layout.end());
     Ok((len.saturating_sub(layout.segments.offset) / UNIT as u64) as usize)
 }
@@ -84,7 +84,7 @@ fn recover(core: NonNull<Core>, header: &Header, units: usize) -> Result<(), Ope
     // SAFETY: the heap's own memory, in which nobody stores meanwhile.
     let image = unsafe { Image::new(std::ptr::with_exposed_provenance(core.base), core.window, core.layout, units) };
     // SAFETY: rebuilt just now, and nobody else has it.
-    unsafe { recover_eagerly(core, image, default_workers(), None) }?;
+    unsafe { recover_eagerly(core, image, default_workers()) }?;
     Ok(())
 }
 

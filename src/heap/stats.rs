@@ -3,13 +3,14 @@
 use super::allocate::with_core;
 use super::atomic::{Atomic, CommitStats};
 use super::handle::SalAlloc;
-use super::owner::Heap;
+use super::owner::{Heap, HeapInner};
 use crate::alloc::heap_core::Core;
 use crate::alloc::size_class::{CLASSES, class_size, slab_blocks, slab_units};
 use crate::alloc::thread_heap::ThreadHeap;
 use crate::alloc::threads::Threads;
 use crate::format::UNIT;
 use std::fmt;
+use std::sync::PoisonError;
 
 /// What a heap has in use, at about one moment: other threads go on while it is counted.
 ///
@@ -138,6 +139,20 @@ impl SalAlloc {
     pub fn stats(self) -> Option<Stats> {
         let classes = Vec::with_capacity(CLASSES);
         with_core(self.place(), |core| collect(core, classes))
+            .or_else(|| HeapInner::find(self).ok()?.stats_if_only_read())
+    }
+}
+
+impl HeapInner {
+    /// Of a heap that threads cannot be inside of, since none allocates there.
+    fn stats_if_only_read(&self) -> Option<Stats> {
+        if !self.is_read_only() || self.is_forked() {
+            return None;
+        }
+        let classes = Vec::with_capacity(CLASSES);
+        // It is not closed meanwhile.
+        let shut = self.shut.lock().unwrap_or_else(PoisonError::into_inner);
+        (!*shut).then(|| collect(self.core(), classes))
     }
 }
 

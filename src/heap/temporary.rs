@@ -1,7 +1,8 @@
 //! Files without a name: they vanish with the process.
 
+use super::create::reserve_always_read;
+use crate::format::WINDOW;
 use crate::format::layout::Layout;
-use crate::format::{PAGE, WINDOW};
 use crate::os::env::random_bytes;
 use crate::os::file::File;
 use crate::os::mapping::{self, Access, Source};
@@ -52,7 +53,7 @@ fn create_and_unlink(directory: &CStr) -> Result<File, CallError> {
 /// Sizes a new file for `layout` and maps it over a reserved window.
 pub(super) fn map(file: &File, window: u32, layout: &Layout) -> Result<(), CallError> {
     file.set_len(layout.segments.offset)?;
-    file.reserve(layout.soft.offset, PAGE as u64)?;
+    reserve_always_read(file, layout)?;
     let end = layout.end() as usize;
     // SAFETY: the window is reserved for this heap, and nothing is in it yet.
     unsafe { mapping::replace(window as usize * WINDOW, end, Access::ReadWrite, Source::SharedFile(file.fd())) }

@@ -49,7 +49,7 @@ pub(crate) enum Tracking {
 #[derive(Debug)]
 pub(crate) struct Tracker {
     /// The process whose pages these are (T2).
-    process: u32,
+    process: u64,
     /// Held for a whole scan. Taken before `userfault`.
     pagemap: Mutex<Pagemap>,
     /// None: comparing.
@@ -94,7 +94,7 @@ impl Tracker {
             Tracking::Compare => None,
         };
         let tracker = Self {
-            process: process::id(),
+            process: process::incarnation(),
             pagemap: Mutex::new(Pagemap::open()?),
             userfault: Mutex::new(userfault),
             is_exact: AtomicBool::new(tracking == Tracking::WriteProtect),
@@ -147,7 +147,8 @@ impl Tracker {
     }
 
     fn check_process(&self) -> Result<(), CallError> {
-        if process::id() == self.process { Ok(()) } else { Err(CallError { call: "fork", errno: Errno(libc::ESRCH) }) }
+        let is_same = process::incarnation() == self.process;
+        if is_same { Ok(()) } else { Err(CallError { call: "fork", errno: Errno(libc::ESRCH) }) }
     }
 
     /// Registers what is mapped in a range, of however many mappings; cheap, also a second time. Nothing is armed before

@@ -207,6 +207,20 @@ pub(crate) fn copy_private_pages(address: usize, len: usize) {
     copy_private_pages_by_touch(start, end);
 }
 
+/// As [`copy_private_pages`], of memory that nobody writes to. A page that cannot be had is an error, and no signal if the
+/// kernel does it.
+pub(crate) fn copy_private_range(address: usize, len: usize) -> Result<(), CallError> {
+    let start = address & !(PAGE - 1);
+    let end = (address + len).next_multiple_of(PAGE);
+    match advise(start, end - start, Advice::PopulateWrite) {
+        Err(CallError { errno: Errno(libc::EINVAL), .. }) => {
+            copy_private_pages_by_touch(start, end);
+            Ok(())
+        }
+        done => done,
+    }
+}
+
 /// The fallback for kernels before 5.14: an atomic write that changes nothing, of a kind that the compiler keeps.
 fn copy_private_pages_by_touch(start: usize, end: usize) {
     for page in (start..end).step_by(PAGE) {

@@ -3,6 +3,7 @@
 #![allow(unsafe_code)]
 
 pub(crate) mod bytes;
+pub(crate) mod heaps;
 pub(crate) mod process;
 
 use std::path::PathBuf;

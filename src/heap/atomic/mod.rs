@@ -15,6 +15,7 @@ mod map;
 mod on_storage;
 mod open;
 mod page_runs;
+mod preserve;
 mod purge;
 mod read_only;
 mod recover;
@@ -81,6 +82,8 @@ pub(crate) struct Atomic {
     /// Whether the file's allocator state is that of an earlier close.
     is_soft_stale: bool,
     recovery: Mutex<recover::State>,
+    /// What a recovery that was given up would go on over.
+    kept: Arc<preserve::Kept>,
 }
 
 impl From<AppendError> for SyncError {

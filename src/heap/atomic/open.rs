@@ -3,6 +3,7 @@
 use super::Atomic;
 use super::capture::Capture;
 use super::map::{SoftState, map, plain_from, soft_state};
+use super::preserve::{Kept, Preserving};
 use super::read_only;
 use super::recover::{State, recover};
 use super::stats::Counters;
@@ -57,6 +58,8 @@ pub(in crate::heap) fn open(
         DirtyTracking::WriteProtect => Tracking::WriteProtect,
         DirtyTracking::Compare => Tracking::Compare,
     }))?;
+    let kept = Arc::<Kept>::default();
+    let storage: Arc<dyn Storage> = Arc::new(Preserving { files: storage, kept: Arc::clone(&kept) });
     let was_clean = header.state == CLEAN;
     let (journal, replayed) = Journal::open(Arc::clone(&storage), header)?;
     #[cfg(any(test, feature = "testing"))]
@@ -75,8 +78,8 @@ pub(in crate::heap) fn open(
         let core = make_core(&header, Backing::Private, options)?;
         if soft == SoftState::Stale {
             let recovered = rebuild_state(core, &header, units)
-                // SAFETY: rebuilt just now, and nobody else has it.
-                .and_then(|()| unsafe { recover(core.as_ref(), units, &journal, replayed, options) });
+                // SAFETY: rebuilt just now, and nobody else has it; the journal's storage is the one above.
+                .and_then(|()| unsafe { recover(core.as_ref(), units, &journal, &kept, replayed, options) });
             return recovered.map(|recovered| (core, recovered)).inspect_err(|_| {
                 // SAFETY: nobody knows of it.
                 unsafe { Core::destroy(core.as_ptr()) }
@@ -101,6 +104,7 @@ pub(in crate::heap) fn open(
         discard: options.discard,
         is_soft_stale: soft == SoftState::Stale,
         recovery: Mutex::new(recovery),
+        kept,
     };
     let heap = publish(core, header, Mode::Atomic, path, Some(atomic), options);
     if let (Some(prepared), Some(atomic)) = (prepared, &heap.inner().atomic) {

@@ -9,15 +9,9 @@
 use super::Atomic;
 use super::close::clear;
 use crate::alloc::heap_core::Core;
-use crate::alloc::size_class::{CLASSES, slab_units};
-use crate::commit::storage::{Part, Storage};
 use crate::format::UNIT;
-use crate::format::header::Header;
-use crate::format::slab_entry::{SlabEntry, units_of_pages};
-use crate::os::{CallError, mapping};
-
-/// Entries of the slab table that are read at once.
-const BATCH: usize = 8192;
+use crate::heap::committed_table::CommittedTable;
+use crate::os::mapping;
 
 impl Atomic {
     /// Gives back free memory, but only runs of at least `least` units; returns how many bytes. What the last commit holds
@@ -29,13 +23,17 @@ impl Atomic {
         if self.is_recovery_pending() || !matches!(self.journal.try_fold(), Ok(Some(_))) {
             return 0;
         }
-        let _paused = self.journal.pause_folding();
-        let header = self.journal.header();
+        let paused = self.journal.pause_folding();
+        let (header, commit) = self.journal.inspect_paused(&paused);
         if !self.journal.is_folded() {
             return 0;
         }
-        let Ok(used) = used_units(&**self.journal.storage(), &header) else { return 0 };
         let storage = &**self.journal.storage();
+        // Of what makes no sense nobody knows what it takes.
+        let Ok(table) = CommittedTable::read(storage, &header, &commit) else { return 0 };
+        if !table.is_whole() {
+            return 0;
+        }
         let file_len = header.file_len as usize;
         let mut runs = Vec::new();
         {
@@ -44,8 +42,8 @@ impl Atomic {
             let space = unsafe { &mut *core.space.get() };
             space.give_back(least, |offset, len| {
                 let first = (offset - core.layout.segments.offset as usize) / UNIT;
-                let in_commit = used.get(first..used.len().min(first + len / UNIT)).unwrap_or_default();
-                if !in_commit.contains(&true) && (offset + len <= file_len || !capture.left_something()) {
+                let in_commit = (first..first + len / UNIT).any(|unit| table.runs.is_used(unit));
+                if !in_commit && (offset + len <= file_len || !capture.left_something()) {
                     runs.push((offset, len));
                 }
                 false
@@ -77,26 +75,4 @@ impl Atomic {
         }
         bytes
     }
-}
-
-/// Which units the runs of the last commit take, by the file's slab table.
-fn used_units(storage: &dyn Storage, header: &Header) -> Result<Vec<bool>, CallError> {
-    let units = (header.file_len.saturating_sub(header.layout.segments.offset) as usize).div_ceil(UNIT);
-    let mut used = vec![false; units];
-    let mut words = vec![[0_u8; 8]; BATCH.min(units)];
-    for batch in (0..units).step_by(BATCH) {
-        let words = &mut words[..BATCH.min(units - batch)];
-        storage.read_at(Part::Data, words.as_flattened_mut(), header.layout.slab_table.offset + batch as u64 * 8)?;
-        for (unit, word) in (batch..).zip(words) {
-            let len = match SlabEntry::decode(u64::from_le_bytes(*word)) {
-                Some(SlabEntry::SlabHead { class }) if usize::from(class) < CLASSES => slab_units(class.into()),
-                Some(SlabEntry::LargeHead { len_pages }) => units_of_pages(len_pages),
-                Some(SlabEntry::Free) => 0,
-                _ => 1,
-            };
-            let end = unit.saturating_add(len).min(units);
-            used[unit..end].fill(true);
-        }
-    }
-    Ok(used)
 }

@@ -1,10 +1,12 @@
 //! Recovery of an atomic heap: what it marks over, and who keeps that while it does.
 //!
-//! In the background, marking reads a second mapping of the heap file, which shows the last commit and stays as it is,
-//! because nothing is folded into it meanwhile; what is written to the file directly lies behind what that commit
-//! covers. Before the heap is used by anybody, its own memory is that commit.
+//! In the background, marking reads a second mapping of the heap file, which shows the last commit and stays as it is:
+//! nothing is folded meanwhile; what is written to the file directly lies behind what that commit covers; and of one that
+//! was given up, pages are copied before the file is changed ([`super::preserve`]). Before the heap is used by anybody, its
+//! own memory is that commit.
 
 use super::Atomic;
+use super::preserve::{Frozen, Kept};
 use crate::alloc::heap_core::Core;
 use crate::alloc::windows;
 use crate::commit::fold::FoldPause;
@@ -12,17 +14,17 @@ use crate::commit::journal::Journal;
 use crate::commit::recovery::Replayed;
 use crate::error::OpenError;
 use crate::format::UNIT;
+use crate::gc::data_pages::DataPages;
 use crate::gc::image::Image;
 use crate::heap::collect::default_workers;
 use crate::heap::options::{HeapOptions, Recovery as When};
 use crate::heap::recovery::{
-    Background, Keeper, Recovery, RecoveryError, RecoveryProgress, RecoveryReport, recover_eagerly, start_background,
+    Background, Keeper, Recovery, RecoveryError, RecoveryProgress, RecoveryReport, start_background,
 };
-use crate::os::mapping::{self, Access, Source};
 use crate::os::{CallError, errno};
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 use std::ptr::{self, NonNull};
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// How far recovery is.
 #[derive(Debug, Default)]
@@ -30,42 +32,20 @@ pub(super) enum State {
     /// There was nothing to recover.
     #[default]
     None,
-    /// It was given up, or could not be begun; the next opening does it.
+    /// It was given up for good, or could not be begun; the next opening does it.
     Pending,
     Running(Arc<Background>, Replayed),
+    /// It was given up, and can be resumed if it is marked, or its image is kept.
+    Suspended(Arc<Recovery>, Replayed),
     Done(RecoveryReport),
 }
 
-/// The heap file as of one commit, mapped a second time.
-#[derive(Debug)]
-struct Frozen {
-    start: usize,
-    len: usize,
-}
-
-impl Frozen {
-    /// Maps the first `len` bytes, and memory that reads as zeros up to `end`.
-    fn map(fd: i32, len: usize, end: usize) -> Result<Self, CallError> {
-        let end = end.max(len);
-        let image = Self { start: mapping::map_anywhere(end, Access::Read, Source::Anonymous)?, len: end };
-        // SAFETY: mapped just now, and nobody has read there.
-        unsafe { mapping::replace(image.start, len, Access::Read, Source::SharedFile(fd))? };
-        Ok(image)
-    }
-}
-
-impl Drop for Frozen {
-    fn drop(&mut self) {
-        // SAFETY: mapped by `map`, and only read through this value.
-        let _ = unsafe { mapping::unmap(self.start, self.len) };
-    }
-}
-
-/// What a recovery in the background needs: the heap, the image, and that nothing is folded into that.
+/// What a recovery in the background needs: the heap, and until everything is marked the image, and that nothing is folded
+/// into that.
 struct Held {
     core: NonNull<Core>,
-    _image: Frozen,
-    _pause: FoldPause,
+    image: Mutex<Option<(Arc<Frozen>, FoldPause)>>,
+    kept: Arc<Kept>,
 }
 
 // SAFETY: the core is shared by all threads anyway (it is `Sync`), and this value is one of its holders.
@@ -77,6 +57,12 @@ impl Keeper for Held {
     fn core(&self) -> &Core {
         // SAFETY: this value is one of the core's holders until it is dropped.
         unsafe { self.core.as_ref() }
+    }
+
+    fn let_go_of_image(&self) -> bool {
+        let is_good = self.kept.let_go();
+        drop(self.image.lock().unwrap_or_else(PoisonError::into_inner).take());
+        is_good
     }
 }
 
@@ -90,33 +76,31 @@ impl Drop for Held {
 /// A recovery that has been prepared and not begun.
 pub(super) struct Prepared {
     recovery: Recovery,
-    image: Frozen,
     pause: FoldPause,
 }
 
 /// Recovers a heap that was just rebuilt and that nobody else has yet, or prepares to do so in the background.
 ///
 /// # Safety
-/// `core` was rebuilt from the last commit just now, for `units` units, and nobody else has it.
+/// `core` was rebuilt from the last commit just now, for `units` units, and nobody else has it. The journal writes through
+/// `kept`, and nobody else changes the heap file.
 pub(super) unsafe fn recover(
     core: &Core,
     units: usize,
     journal: &Journal,
+    kept: &Kept,
     replayed: Replayed,
     options: &HeapOptions,
 ) -> Result<(State, Option<Prepared>), OpenError> {
+    let fd = journal.storage().data_fd();
     if options.recovery == When::Background && units > 0 {
-        let len = journal.data_len() as usize;
-        let end = core.layout.segments.offset as usize + units * UNIT;
-        let image = Frozen::map(journal.storage().data_fd(), len, end)?;
-        // SAFETY: the mapping shows the file as of the last commit as far as that reaches, and zeros up to the end of the
-        // last unit; it stays.
-        let of_image =
-            unsafe { Image::new(ptr::with_exposed_provenance(image.start), core.window, core.layout, units) };
-        // SAFETY: the caller's promise; the image stays as it is while the pause lives.
-        let recovery = unsafe { Recovery::prepare(core, of_image)? };
+        // SAFETY: the file is as of the last commit, and is changed through `kept` alone.
+        let image = unsafe { freeze(core, units, journal, kept)? };
+        // SAFETY: the caller's promise; the image stays as it is as long as it is kept. The descriptor stays the file's until
+        // the heap is closed, and holes are looked for while folding is paused.
+        let recovery = unsafe { Recovery::prepare(core, image)?.without_holes_of(fd) };
         let pause = journal.pause_folding();
-        return Ok((State::Pending, Some(Prepared { recovery, image, pause })));
+        return Ok((State::Pending, Some(Prepared { recovery, pause })));
     }
     // SAFETY: the heap's own memory, which is the last commit as long as nobody has stored anything.
     let image = unsafe { Image::new(ptr::with_exposed_provenance(core.base), core.window, core.layout, units) };
@@ -124,16 +108,45 @@ pub(super) unsafe fn recover(
         Some(tell) => (tell.0)(progress),
         None => ControlFlow::Continue(()),
     };
-    // SAFETY: the caller's promise, and nobody has the heap.
-    match unsafe { recover_eagerly(core, image, default_workers(), Some(&tell)) } {
+    // SAFETY: the caller's promise, and nobody has the heap; the memory shows the file as far as that reaches.
+    let recovery = unsafe { Recovery::prepare(core, image)?.without_holes_of(fd) };
+    // SAFETY: as above.
+    match unsafe { recovery.run(core, default_workers(), Some(&tell), || true) } {
         Ok(report) => Ok((State::Done(with_replayed(report, replayed)), None)),
-        Err(RecoveryError::Aborted) => Ok((State::Pending, None)),
+        Err(RecoveryError::Aborted) if recovery.is_marked() => {
+            Ok((State::Suspended(Arc::new(recovery), replayed), None))
+        }
+        // SAFETY: as above.
+        Err(RecoveryError::Aborted) => match unsafe { freeze(core, units, journal, kept) } {
+            // SAFETY: the image shows what the memory has shown so far.
+            Ok(image) => Ok((State::Suspended(Arc::new(unsafe { recovery.over(image) }), replayed), None)),
+            Err(_) => Ok((State::Pending, None)),
+        },
         Err(RecoveryError::Os(error)) => Err(error.into()),
     }
 }
 
+/// Maps the heap file a second time, and keeps that.
+///
+/// # Safety
+/// The heap file is as of the last commit, and is changed through `kept` alone. The image is used only while it is kept, or
+/// somebody has it from there.
+unsafe fn freeze(core: &Core, units: usize, journal: &Journal, kept: &Kept) -> Result<Image<'static>, CallError> {
+    let layout = core.layout;
+    let (roots, segments) = (layout.roots, layout.segments.offset as usize);
+    let (len, end) = (journal.data_len() as usize, segments + units * UNIT);
+    let wanted = [roots.offset as usize..(roots.offset + roots.len) as usize, segments..end];
+    let image = Frozen::map(journal.storage().data_fd(), len, end, wanted)?;
+    let start = ptr::with_exposed_provenance(image.start);
+    kept.keep(Arc::new(image));
+    // SAFETY: the mapping shows the file as of the last commit as far as that reaches, and zeros up to the end of the last
+    // unit. What is looked at of it stays as it is while it is kept.
+    Ok(unsafe { Image::new(start, core.window, layout, units) })
+}
+
 fn with_replayed(report: RecoveryReport, replayed: Replayed) -> RecoveryReport {
-    RecoveryReport { replayed_commits: replayed.commits, replayed_pages: replayed.pages, ..report }
+    let Replayed { commits, pages, took, .. } = replayed;
+    RecoveryReport { replayed_commits: commits, replayed_pages: pages, replaying: took, ..report }
 }
 
 impl Atomic {
@@ -142,20 +155,86 @@ impl Atomic {
         self.recovery.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Begins a prepared recovery of a heap that has just been made known. If there can be no thread, it stays pending.
+    /// Begins a prepared recovery of a heap that has just been made known.
     pub(super) fn start_recovery(&self, window: u32, prepared: Prepared, replayed: Replayed) {
-        let Some(core) = windows::hold(window).and_then(NonNull::new) else { return };
-        let Prepared { recovery, image, pause } = prepared;
-        let held = Arc::new(Held { core, _image: image, _pause: pause });
+        let image = self.kept.get().map(|image| (image, prepared.pause));
+        *self.recovery() = self.begin(window, Arc::new(prepared.recovery), image, replayed);
+    }
+
+    /// Begins a recovery, which has an image and a pause of folding unless it is marked. If there can be no thread, it is
+    /// suspended.
+    fn begin(
+        &self,
+        window: u32,
+        recovery: Arc<Recovery>,
+        image: Option<(Arc<Frozen>, FoldPause)>,
+        replayed: Replayed,
+    ) -> State {
+        let Some(core) = windows::hold(window).and_then(NonNull::new) else { return State::Pending };
+        let held = Arc::new(Held { core, image: Mutex::new(image), kept: Arc::clone(&self.kept) });
         // SAFETY: prepared for this heap; closing it stops the recovery first.
-        if let Ok(background) = unsafe { start_background(held, recovery, default_workers()) } {
-            *self.recovery() = State::Running(Arc::new(background), replayed);
+        match unsafe { start_background(held, Arc::clone(&recovery), default_workers()) } {
+            Ok(background) => State::Running(Arc::new(background), replayed),
+            Err(_) if recovery.is_marked() || recovery.knows_holes() => State::Suspended(recovery, replayed),
+            Err(_) => {
+                self.kept.let_go();
+                State::Pending
+            }
         }
     }
 
-    /// Gives up what has not been recovered yet: the next opening does it.
+    /// Takes up a recovery that was given up; whether one is under way now.
+    pub(in crate::heap) fn resume_recovery(&self, window: u32) -> bool {
+        if self.is_recovering() {
+            return true;
+        }
+        // It may have ended by itself.
+        self.end_recovery(Background::wait);
+        let mut state = self.recovery();
+        let (suspended, replayed) = match &*state {
+            State::Suspended(recovery, replayed) => (Arc::clone(recovery), *replayed),
+            // Somebody else was faster.
+            State::Running(..) => return true,
+            State::None | State::Pending | State::Done(_) => return false,
+        };
+        let Ok(recovery) = suspended.again() else { return false };
+        let mut image = None;
+        if !recovery.is_marked() {
+            let pause = self.journal.pause_folding();
+            // Only now: a fold that was under way may have cost it.
+            let Some(kept) = self.kept.get() else {
+                *state = State::Pending;
+                return false;
+            };
+            image = Some((kept, pause));
+        }
+        *state = self.begin(window, Arc::new(recovery), image, replayed);
+        matches!(&*state, State::Running(..))
+    }
+
+    /// Gives up what has not been recovered yet, until it is resumed.
     pub(in crate::heap) fn stop_recovery(&self) {
         self.end_recovery(|background| background.abort());
+    }
+
+    /// Gives up what has not been recovered yet: the next opening does it.
+    pub(in crate::heap) fn give_up_recovery(&self) {
+        self.stop_recovery();
+        self.forget_suspended(State::Pending);
+    }
+
+    /// Somebody else gives back, or has given back, what a suspended recovery would.
+    pub(in crate::heap) fn supersede_recovery(&self, is_done: bool) {
+        self.end_recovery(Background::wait);
+        self.forget_suspended(if is_done { State::None } else { State::Pending });
+    }
+
+    fn forget_suspended(&self, next: State) {
+        let mut state = self.recovery();
+        if matches!(&*state, State::Suspended(..) | State::Pending) {
+            *state = next;
+            self.kept.let_go();
+        }
     }
 
     /// Waits until recovery is over; its report, if it came to its end.
@@ -175,20 +254,31 @@ impl Atomic {
         // Others may ask meanwhile.
         let outcome = end(&running.0);
         let mut state = self.recovery();
-        if matches!(&*state, State::Running(..)) {
+        // Another one may be under way by now.
+        if matches!(&*state, State::Running(background, _) if Arc::ptr_eq(background, &running.0)) {
             *state = match outcome {
                 Ok(report) => State::Done(with_replayed(report, running.1)),
-                Err(_) => State::Pending,
+                Err(_) => State::Suspended(Arc::clone(running.0.recovery()), running.1),
             };
         }
     }
 
-    /// How far a recovery in the background has come.
+    /// How far a recovery in the background has come, or one that was given up.
     pub(in crate::heap) fn recovery_progress(&self) -> Option<RecoveryProgress> {
         match &*self.recovery() {
-            State::Running(background, _) => Some(background.progress()),
+            State::Running(background, _) => Some(background.recovery().progress()),
+            State::Suspended(recovery, _) => Some(recovery.progress()),
             _ => None,
         }
+    }
+
+    /// What the first `len` bytes of the heap's memory hold besides zeros: what its file does, and the pages that are its own.
+    pub(in crate::heap) fn data_pages(&self, core: &Core, len: usize) -> Result<DataPages, CallError> {
+        let mut data = DataPages::none_of(len)?;
+        data.add_file(self.journal.storage().data_fd(), 0..len as u64);
+        let add = &mut |found: Range<usize>| data.add(found.start - core.base..found.end - core.base);
+        self.capture().tracker.private_pages(core.base, len, add)?;
+        Ok(data)
     }
 
     /// Whether a recovery is under way.
@@ -199,7 +289,7 @@ impl Atomic {
     /// Whether marking has yet to find what the file holds in vain.
     pub(in crate::heap) fn is_recovery_pending(&self) -> bool {
         match &*self.recovery() {
-            State::Pending => true,
+            State::Pending | State::Suspended(..) => true,
             State::Running(background, _) => !background.is_done() || background.wait().is_err(),
             State::None | State::Done(_) => false,
         }

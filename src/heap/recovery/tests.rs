@@ -49,7 +49,7 @@ fn is_well(stopped: &Stopped) {
 fn an_eager_recovery_keeps_what_is_reached_and_reports_the_rest() {
     let (stopped, nodes) = half_lost(SEED, 3000);
     // SAFETY: nobody else is there.
-    let report = unsafe { recover_eagerly(&stopped.heap, stopped.image(), 2, None) }.unwrap().collected;
+    let report = unsafe { recover_eagerly(&stopped.heap, stopped.image(), 2) }.unwrap().collected;
     assert_eq!(report.marked_blocks, nodes.len() as u64);
     assert_eq!(report.marked_bytes, nodes.iter().map(|node| node.len as u64).sum::<u64>());
     assert_eq!(report.reclaimed_blocks, total_blocks(&stopped) - report.marked_blocks);
@@ -71,7 +71,7 @@ fn progress_is_told_and_can_end_it() {
         ControlFlow::Continue(())
     };
     // SAFETY: as above.
-    let outcome = unsafe { recovery.run(&stopped.heap, 1, Some(&on_progress)) };
+    let outcome = unsafe { recovery.run(&stopped.heap, 1, Some(&on_progress), || true) };
     assert_eq!(outcome, Err(RecoveryError::Aborted));
     let progress = recovery.progress();
     assert_eq!((progress.phase, progress.reclaimed_blocks), (RecoveryPhase::Aborted, 0));
@@ -79,14 +79,14 @@ fn progress_is_told_and_can_end_it() {
     is_well(&stopped);
     // The next one finds all of it.
     // SAFETY: as above.
-    let report = unsafe { recover_eagerly(&stopped.heap, stopped.image(), 1, None) }.unwrap().collected;
+    let report = unsafe { recover_eagerly(&stopped.heap, stopped.image(), 1) }.unwrap().collected;
     assert_eq!(report.marked_blocks + report.reclaimed_blocks, total_blocks(&stopped));
 }
 
 /// A stopped heap with a copy of its bytes, which stands for the file of the last commit.
 struct Opened {
     stopped: Stopped,
-    image: Image,
+    image: Image<'static>,
     _bytes: Zeroed<u8>,
 }
 
@@ -205,7 +205,7 @@ fn a_recovery_in_the_background_lets_the_program_work_and_finds_the_same() {
         // SAFETY: nobody else is there.
         let recovery = unsafe { Recovery::prepare(opened.core(), opened.image) }.unwrap();
         // SAFETY: the program below uses what it has from its list.
-        let background = unsafe { start_background(Arc::clone(&opened), recovery, 2) }.unwrap();
+        let background = unsafe { start_background(Arc::clone(&opened), Arc::new(recovery), 2) }.unwrap();
         let kept: usize = std::thread::scope(|scope| {
             let halves = nodes.chunks(nodes.len() / 2 + 1);
             let threads: Vec<_> = halves.map(|half| scope.spawn(|| work(opened.core(), half, seed).len())).collect();
@@ -230,15 +230,15 @@ fn an_aborted_one_leaves_the_heap_right_at_any_point() {
         // SAFETY: nobody else is there.
         let recovery = unsafe { Recovery::prepare(opened.core(), opened.image) }.unwrap();
         // SAFETY: the program holds nothing.
-        let background = unsafe { start_background(Arc::clone(&opened), recovery, 1) }.unwrap();
-        while round % 3 != 0 && background.progress().marked_blocks == 0 && !background.is_done() {
+        let background = unsafe { start_background(Arc::clone(&opened), Arc::new(recovery), 1) }.unwrap();
+        while round % 3 != 0 && background.recovery().progress().marked_blocks == 0 && !background.is_done() {
             std::hint::spin_loop();
         }
-        while round % 3 == 2 && background.progress().reclaimed_blocks == 0 && !background.is_done() {
+        while round % 3 == 2 && background.recovery().progress().reclaimed_blocks == 0 && !background.is_done() {
             std::hint::spin_loop();
         }
         let outcome = background.abort();
-        let progress = background.progress();
+        let progress = background.recovery().progress();
         drop(background);
         is_well(&opened.stopped);
         assert_eq!(live_blocks(&opened), total - progress.reclaimed_blocks);
@@ -248,4 +248,74 @@ fn an_aborted_one_leaves_the_heap_right_at_any_point() {
         }
         assert_eq!(Arc::strong_count(&opened), 1, "the thread has not let go");
     }
+}
+
+/// Aborts a recovery that has marked everything, which stops when it has swept a little, or one that has not begun.
+fn given_up(opened: &Opened, recovery: &Recovery, in_marking: bool) {
+    if in_marking {
+        recovery.abort();
+    }
+    let end_of_marking = || {
+        recovery.abort();
+        true
+    };
+    // SAFETY: the programs of the tests use what they have from their lists.
+    let outcome = unsafe { recovery.run(opened.core(), 1, None, end_of_marking) };
+    assert_eq!(outcome, Err(RecoveryError::Aborted));
+    assert_eq!((recovery.progress().phase, recovery.is_marked()), (RecoveryPhase::Aborted, !in_marking));
+}
+
+#[test]
+fn one_that_is_taken_up_again_and_again_frees_exactly_what_an_undisturbed_one_does() {
+    for round in [0, 3, 6] {
+        let seed = SEED + round;
+        let (stopped, nodes) = half_lost(seed, 14_000);
+        let opened = Arc::new(open(stopped));
+        let total = total_blocks(&opened.stopped);
+        // SAFETY: nobody else is there.
+        let mut recovery = unsafe { Recovery::prepare(opened.core(), opened.image) }.unwrap();
+        let parts: Vec<&[Node]> = nodes.chunks(nodes.len() / 3 + 1).collect();
+        let mut kept = 0;
+        for (step, part) in parts.iter().enumerate() {
+            // Bits of the round say when it is in marking; once it is marked it stays so.
+            let in_marking = round >> step & 1 == 1 && !recovery.is_marked();
+            let before = recovery.progress().reclaimed_blocks;
+            if recovery.is_marked() {
+                // There is no other moment to tell: before it begins, which lets it sweep a little.
+                recovery.abort();
+                // SAFETY: as in `given_up`.
+                let outcome = unsafe { recovery.run(opened.core(), 1, None, || unreachable!()) };
+                assert_eq!(outcome, Err(RecoveryError::Aborted));
+            } else {
+                given_up(&opened, &recovery, in_marking);
+            }
+            let swept = recovery.progress().reclaimed_blocks;
+            assert_eq!(in_marking, swept == before, "seed {seed:#x}, step {step}");
+            kept += work(opened.core(), part, seed).len();
+            recovery = recovery.again().unwrap();
+            assert_eq!(recovery.progress().reclaimed_blocks, swept);
+        }
+        // SAFETY: as in `given_up`.
+        let background = unsafe { start_background(Arc::clone(&opened), Arc::new(recovery), 2) }.unwrap();
+        let report = background.wait().unwrap().collected;
+        assert_eq!(report.marked_blocks, nodes.len() as u64, "seed {seed:#x}");
+        assert_eq!(report.marked_blocks + report.reclaimed_blocks, total, "seed {seed:#x}");
+        drop(background);
+        is_well(&opened.stopped);
+        assert_eq!(live_blocks(&opened), kept as u64, "seed {seed:#x}");
+    }
+}
+
+#[test]
+fn nothing_is_swept_if_the_image_did_not_last() {
+    let (stopped, _) = half_lost(SEED, 3000);
+    let opened = open(stopped);
+    // SAFETY: nobody else is there.
+    let recovery = unsafe { Recovery::prepare(opened.core(), opened.image) }.unwrap();
+    // SAFETY: as above.
+    let outcome = unsafe { recovery.run(opened.core(), 2, None, || false) };
+    assert_eq!(outcome, Err(RecoveryError::Aborted));
+    assert!(!recovery.is_marked());
+    assert_eq!(recovery.progress().reclaimed_blocks, 0);
+    assert_eq!(live_blocks(&opened), total_blocks(&opened.stopped));
 }

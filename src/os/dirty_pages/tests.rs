@@ -485,6 +485,28 @@ fn a_child_gets_an_error_and_takes_nothing_from_its_parent() {
 }
 
 #[test]
+fn a_child_that_has_its_parents_number_is_known_as_a_child() {
+    let area = Area::anonymous(4);
+    let made = crate::os::process::clone::says(libc::CLONE_NEWPID, || {
+        let Ok(tracker) = Tracker::new(Some(Compare)) else { return false };
+        area.write(1);
+        let is_first = || crate::os::process::id() == 1;
+        let seen =
+            |pages: &mut usize| tracker.private_pages(area.at, area.len, &mut |found| *pages += found.len() / PAGE);
+        let mut pages = 0;
+        let inner = || is_first() && seen(&mut 0).is_err() && tracker.begin().is_err();
+        is_first()
+            && crate::os::process::clone::says(libc::CLONE_NEWPID, inner) == Some(true)
+            && seen(&mut pages).is_ok()
+            && pages == 1
+    });
+    match made {
+        Some(told) => assert!(told),
+        None => println!("no namespace of processes can be made here"),
+    }
+}
+
+#[test]
 fn a_lock_held_over_a_fork_does_not_stop_the_child() {
     let area = Area::anonymous(4);
     let tracker = registered(Compare, &area).unwrap();

@@ -5,9 +5,20 @@
 //! It is done to a live heap in memory that nobody else uses, by the same code that an unclean stop calls for: marking from
 //! the roots, then sweeping. What a file would add, reading its pages, is not in it. The number of objects is 10 million;
 //! `SAL_BENCH_OBJECTS` gives another.
+//!
+//! Two more open a heap file after its process was killed; the file's pages are in the cache:
+//!
+//! - `recovery/first_answer/64B/N`: from the call that opens a heap of N objects in a list to the value of a root, without
+//!   the time that replaying the log took. A process of its own each time, which is killed then.
+//! - `recovery/replay/SHAPE/4KiB`: reading the log and writing its pages into the heap file, where they have neighbours, are
+//!   alone, or fill holes.
+//!
+//! The files lie in the directory for temporary files, or in `SAL_BENCH_DIR`.
 #![allow(unsafe_code)]
 
+#[path = "../common/mod.rs"]
 mod common;
+mod killed;
 
 use allocator_api2::boxed::Box as SalBox;
 use criterion::{Criterion, Throughput};
@@ -21,6 +32,9 @@ const HEADS: Root<SalVec<u64>> = Root::new("heads");
 type Node = [u64; 8];
 
 fn main() {
+    if killed::play_role() {
+        return;
+    }
     let objects = std::env::var("SAL_BENCH_OBJECTS").ok().and_then(|text| text.parse().ok()).unwrap_or(10_000_000);
     let mut criterion = common::criterion().sample_size(10).warm_up_time(Duration::from_millis(1));
     marking(&mut criterion, "list", objects, |nodes| link(&nodes, &(0..nodes.len()).collect::<Vec<_>>()));
@@ -38,6 +52,8 @@ fn main() {
         vec![nodes[0]]
     });
     sweeping(&mut criterion, objects);
+    killed::first_answer(&mut criterion, objects);
+    killed::replay(&mut criterion);
     criterion.final_summary();
 }
 
