@@ -139,10 +139,9 @@ impl Storage for Preserving {
         self.files.write_at(part, bytes, offset)
     }
 
-    unsafe fn write_raw_at(&self, part: Part, start: *const u8, len: usize, offset: u64) -> Result<(), CallError> {
-        self.kept.before(part, offset, len as u64);
-        // SAFETY: the caller's promise.
-        unsafe { self.files.write_raw_at(part, start, len, offset) }
+    fn write_around(&self, part: Part, bytes: &[u8], offset: u64) -> Result<(), CallError> {
+        self.kept.before(part, offset, bytes.len() as u64);
+        self.files.write_around(part, bytes, offset)
     }
 
     fn sync_data(&self, part: Part) -> Result<(), CallError> {
