@@ -45,28 +45,33 @@ pub(super) fn newest(records: &[Arc<Record>], data_len: u64) -> Vec<Newest> {
     all
 }
 
-/// Writes all images into the heap file, neighbours together; returns how many pages. With `check`, each image must still
+/// Writes all images into the heap file, in large steps; returns how many pages. With `check`, each image must still
 /// have its checksum.
 pub(super) fn write_images(storage: &dyn Storage, pages: &[Newest], check: bool) -> Result<u64, CallError> {
     let mut buffer = vec![0; PAGE * RUN.min(pages.len())];
     let mut written = 0;
     let images: Vec<(u64, u64, u32)> =
         pages.iter().filter_map(|newest| Some((newest.page, newest.image?, newest.checksum))).collect();
-    for run in runs(&images, |before, after| after.0 == before.0 + 1) {
-        let buffer = &mut buffer[..run.len() * PAGE];
-        let mut filled = 0;
-        // Neighbours of one record lie one behind the other.
-        for together in runs(run, |before, after| after.1 == before.1 + PAGE as u64) {
-            let bytes = &mut buffer[filled..filled + together.len() * PAGE];
+    for images in images.chunks(RUN) {
+        let buffer = &mut buffer[..images.len() * PAGE];
+        let mut rest = &mut *buffer;
+        // Neighbours of one record lie one behind the other, whatever lies between them in the heap file.
+        for together in images.chunk_by(|before, after| after.1 == before.1 + PAGE as u64) {
+            let (bytes, behind) = rest.split_at_mut(together.len() * PAGE);
             read_exactly(storage, Part::Log, bytes, together[0].1)?;
-            filled += bytes.len();
+            rest = behind;
         }
         let is_good = |(image, &(.., checksum)): (&[u8], &(u64, u64, u32))| crc32c::crc32c(image) == checksum;
-        if check && !buffer.chunks_exact(PAGE).zip(run).all(is_good) {
+        if check && !buffer.chunks_exact(PAGE).zip(images).all(is_good) {
             return Err(CallError { call: "pread", errno: errno::IO });
         }
-        storage.write_at(Part::Data, buffer, run[0].0 * PAGE as u64)?;
-        written += run.len() as u64;
+        let mut rest = &*buffer;
+        for run in images.chunk_by(|before, after| after.0 == before.0 + 1) {
+            let (bytes, behind) = rest.split_at(run.len() * PAGE);
+            storage.write_at(Part::Data, bytes, run[0].0 * PAGE as u64)?;
+            rest = behind;
+        }
+        written += images.len() as u64;
     }
     Ok(written)
 }
