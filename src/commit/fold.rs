@@ -183,9 +183,9 @@ impl Journal {
         self.sync(Part::Log)?;
         // Both slots: who found the one before would look for the next commit where the chain went on, and miss it.
         self.write_header(header)?;
-        self.write_header(self.header())?;
+        // That is where the medium says that the chain goes on, whatever becomes of the other slot.
         lock(&self.state).ring.rewind();
-        Ok(())
+        self.write_header(self.header())
     }
 
     pub(super) fn fold_in(&self, _turn: &Turn<'_>) -> Result<Folded, AppendError> {

@@ -139,7 +139,8 @@ impl Journal {
             records: VecDeque::new(),
             direct_pages: 0,
             longest: 0,
-            ring: Ring::new(header.log_start, chain.log_len, growth),
+            // A write of zeros that was broken off can have left part of a block.
+            ring: Ring::new(header.log_start, chain.log_len / BLOCK * BLOCK, growth),
             newest: HashMap::new(),
             last: chain.last,
             durable: chain.last,

@@ -57,8 +57,9 @@ pub(super) struct Ring {
 }
 
 impl Ring {
-    /// A log of `len` bytes without records, whose first will lie at `start` or be jumped to from there.
+    /// A log of `len` bytes, whole blocks, without records, whose first will lie at `start` or be jumped to from there.
     pub(super) fn new(start: u64, len: u64, growth: Growth) -> Self {
+        debug_assert!(start % BLOCK == 0 && len % BLOCK == 0);
         Self { runs: VecDeque::new(), end: start, len, growth }
     }
 

@@ -51,7 +51,7 @@ pub enum Recovery {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum DirtyTracking {
-    /// The kernel notes the first write to each page (Linux 6.7, where `userfaultfd` is allowed).
+    /// The kernel notes the first write to each page (Linux 6.8.10, where `userfaultfd` is allowed).
     WriteProtect,
     /// All pages that were ever written are compared with what was committed: works everywhere, and costs time in
     /// proportion to all that was written since the heap was opened.

@@ -37,7 +37,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 /// How written pages are found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Tracking {
-    /// Each reported page is armed against writes, which the kernel lets through and remembers. Linux 6.7.
+    /// Each reported page is armed against writes, which the kernel lets through and remembers. Linux 6.8.10.
     WriteProtect,
     /// All private pages are candidates; the caller compares them with what it last saw.
     Compare,
@@ -232,9 +232,9 @@ impl Tracker {
 
 impl Scans<'_> {
     /// Reports every page that may have been written since the last scan of it (at the first: every private page), as
-    /// ascending ranges of addresses, and arms them again, in one step per page: a write meanwhile is reported now or
-    /// next time. What `memory` says decides how long that takes; only [`Memory::Anonymous`] must be true, or else pages of
-    /// a file that were only read may be reported, too, once.
+    /// ranges of addresses, some of them perhaps twice, and arms them again, in one step per page: a write meanwhile is
+    /// reported now or next time. What `memory` says decides how long that takes; only [`Memory::Anonymous`] must be true,
+    /// or else pages of a file that were only read may be reported, too, once.
     ///
     /// `Err`: the whole range must be taken as written, because some pages may have been armed without a report.
     pub(crate) fn scan(

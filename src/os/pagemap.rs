@@ -6,7 +6,8 @@
 //!
 //! # Invariants
 //! - **P1** With write protection, a page is reported and armed in one step, under the lock of its page table: a write
-//!   comes before it and is reported, or after it and lifts the protection.
+//!   comes before it and is reported, or after it and lifts the protection. A page that did not exist may be armed without
+//!   a report; then it is looked at once more after that.
 //! - **P2** A walk that fails may have armed pages from the address it gives with the error on, without a report.
 
 use super::buffer::Buffer;
@@ -119,6 +120,10 @@ const ARMING_ALL: Wanted = Wanted { inverted: 0, all_of: IS_WRITTEN, told: IS_FI
 const ARMING_MISSING: Wanted =
     Wanted { inverted: IS_PRESENT | IS_SWAPPED, all_of: IS_PRESENT | IS_SWAPPED, any_of: 0, ..ARMING };
 
+/// Pages that are there and our own. Where a whole table is missing, the kernel finds that out and arms what it is then to
+/// hold in two steps, so what was written in between has to be looked for afterwards.
+const OUR_OWN: Wanted = Wanted { any_of: 0, all_of: IS_FILE | IS_ZERO | IS_PRESENT, ..PRIVATE };
+
 /// Private pages: our own copies of a file's, and anonymous ones.
 const PRIVATE: Wanted = Wanted {
     flags: 0,
@@ -198,7 +203,8 @@ impl Pagemap {
                 let armed = self.walk(near, exactly, &mut found_spans, found)?;
                 if is_mixed && (armed as u64) < unarmed {
                     for edge in group.iter().flat_map(edges) {
-                        self.walk(edge, &ARMING_MISSING, &mut found_spans, &mut |_| ())?;
+                        self.walk(edge.clone(), &ARMING_MISSING, &mut found_spans, &mut |_| ())?;
+                        self.walk(edge, &OUR_OWN, &mut found_spans, found)?;
                     }
                 }
             }

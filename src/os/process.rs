@@ -30,6 +30,29 @@ pub(crate) fn id() -> u32 {
     unsafe { libc::getpid() as u32 }
 }
 
+/// The kernel's version; zeros if it does not say.
+pub(super) fn kernel() -> [u32; 3] {
+    // SAFETY: `utsname` is plain data, for which zeros are a value.
+    let mut name: libc::utsname = unsafe { core::mem::zeroed() };
+    // SAFETY: `name` is ours and of the right type.
+    unsafe { libc::uname(&raw mut name) };
+    version(name.release.iter().map(|&byte| byte as u8))
+}
+
+/// The first three numbers of a version; what is missing counts as zero.
+fn version(text: impl Iterator<Item = u8>) -> [u32; 3] {
+    let mut numbers = [0_u32; 3];
+    let mut at = 0;
+    for byte in text {
+        match byte {
+            b'0'..=b'9' => numbers[at] = numbers[at].saturating_mul(10).saturating_add(u32::from(byte - b'0')),
+            b'.' if at < 2 => at += 1,
+            _ => break,
+        }
+    }
+    numbers
+}
+
 /// A number that no process has that this one was forked from (N1); never zero. No system call but the first time, nor an
 /// allocation.
 #[inline]
@@ -156,6 +179,16 @@ pub(crate) mod clone {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn versions_are_read_as_far_as_they_are_numbers() {
+        let read = |text: &str| version(text.bytes());
+        assert_eq!(read("6.18.44-fc-v669"), [6, 18, 44]);
+        assert_eq!(read("6.9-rc1"), [6, 9, 0]);
+        assert_eq!(read("5.10.0.7"), [5, 10, 0]);
+        assert_eq!(read(""), [0; 3]);
+        assert!(kernel()[0] >= 2);
+    }
 
     #[test]
     fn a_child_has_a_number_of_its_own_and_so_has_its_child() {

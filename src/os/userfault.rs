@@ -10,7 +10,7 @@
 //!   replaced. What is not registered is not armed.
 
 use super::descriptor::Descriptor;
-use super::{CallError, check};
+use super::{CallError, check, errno, process};
 use core::ffi::c_ulong;
 
 /// Only faults of user mode may be handed to a handler; there is none here. Free for everybody.
@@ -52,6 +52,12 @@ struct Registration {
 
 const _: () = assert!(size_of::<Handshake>() == 24 && size_of::<Span>() == 16 && size_of::<Registration>() == 32);
 
+/// Whether a kernel tells what was written to pages in swap. From Linux 6.7, the first that has it, to 6.8.9 some of these
+/// count as armed, and reading which pages are armed can make a page lose what was written to it.
+fn is_right_in(kernel: [u32; 3]) -> bool {
+    kernel >= [6, 8, 10]
+}
+
 /// A userfaultfd in asynchronous write-protect mode; closing it disarms and forgets all its ranges.
 #[derive(Debug)]
 pub(super) struct Userfault {
@@ -59,8 +65,11 @@ pub(super) struct Userfault {
 }
 
 impl Userfault {
-    /// Fails on kernels before 6.7, and where the call is forbidden.
+    /// Fails on kernels that do not have it, or not right, and where the call is forbidden.
     pub(super) fn open() -> Result<Self, CallError> {
+        if !is_right_in(process::kernel()) {
+            return Err(CallError { call: "userfaultfd", errno: errno::NOT_SUPPORTED });
+        }
         let flags = libc::O_CLOEXEC | libc::O_NONBLOCK | USER_MODE_ONLY;
         // SAFETY: the call takes flags only.
         let returned = unsafe { libc::syscall(libc::SYS_userfaultfd, flags) };
@@ -98,5 +107,20 @@ impl Userfault {
     #[cfg(test)]
     pub(super) fn fd(&self) -> i32 {
         self.descriptor.fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kernels_that_lose_writes_to_swapped_pages_are_not_trusted() {
+        for kernel in [[0, 0, 0], [5, 15, 200], [6, 7, 12], [6, 8, 9]] {
+            assert!(!is_right_in(kernel), "{kernel:?}");
+        }
+        for kernel in [[6, 8, 10], [6, 9, 0], [6, 18, 44], [7, 0, 0]] {
+            assert!(is_right_in(kernel), "{kernel:?}");
+        }
     }
 }

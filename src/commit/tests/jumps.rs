@@ -2,11 +2,12 @@
 
 use super::model::{GROWTH, World, open, page_of, read_header};
 use crate::commit::journal::{Commit, Durability, Journal};
-use crate::commit::simulated::SimulatedDisk;
 use crate::commit::simulated::crash::{Strategy, Unit};
 use crate::commit::simulated::hooked::Hooked;
+use crate::commit::simulated::{Call, CallKind, Effect, Fault, SimulatedDisk};
 use crate::commit::storage::{Part, Storage};
 use crate::format::log_record::{BLOCK, JUMP, RECORD_HEADER_LEN, RECORDS_START, RecordHeader};
+use crate::os::errno;
 use std::sync::Arc;
 use zerocopy::FromBytes;
 
@@ -166,4 +167,45 @@ fn an_emptied_log_does_not_begin_with_a_record_of_an_earlier_opening() {
     drop(journal);
     let journal = open(&trial);
     assert_eq!((journal.last_commit(), stamp_of(&journal)), (last, last));
+}
+
+#[test]
+fn a_log_that_ends_within_a_block_goes_on_at_a_whole_one() {
+    for extra in [512, 1024, 4095] {
+        let disk = Arc::clone(&World::new(1).disk);
+        let journal = open(&disk);
+        commit(&journal, 1, 1, Durability::Durable);
+        drop(journal);
+        // A growing write that was broken off by the process's end.
+        disk.open_log().unwrap();
+        disk.set_len(Part::Log, disk.len(Part::Log).unwrap() + extra).unwrap();
+        let journal = open(&disk);
+        for stamp in 2..60 {
+            if stamp % 5 == 0 {
+                journal.fold().unwrap();
+            }
+            let last = commit(&journal, stamp, 1 + stamp % 3, Durability::Durable);
+            let found = Journal::inspect(&*disk, &read_header(&*disk)).unwrap();
+            assert_eq!(found.commit, last, "{extra} bytes too many");
+        }
+    }
+}
+
+#[test]
+fn a_log_that_was_emptied_by_half_on_a_full_disk_loses_no_later_commit() {
+    for later in [1, 2] {
+        let disk = Arc::clone(&World::new(1).disk);
+        let journal = open(&disk);
+        commit(&journal, 1, 1, Durability::Durable);
+        commit(&journal, 2, 1, Durability::Durable);
+        journal.fold().unwrap();
+        // With nothing to fold, only the two headers are written to the heap file.
+        let matches = |call: &Call| call.kind == CallKind::Write && call.part == Part::Data;
+        let (errno, effect) = (errno::NO_SPACE, Effect::Nothing);
+        disk.inject(Fault { matches: Box::new(matches), skip: 1, times: 1, errno, effect });
+        assert!(journal.try_empty().is_err() && !journal.is_broken());
+        assert_eq!(disk.heal(), 1);
+        let last = (0..later).map(|stamp| commit(&journal, 3 + stamp, 1, Durability::Durable)).last().unwrap();
+        assert_eq!(Journal::inspect(&*disk, &read_header(&*disk)).unwrap().commit, last);
+    }
 }

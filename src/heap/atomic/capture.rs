@@ -50,6 +50,8 @@ pub(super) struct Capture {
     anonymous_from: usize,
     /// Pages that were found written and are in no commit yet (Q1).
     pub(super) dirty: PageRuns,
+    /// Whether pages are noted there that may not have been written.
+    pub(super) is_guessed: bool,
     /// Where in that memory huge pages may have been split.
     pub(super) regions: Regions,
     /// The pages that go to the log, and the bytes of all that were copied: these first, then those of `direct`.
@@ -74,6 +76,7 @@ impl Capture {
             anonymous_from,
             regions: Regions::new(base + anonymous_from..base + end),
             dirty: PageRuns::default(),
+            is_guessed: false,
             pages: Vec::new(),
             addresses: Vec::new(),
             images: Buffer::new(),
@@ -112,6 +115,7 @@ impl Capture {
     /// The captured pages have been committed.
     pub(super) fn committed(&mut self) {
         self.dirty.clear();
+        self.is_guessed = false;
         self.forget();
     }
 
@@ -161,8 +165,8 @@ impl Capture {
         if !self.is_registered {
             self.register(core)?;
         }
-        let is_exact = self.scan(ranges);
-        self.take_pages(core, journal, is_exact).inspect_err(|_| self.left_something = true)?;
+        self.scan(ranges);
+        self.take_pages(core, journal).inspect_err(|_| self.left_something = true)?;
         // Last (Q2).
         let peak_end = {
             let _guard = core.lock.lock();
@@ -179,9 +183,9 @@ impl Capture {
         Ok(())
     }
 
-    /// Notes what was written (Q1); whether it was really written, and need not be compared.
-    fn scan(&mut self, [hard, segments]: [(usize, usize); 2]) -> bool {
-        let Self { tracker, dirty, regions, base, anonymous_from, .. } = self;
+    /// Notes what was written (Q1), and whether some of it is to be compared because it may not have been.
+    fn scan(&mut self, [hard, segments]: [(usize, usize); 2]) {
+        let Self { tracker, dirty, is_guessed, regions, base, anonymous_from, .. } = self;
         let [hard, segments] = [hard, segments].map(|(offset, len)| *base + offset..*base + offset + len);
         let boundary = (*base + *anonymous_from).clamp(segments.start, segments.end);
         let parts = [
@@ -206,10 +210,10 @@ impl Capture {
                 add(part);
             }
         }
-        is_exact && tracker.sees_exactly()
+        *is_guessed |= !is_exact || !tracker.sees_exactly();
     }
 
-    fn take_pages(&mut self, core: &Core, journal: &Journal, is_exact: bool) -> Result<(), CallError> {
+    fn take_pages(&mut self, core: &Core, journal: &Journal) -> Result<(), CallError> {
         let first_new = journal.direct_floor().div_ceil(PAGE as u64);
         let runs = self.dirty.runs();
         let new_pages: u64 = runs.iter().map(|run| run.end.saturating_sub(run.start.max(first_new))).sum();
@@ -222,7 +226,7 @@ impl Capture {
                 self.direct.push(direct);
             }
         }
-        if !is_exact {
+        if self.is_guessed {
             self.keep_changed(core, journal)?;
         }
         let copies_direct = self.direct_pages() * PAGE <= MOST_COPIED;

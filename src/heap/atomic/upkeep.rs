@@ -141,7 +141,7 @@ impl Capture {
 
     /// Arms a region; how many ranges were found, which may be noted. If it fails, all of the region is noted.
     fn scan_region(&mut self, region: usize, notes: bool) -> Option<usize> {
-        let Self { tracker, dirty, base, .. } = self;
+        let Self { tracker, dirty, is_guessed, base, .. } = self;
         let pages_of = |found: Range<usize>| page_of(*base, found.start)..page_of(*base, found.end);
         let mut ranges = 0;
         let scanned = tracker.begin().and_then(|mut scans| {
@@ -153,6 +153,7 @@ impl Capture {
             })
         });
         if scanned.is_err() {
+            *is_guessed = true;
             dirty.add(pages_of(region..region + REGION));
         }
         scanned.ok().map(|()| ranges)
