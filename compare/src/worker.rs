@@ -73,7 +73,7 @@ fn run(peer: &Peer, start: process::Resident) -> Result<String, String> {
     let end = process::resident();
 
     let value = match workload.unit {
-        Unit::Nanoseconds { .. } => Spread::of(meter.repetitions().iter().map(|one| one.cpu_ns)),
+        Unit::Nanoseconds { .. } | Unit::Tail { .. } => Spread::of(meter.repetitions().iter().map(|one| one.cpu_ns)),
         Unit::ResidentAtStart => Spread::of([start.now_kib as f64]),
     }
     .ok_or("the workload measured nothing")?;
