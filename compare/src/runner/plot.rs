@@ -1,7 +1,7 @@
 //! The ratios as a drawing in SVG: for each workload one bar per allocator, on a logarithmic scale, from the line of 1 to the
 //! left if it is faster than the base and to the right if it is slower.
 
-use super::results::{Results, Row};
+use super::results::{Mean, Results, Row};
 use super::tables::number;
 use std::fmt::Write;
 
@@ -41,10 +41,13 @@ impl Scale {
 /// Draws the geometric means and every workload.
 pub(crate) fn svg(results: &Results) -> String {
     let peers = 0..results.peers.len();
-    let means: Vec<Option<f64>> = peers.clone().map(|which| results.mean_ratio(which).map(|mean| mean.0)).collect();
     let ratios_of =
         |row: &Row| -> Vec<Option<f64>> { peers.clone().map(|which| row.ratio(which, results.base)).collect() };
-    let mut groups = vec![("geometric mean".to_owned(), String::new(), means)];
+    let mean_of = |of: Mean| peers.clone().map(|which| results.mean(of, which).map(|mean| mean.0)).collect();
+    let mut groups: Vec<(String, String, Vec<Option<f64>>)> = [Mean::SmallObjects, Mean::Time]
+        .map(|of| (of.label().to_owned(), "geometric mean".to_owned(), mean_of(of)))
+        .into();
+    let means = groups.len();
     groups.extend(results.rows.iter().map(|row| {
         let unit = format!("{}{}", row.workload.unit.label(), if row.workload.cold { ", cold" } else { "" });
         (row.workload.name.to_owned(), unit, ratios_of(row))
@@ -69,7 +72,7 @@ pub(crate) fn svg(results: &Results) -> String {
     grid(&mut svg, &scale, top, bottom);
     for (index, (name, unit, ratios)) in groups.iter().enumerate() {
         let y = top + group_height * index as f64;
-        let row = index.checked_sub(1).map(|index| &results.rows[index]);
+        let row = index.checked_sub(means).map(|index| &results.rows[index]);
         group(&mut svg, results, &scale, y, (name, unit), ratios, row);
     }
     svg.push_str("</svg>\n");
