@@ -20,8 +20,8 @@ Compares global allocators: cargo run -p compare --release -- [OPTIONS]
   --list               name the workloads and end
   --help               this text
 
-Tables go to standard output, progress to standard error, results.json, ratios.svg and index.html to target/compare, or with
---no-huge-pages to target/compare/no_huge_pages; each page shows the means of the other run too.
+Tables go to standard output, progress to standard error, results.json, index.html, ratios.svg and summary.svg to
+target/compare, or with --no-huge-pages to target/compare/no_huge_pages; each page shows the means of the other run too.
 ";
 
 /// The options, with defaults filled in.

@@ -88,7 +88,8 @@ pub(crate) fn run() -> Result<(), String> {
     write("results.json", results.json())?;
     write("index.html", page::html(&results, &plot))?;
     write("ratios.svg", plot)?;
-    println!("\nwritten: {}/{{results.json, ratios.svg, index.html}}", directory.display());
+    write("summary.svg", plot::summary(&results))?;
+    println!("\nwritten: {}/{{results.json, ratios.svg, summary.svg, index.html}}", directory.display());
     Ok(())
 }
 

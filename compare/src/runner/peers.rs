@@ -46,6 +46,9 @@ pub(crate) const ALL: [Source; 7] = [
 /// The allocator that the others are compared with, if it takes part.
 pub(crate) const BASE: &str = "mimalloc3";
 
+/// The allocator whose losses are listed.
+pub(crate) const OURS: &str = "sal";
+
 /// An allocator that was built.
 #[derive(Debug)]
 pub(crate) struct Peer {
@@ -60,7 +63,7 @@ pub(crate) fn build(arguments: &Arguments, target: &Path) -> Result<Vec<Peer>, S
     let mut peers = Vec::new();
     for source in &arguments.allocators {
         eprintln!("building {}", source.name);
-        match build_one(source, arguments.lto, &target) {
+        match build_one(source, arguments.lto, target) {
             Ok(peer) => peers.push(peer),
             Err(message) => eprintln!("LEFT OUT: {}: {message}", source.name),
         }

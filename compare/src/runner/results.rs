@@ -3,7 +3,7 @@
 use super::arguments::Arguments;
 use super::libraries::Libraries;
 use super::machine::{self, Machine};
-use super::peers::{BASE, Peer};
+use super::peers::{BASE, OURS, Peer};
 use compare::measure::Spread;
 use compare::workloads::{Unit, Workload};
 use serde_json::{Value, json};
@@ -150,6 +150,19 @@ impl Results {
             Mean::SmallObjects | Mean::Time => row.ratio(which, self.base),
             Mean::PeakMemory => Some(row.cells[which].peak_mib()? / row.cells[self.base].peak_mib()?),
         }))
+    }
+
+    /// The rows in which [`OURS`] takes more than a quarter more than the best, and how much of it, worst first.
+    pub(crate) fn losses(&self) -> Vec<(&Row, usize, f64)> {
+        let Some(ours) = self.peers.iter().position(|peer| peer.source.name == OURS) else { return Vec::new() };
+        let loss = |row: &'_ Row| {
+            let best = row.best()?;
+            Some((best, row.ratio(ours, best)?))
+        };
+        let lost = self.rows.iter().filter_map(|row| loss(row).map(|(best, ratio)| (row, best, ratio)));
+        let mut lost: Vec<_> = lost.filter(|lost| lost.2 > 1.25).collect();
+        lost.sort_by(|one, other| other.2.total_cmp(&one.2));
+        lost
     }
 
     /// Names of peer and workload and the reason, of every process that failed.

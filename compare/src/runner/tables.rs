@@ -1,6 +1,6 @@
 //! The results as text for a terminal.
 
-use super::peers::Peer;
+use super::peers::{OURS, Peer};
 use super::results::{Cell, MEANS, Results, Row};
 use std::fmt::Write;
 
@@ -68,7 +68,7 @@ pub(crate) fn means(results: &Results) -> Vec<(String, Means)> {
     lines
 }
 
-/// Machine, method, load, versions and failures, a line each.
+/// Machine, method, load, versions, losses and failures, a line each.
 pub(crate) fn about(results: &Results) -> Vec<String> {
     let versions = results.peers.iter().map(|peer| format!("{} = {}", peer.source.name, peer.version));
     let versions: Vec<String> = versions.collect();
@@ -79,11 +79,24 @@ pub(crate) fn about(results: &Results) -> Vec<String> {
         format!("load average: {} at the start, {} at the end", results.load_at_start, results.load_at_end),
         format!("allocators: {}", versions.join(", ")),
     ];
+    lines.extend(lost(results));
     if let Some(other) = &results.other {
         lines.push(format!("the other run: {}", other.method));
     }
     lines.extend(results.failures().into_iter().map(|failure| format!("FAILED: {failure}")));
     lines
+}
+
+/// What is lost, in a line; none if nothing is.
+fn lost(results: &Results) -> Option<String> {
+    let losses = results.losses();
+    let names = losses.iter().map(|(row, best, ratio)| {
+        format!("{} {}x of {}", row.workload.name, number(*ratio), results.peers[*best].source.name)
+    });
+    let names: Vec<String> = names.collect();
+    let (lost, rows) = (losses.len(), results.rows.len());
+    (lost > 0)
+        .then(|| format!("{OURS} is over a quarter behind the best in {lost} of {rows} rows: {}", names.join(", ")))
 }
 
 fn table(text: &mut String, results: &Results, title: &str, cell: impl Fn(&Row, usize) -> Option<String>) {
