@@ -296,7 +296,8 @@ fn geometric_mean(ratios: impl Iterator<Item = f64>) -> Option<(f64, usize)> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Cell, Sample, geometric_mean};
+    use super::{Cell, Mean, Sample, geometric_mean};
+    use compare::workloads;
 
     fn sample(value: f64) -> Sample {
         Sample::parse(format!(r#"{{"value":{value},"wall_ns":1,"peak_rss_kib":2048}}"#).as_bytes(), false).unwrap()
@@ -307,6 +308,16 @@ mod tests {
         let (mean, count) = geometric_mean([2.0, 0.5, 1.0].into_iter()).unwrap();
         assert!((mean - 1.0).abs() < 1e-12 && count == 3);
         assert!(geometric_mean([].into_iter()).is_none());
+    }
+
+    #[test]
+    fn the_mean_of_small_objects_leaves_out_large_ones_and_what_is_no_cpu_time() {
+        let includes = |mean: Mean, name: &str| mean.includes(workloads::named(name).unwrap());
+        assert!(includes(Mean::SmallObjects, "pair/1KiB/const") && includes(Mean::Time, "pair/4KiB/const"));
+        for name in ["pair/4KiB/const", "large/1MiB", "realloc/64B..1MiB", "fresh_memory/256B", "resident_at_start"] {
+            assert!(!includes(Mean::SmallObjects, name), "{name}");
+        }
+        assert!(!includes(Mean::Time, "fresh_memory/256B") && includes(Mean::PeakMemory, "fresh_memory/256B"));
     }
 
     #[test]
