@@ -42,8 +42,11 @@ pub(crate) fn text(results: &Results) -> String {
         }
         text.push('\n');
     }
-    text.push('\n');
-    text.push_str(&results.libraries.text());
+    if !results.libraries.is_empty() {
+        text.push('\n');
+        text.push_str(results.libraries.text().trim_end_matches('\n'));
+        text.push('\n');
+    }
     let _ = writeln!(text, "\n{}", about(results).join("\n"));
     text
 }

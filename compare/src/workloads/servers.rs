@@ -59,7 +59,7 @@ fn mstress(meter: &mut Meter) {
             }
         }
     };
-    meter.repeat(3, GENERATIONS as usize * THREADS * objects, || {
+    meter.repeat(7, GENERATIONS as usize * THREADS * objects, || {
         for generation in 0..GENERATIONS {
             thread::scope(|scope| {
                 for thread in 0..THREADS as u64 {
