@@ -5,8 +5,11 @@
 //! (`src/main.rs`) builds those binaries, runs them in turn and draws up the comparison. The workloads know nothing of the
 //! allocator they run on: they go through `Box`, `Vec`, `String` and `std::alloc`.
 //!
+//! Allocators that a program calls by name are compared in the module `contests`, behind the feature `libraries`.
 //! With the feature `databases` the runner also compares durable commits: a heap beside what keeps a map in a file otherwise.
 
+#[cfg(feature = "libraries")]
+pub mod contests;
 pub mod measure;
 pub mod process;
 pub mod random;

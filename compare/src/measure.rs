@@ -61,6 +61,12 @@ impl Meter {
             .push(Repetition { cpu_ns: cpu as f64 / operations as f64, wall_ns: wall as f64 / operations as f64 });
     }
 
+    /// Takes a number of nanoseconds that the workload itself found over so many operations.
+    pub fn report(&mut self, operations: usize, ns: f64) {
+        self.operations += operations as u64;
+        self.repetitions.push(Repetition { cpu_ns: ns, wall_ns: ns });
+    }
+
     /// The number of operations measured.
     pub fn operations(&self) -> u64 {
         self.operations
@@ -95,9 +101,23 @@ impl Spread {
     }
 }
 
+/// The least of `values` that at most one in `many` of them exceeds; zero if there are none. Reorders them.
+pub fn exceeded_by_one_in(many: usize, values: &mut [u32]) -> f64 {
+    let Some(place) = values.len().checked_sub(values.len() / many + 1) else { return 0.0 };
+    f64::from(*values.select_nth_unstable(place).1)
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{Meter, Spread};
+    use super::{Meter, Spread, exceeded_by_one_in};
+
+    #[test]
+    fn one_in_a_thousand_exceeds_the_tail() {
+        let mut values: Vec<u32> = (1..=10_000).rev().collect();
+        assert_eq!(exceeded_by_one_in(1_000, &mut values), 9_990.0);
+        assert_eq!(exceeded_by_one_in(1_000, &mut [7]), 7.0);
+        assert_eq!(exceeded_by_one_in(1_000, &mut []), 0.0);
+    }
 
     #[test]
     fn the_median_ignores_an_outlier() {

@@ -71,10 +71,17 @@ pub fn end_after_seconds(seconds: u32) {
     unsafe { libc::alarm(seconds) };
 }
 
-/// Forbids huge pages to this process and to those it starts; says whether the kernel agreed.
+/// Forbids huge pages to this process and to those it starts, whatever their allocators ask for; says whether the kernel
+/// agreed. A process that is started has them forbidden before its allocator exists: the setting outlives `exec`.
 pub fn forbid_huge_pages() -> bool {
     // SAFETY: this prctl takes three numbers and touches no memory of ours.
     unsafe { libc::prctl(libc::PR_SET_THP_DISABLE, 1, 0, 0, 0) == 0 }
+}
+
+/// Whether huge pages are forbidden to this process.
+pub fn huge_pages_are_forbidden() -> bool {
+    // SAFETY: this prctl takes numbers only and touches no memory of ours.
+    unsafe { libc::prctl(libc::PR_GET_THP_DISABLE, 0, 0, 0, 0) == 1 }
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@
 use crate::measure::{Meter, Spread};
 use crate::process;
 use crate::workloads::{self, Unit};
-use serde_json::json;
+use serde_json::{Value, json};
 use std::env;
 use std::process::ExitCode;
 
@@ -66,34 +66,57 @@ fn run(peer: &Peer, start: process::Resident) -> Result<String, String> {
     let name = workload.ok_or("one of --workload NAME and --describe is needed")?;
     let workload = workloads::named(&name).ok_or_else(|| format!("no workload is called {name}"))?;
 
-    process::end_after_seconds(LIMIT_SECONDS);
-    let mut meter = Meter::new(quick);
-    (workload.run)(&mut meter);
-    let (user_ns, system_ns) = process::user_and_system_ns();
-    let end = process::resident();
-
+    let measured = Measured::of(workload.run, quick);
     let value = match workload.unit {
-        Unit::Nanoseconds { .. } => Spread::of(meter.repetitions().iter().map(|one| one.cpu_ns)),
+        Unit::Nanoseconds { .. } | Unit::Tail { .. } => measured.value(),
         Unit::ResidentAtStart => Spread::of([start.now_kib as f64]),
+    };
+    let mut line = measured.line(value.ok_or("the workload measured nothing")?);
+    line["workload"] = workload.name.into();
+    line["allocator"] = peer.name.into();
+    line["unit"] = workload.unit.label().into();
+    line["start_rss_kib"] = start.now_kib.into();
+    Ok(line.to_string())
+}
+
+/// What a process found out.
+pub(crate) struct Measured {
+    meter: Meter,
+    end: process::Resident,
+    user_and_system_ns: (u64, u64),
+}
+
+impl Measured {
+    /// Runs what is to be measured.
+    pub(crate) fn of(run: impl FnOnce(&mut Meter), quick: bool) -> Self {
+        process::end_after_seconds(LIMIT_SECONDS);
+        let mut meter = Meter::new(quick);
+        run(&mut meter);
+        let user_and_system_ns = process::user_and_system_ns();
+        Self { meter, end: process::resident(), user_and_system_ns }
     }
-    .ok_or("the workload measured nothing")?;
-    let wall = Spread::of(meter.repetitions().iter().map(|one| one.wall_ns)).map_or(0.0, |wall| wall.median);
-    Ok(json!({
-        "workload": workload.name,
-        "allocator": peer.name,
-        "unit": workload.unit.label(),
-        "value": value.median,
-        "value_min": value.min,
-        "value_max": value.max,
-        "wall_ns": wall,
-        "operations": meter.operations(),
-        "repetitions": meter.repetitions().len(),
-        "peak_rss_kib": end.peak_kib,
-        "start_rss_kib": start.now_kib,
-        "end_rss_kib": end.now_kib,
-        "end_huge_kib": end.huge_kib,
-        "user_ns": user_ns,
-        "system_ns": system_ns,
-    })
-    .to_string())
+
+    /// CPU time of the repetitions; none if there were none.
+    pub(crate) fn value(&self) -> Option<Spread> {
+        Spread::of(self.meter.repetitions().iter().map(|one| one.cpu_ns))
+    }
+
+    /// The line to print, but for names, with the value that counts.
+    pub(crate) fn line(&self, value: Spread) -> Value {
+        let wall = Spread::of(self.meter.repetitions().iter().map(|one| one.wall_ns));
+        json!({
+            "value": value.median,
+            "value_min": value.min,
+            "value_max": value.max,
+            "wall_ns": wall.map_or(0.0, |wall| wall.median),
+            "operations": self.meter.operations(),
+            "repetitions": self.meter.repetitions().len(),
+            "peak_rss_kib": self.end.peak_kib,
+            "end_rss_kib": self.end.now_kib,
+            "end_huge_kib": self.end.huge_kib,
+            "user_ns": self.user_and_system_ns.0,
+            "system_ns": self.user_and_system_ns.1,
+            "huge_pages_forbidden": process::huge_pages_are_forbidden(),
+        })
+    }
 }

@@ -9,17 +9,19 @@ pub(crate) const HELP: &str = "\
 Compares global allocators: cargo run -p compare --release -- [OPTIONS]
 
   --quick              fewer workloads, operations and rounds (under 2 minutes)
-  --only A,B           only workloads whose name contains A or B
+  --only A,B           only workloads and contests whose name contains A or B
   --allocators A,B     only these: sal sal_shared mimalloc3 mimalloc2 jemalloc snmalloc system
   --runs N             rounds; each runs everything once (default 5, quick 3)
-  --small-pages        no process gets transparent huge pages
+  --no-huge-pages      no process gets transparent huge pages, whatever its allocator asks for
+  --no-libraries       without the allocators that are no global ones (lgalloc, bumpalo, heaps in files)
   --lto                build with fat LTO and one codegen unit (in a directory of its own)
   --durable            durable commits instead, beside databases (needs the feature `databases`)
-  --directory DIR      with --durable: the disk to commit to (default: target/compare)
+  --directory DIR      the disk for heaps in files, and with --durable to commit to (default: target/compare)
   --list               name the workloads and end
   --help               this text
 
-Tables go to standard output, progress to standard error, results.json, ratios.svg and index.html to target/compare.
+Tables go to standard output, progress to standard error, results.json, index.html, ratios.svg and summary.svg to
+target/compare, or with --no-huge-pages to target/compare/no_huge_pages; each page shows the means of the other run too.
 ";
 
 /// The options, with defaults filled in.
@@ -29,7 +31,8 @@ pub(crate) struct Arguments {
     pub(crate) only: Vec<String>,
     pub(crate) allocators: Vec<&'static Source>,
     pub(crate) rounds: usize,
-    pub(crate) small_pages: bool,
+    pub(crate) no_huge_pages: bool,
+    pub(crate) libraries: bool,
     pub(crate) lto: bool,
     pub(crate) durable: bool,
     pub(crate) directory: Option<PathBuf>,
@@ -45,7 +48,8 @@ impl Arguments {
             only: Vec::new(),
             allocators: ALL.iter().collect(),
             rounds: 0,
-            small_pages: false,
+            no_huge_pages: false,
+            libraries: true,
             lto: false,
             durable: false,
             directory: None,
@@ -64,7 +68,8 @@ impl Arguments {
                     let number = value()?.parse().ok().filter(|&number| number > 0);
                     arguments.rounds = number.ok_or("--runs needs a number above zero")?;
                 }
-                "--small-pages" => arguments.small_pages = true,
+                "--no-huge-pages" => arguments.no_huge_pages = true,
+                "--no-libraries" => arguments.libraries = false,
                 "--lto" => arguments.lto = true,
                 "--durable" => arguments.durable = true,
                 "--directory" => arguments.directory = Some(value()?.into()),
@@ -81,8 +86,12 @@ impl Arguments {
 
     /// Whether `workload` is to be run.
     pub(crate) fn wants(&self, workload: &Workload) -> bool {
-        let named = self.only.is_empty() || self.only.iter().any(|part| workload.name.contains(part));
-        named && (workload.quick || !self.quick)
+        self.wants_name(workload.name) && (workload.quick || !self.quick)
+    }
+
+    /// Whether what is called so is to be run.
+    pub(crate) fn wants_name(&self, name: &str) -> bool {
+        self.only.is_empty() || self.only.iter().any(|part| name.contains(part))
     }
 }
 

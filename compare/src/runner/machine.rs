@@ -73,15 +73,18 @@ pub(crate) fn load() -> String {
     first_line("/proc/loadavg").split_whitespace().take(3).collect::<Vec<_>>().join(" ")
 }
 
-/// The commit this was built from, the compiler and the options given: what another needs to repeat the run.
+/// The commit that the working directory is at.
+pub(crate) fn commit() -> String {
+    output("git", &["-C", env!("CARGO_MANIFEST_DIR"), "describe", "--always", "--dirty"])
+}
+
+/// The commit this was built from, the compiler and the command: what another needs to repeat the run.
 pub(crate) fn build() -> String {
-    let commit = output("git", &["-C", env!("CARGO_MANIFEST_DIR"), "describe", "--always", "--dirty"]);
     let rustc = output("rustc", &["--version"]);
-    let options: Vec<String> = env::args().skip(1).collect();
-    format!(
-        "commit {commit}, {rustc}, options: {}",
-        if options.is_empty() { "none".to_owned() } else { options.join(" ") }
-    )
+    let features = if cfg!(feature = "databases") { " --features databases" } else { "" };
+    let options: String = env::args().skip(1).map(|option| format!(" {option}")).collect();
+    let separator = if options.is_empty() { "" } else { " --" };
+    format!("commit {}, {rustc}; cargo run -p compare --release{features}{separator}{options}", commit())
 }
 
 /// The first line that a program prints.

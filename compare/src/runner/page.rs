@@ -2,7 +2,7 @@
 
 use super::plot::escape;
 use super::results::Results;
-use super::tables::{about, number};
+use super::tables::{about, means, number};
 use std::fmt::Write;
 
 const STYLE: &str = "body{font-family:sans-serif;font-size:14px;margin:2em;max-width:1200px;color:#222;background:#fff}\
@@ -13,14 +13,24 @@ svg{max-width:100%;height:auto}";
 /// The page, with `plot` in it.
 pub(crate) fn html(results: &Results, plot: &str) -> String {
     let mut body = String::new();
+    let (durable, other) = if results.no_huge_pages {
+        ("../durable.html", "../index.html")
+    } else {
+        ("durable.html", "no_huge_pages/index.html")
+    };
     let _ = writeln!(
         body,
         "<p>Each cell: median, times {}; least to greatest of the processes, peak resident memory. The best of a row is \
          shaded; differences under a quarter are ties on a machine that does other work too. What a run with --durable \
-         found is <a href=\"durable.html\">on a page of its own</a>.</p>",
+         found is <a href=\"{durable}\">on a page of its own</a>.</p>",
         escape(results.base_name())
     );
+    if results.other.is_some() {
+        let setting = if results.no_huge_pages { "with" } else { "without" };
+        let _ = writeln!(body, "<p>The same <a href=\"{other}\">{setting} huge pages</a>.</p>");
+    }
     table(&mut body, results);
+    body.push_str(&results.libraries.html());
     let _ = writeln!(body, "<h2>Ratios</h2>\n{plot}");
     whole("Global allocators compared", &about(results), &body)
 }
@@ -45,10 +55,10 @@ fn table(page: &mut String, results: &Results) {
         let _ = write!(page, "<th>{}</th>", escape(peer.source.name));
     }
     page.push_str("</tr></thead>\n<tbody>\n");
-    let mut means = |label: &str, mean: &dyn Fn(usize) -> Option<(f64, usize)>| {
+    for (label, means) in means(results) {
         let _ = write!(page, "<tr><th>{label}</th>");
-        for which in 0..results.peers.len() {
-            match mean(which) {
+        for mean in means {
+            match mean {
                 Some((mean, rows)) => {
                     let _ = write!(page, "<td><b>{mean:.2}x</b> <small>of {rows}</small></td>");
                 }
@@ -56,9 +66,7 @@ fn table(page: &mut String, results: &Results) {
             }
         }
         page.push_str("</tr>\n");
-    };
-    means("geometric mean, time", &|which| results.mean_ratio(which));
-    means("geometric mean, peak memory", &|which| results.mean_memory_ratio(which));
+    }
     for row in &results.rows {
         let unit = row.workload.unit.label();
         let _ = write!(page, "<tr><th>{} <small>{}</small></th>", escape(row.workload.name), escape(&unit));

@@ -46,6 +46,9 @@ pub(crate) const ALL: [Source; 7] = [
 /// The allocator that the others are compared with, if it takes part.
 pub(crate) const BASE: &str = "mimalloc3";
 
+/// The allocator whose losses are listed.
+pub(crate) const OURS: &str = "sal";
+
 /// An allocator that was built.
 #[derive(Debug)]
 pub(crate) struct Peer {
@@ -57,11 +60,10 @@ pub(crate) struct Peer {
 
 /// Builds the chosen allocators; one that cannot be built is named on standard error and left out.
 pub(crate) fn build(arguments: &Arguments, target: &Path) -> Result<Vec<Peer>, String> {
-    let target = if arguments.lto { target.join("lto") } else { target.to_owned() };
     let mut peers = Vec::new();
     for source in &arguments.allocators {
         eprintln!("building {}", source.name);
-        match build_one(source, arguments.lto, &target) {
+        match build_one(source, arguments.lto, target) {
             Ok(peer) => peers.push(peer),
             Err(message) => eprintln!("LEFT OUT: {}: {message}", source.name),
         }
@@ -70,6 +72,16 @@ pub(crate) fn build(arguments: &Arguments, target: &Path) -> Result<Vec<Peer>, S
 }
 
 fn build_one(source: &'static Source, lto: bool, target: &Path) -> Result<Peer, String> {
+    let executable = build_binary(source.name, source.feature, lto, target)?;
+    if source.name == "snmalloc" && holds_assertions(&executable)? {
+        return Err("it was compiled with its assertions; numbers of a debug build would be false".to_owned());
+    }
+    let version = describe(source, &executable)?;
+    Ok(Peer { source, executable, version })
+}
+
+/// Builds one of this package's binaries with one feature; returns its path.
+pub(crate) fn build_binary(name: &str, feature: Option<&str>, lto: bool, target: &Path) -> Result<PathBuf, String> {
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo.args([
         "build",
@@ -78,26 +90,18 @@ fn build_one(source: &'static Source, lto: bool, target: &Path) -> Result<Peer, 
         "--manifest-path",
         concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"),
     ]);
-    cargo.args(["--no-default-features", "--bin", source.name]).arg("--target-dir").arg(target);
-    cargo.args(source.feature.map(|feature| format!("--features={feature}")));
+    cargo.args(["--no-default-features", "--bin", name]).arg("--target-dir").arg(target);
+    cargo.args(feature.map(|feature| format!("--features={feature}")));
     cargo.env("CARGO_PROFILE_RELEASE_DEBUG", "false");
     if lto {
         cargo.env("CARGO_PROFILE_RELEASE_LTO", "fat").env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "1");
     }
-    if source.name == "snmalloc" {
+    if name == "snmalloc" {
         let given = env::var("CXXFLAGS").unwrap_or_default();
         cargo.env("CXXFLAGS", format!("{given} -DNDEBUG").trim_start());
     }
     let status = cargo.status().map_err(|error| format!("cargo does not start: {error}"))?;
-    if !status.success() {
-        return Err("cargo build failed".to_owned());
-    }
-    let executable = target.join("release").join(source.name);
-    if source.name == "snmalloc" && holds_assertions(&executable)? {
-        return Err("it was compiled with its assertions; numbers of a debug build would be false".to_owned());
-    }
-    let version = describe(source, &executable)?;
-    Ok(Peer { source, executable, version })
+    if status.success() { Ok(target.join("release").join(name)) } else { Err("cargo build failed".to_owned()) }
 }
 
 /// Whether the file contains the text that every assertion of snmalloc begins with.
@@ -124,15 +128,21 @@ fn describe(source: &Source, executable: &Path) -> Result<String, String> {
 
 /// The version of `package` that this was built with.
 pub(crate) fn version_of(package: &str) -> String {
-    let lock = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.lock")).unwrap_or_default();
-    locked_version(&lock, package).unwrap_or("unknown").to_owned()
+    version_that_begins(package, "")
 }
 
-/// The version of `package` in the text of a lock file, without build metadata.
-fn locked_version<'a>(lock: &'a str, package: &str) -> Option<&'a str> {
-    let after = lock.split_once(&format!("name = \"{package}\"\n"))?.1;
-    let version = after.split_once("version = \"")?.1.split('"').next()?;
-    version.split('+').next()
+/// The version of `package` that this was built with and that begins so, where several are in use.
+pub(crate) fn version_that_begins(package: &str, start: &str) -> String {
+    let lock = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.lock")).unwrap_or_default();
+    locked_version(&lock, package, start).unwrap_or("unknown").to_owned()
+}
+
+/// The first version of `package` in the text of a lock file that begins with `start`, without build metadata.
+fn locked_version<'a>(lock: &'a str, package: &str, start: &str) -> Option<&'a str> {
+    let name = format!("name = \"{package}\"\n");
+    let entries = lock.split(name.as_str()).skip(1);
+    let mut versions = entries.filter_map(|after| after.split_once("version = \"")?.1.split(['"', '+']).next());
+    versions.find(|version| version.starts_with(start))
 }
 
 #[cfg(test)]
@@ -142,7 +152,14 @@ mod tests {
     #[test]
     fn versions_are_read_from_a_lock_file() {
         let lock = "[[package]]\nname = \"sal-derive\"\nversion = \"0.2.0\"\n\n[[package]]\nname = \"sal\"\nversion = \"0.1.0+x\"\n";
-        assert_eq!(locked_version(lock, "sal"), Some("0.1.0"));
-        assert_eq!(locked_version(lock, "other"), None);
+        assert_eq!(locked_version(lock, "sal", ""), Some("0.1.0"));
+        assert_eq!(locked_version(lock, "other", ""), None);
+    }
+
+    #[test]
+    fn of_two_versions_the_one_asked_for_is_found() {
+        let lock = "name = \"a\"\nversion = \"0.6.0\"\n\n[[package]]\nname = \"a\"\nversion = \"0.7.1\"\n";
+        assert_eq!(locked_version(lock, "a", "0.7."), Some("0.7.1"));
+        assert_eq!(locked_version(lock, "a", "0.8."), None);
     }
 }

@@ -1,7 +1,7 @@
 //! The ratios as a drawing in SVG: for each workload one bar per allocator, on a logarithmic scale, from the line of 1 to the
 //! left if it is faster than the base and to the right if it is slower.
 
-use super::results::{Results, Row};
+use super::results::{Mean, Results, Row};
 use super::tables::number;
 use std::fmt::Write;
 
@@ -38,14 +38,49 @@ impl Scale {
     }
 }
 
+/// The rows of the summary: of each kind the plainest, whoever is ahead in it.
+const SUMMARY: [&str; 18] = [
+    "pair/64B/const",
+    "batch_lifo/1KiB/const",
+    "churn/64B/1M_live",
+    "vec_growth/80MB/cold",
+    "realloc/64B..1MiB",
+    "hash_map/churn",
+    "btree_map/churn",
+    "binary_trees/depth16",
+    "json/parse_drop/50MB",
+    "large/1..64MiB",
+    "producer_consumer/64B/2t",
+    "larson/16..512B/2t",
+    "mstress/2t",
+    "rptest/16B..16KiB/2t",
+    "sh8/1..1000B/2t",
+    "alloc_test/2t",
+    "thread_churn/64_allocations",
+    "cold_objects/64B",
+];
+
 /// Draws the geometric means and every workload.
 pub(crate) fn svg(results: &Results) -> String {
+    draw(results, &results.rows.iter().collect::<Vec<_>>())
+}
+
+/// Draws the geometric means and a few workloads, which are always the same: small enough to be shown among text.
+pub(crate) fn summary(results: &Results) -> String {
+    let chosen = results.rows.iter().filter(|row| SUMMARY.contains(&row.workload.name));
+    draw(results, &chosen.collect::<Vec<_>>())
+}
+
+fn draw(results: &Results, rows: &[&Row]) -> String {
     let peers = 0..results.peers.len();
-    let means: Vec<Option<f64>> = peers.clone().map(|which| results.mean_ratio(which).map(|mean| mean.0)).collect();
     let ratios_of =
         |row: &Row| -> Vec<Option<f64>> { peers.clone().map(|which| row.ratio(which, results.base)).collect() };
-    let mut groups = vec![("geometric mean".to_owned(), String::new(), means)];
-    groups.extend(results.rows.iter().map(|row| {
+    let mean_of = |of: Mean| peers.clone().map(|which| results.mean(of, which).map(|mean| mean.0)).collect();
+    let mut groups: Vec<(String, String, Vec<Option<f64>>)> = [Mean::SmallObjects, Mean::Time]
+        .map(|of| (of.label().to_owned(), "geometric mean".to_owned(), mean_of(of)))
+        .into();
+    let means = groups.len();
+    groups.extend(rows.iter().map(|row| {
         let unit = format!("{}{}", row.workload.unit.label(), if row.workload.cold { ", cold" } else { "" });
         (row.workload.name.to_owned(), unit, ratios_of(row))
     }));
@@ -69,7 +104,7 @@ pub(crate) fn svg(results: &Results) -> String {
     grid(&mut svg, &scale, top, bottom);
     for (index, (name, unit, ratios)) in groups.iter().enumerate() {
         let y = top + group_height * index as f64;
-        let row = index.checked_sub(1).map(|index| &results.rows[index]);
+        let row = index.checked_sub(means).map(|index| rows[index]);
         group(&mut svg, results, &scale, y, (name, unit), ratios, row);
     }
     svg.push_str("</svg>\n");
@@ -155,7 +190,15 @@ pub(crate) fn escape(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{LEFT, PLOT, Scale, escape};
+    use super::{LEFT, PLOT, SUMMARY, Scale, escape};
+    use compare::workloads;
+
+    #[test]
+    fn the_rows_of_the_summary_exist() {
+        for name in SUMMARY {
+            assert!(workloads::named(name).is_some(), "{name}");
+        }
+    }
 
     #[test]
     fn one_lies_between_what_is_faster_and_what_is_slower() {

@@ -1,8 +1,9 @@
 //! What was measured, and what follows from it.
 
 use super::arguments::Arguments;
+use super::libraries::Libraries;
 use super::machine::{self, Machine};
-use super::peers::{BASE, Peer};
+use super::peers::{BASE, OURS, Peer};
 use compare::measure::Spread;
 use compare::workloads::{Unit, Workload};
 use serde_json::{Value, json};
@@ -18,8 +19,11 @@ pub(crate) struct Sample {
 
 impl Sample {
     /// Reads the line a worker printed.
-    pub(crate) fn parse(line: &[u8]) -> Result<Self, String> {
+    pub(crate) fn parse(line: &[u8], no_huge_pages: bool) -> Result<Self, String> {
         let line: Value = serde_json::from_slice(line).map_err(|error| format!("it printed no JSON: {error}"))?;
+        if no_huge_pages && line["huge_pages_forbidden"] != true {
+            return Err("huge pages were not forbidden to it".to_owned());
+        }
         let number = |key: &str| line[key].as_f64().ok_or_else(|| format!("its line lacks {key}"));
         let (value, wall_ns, peak_kib) = (number("value")?, number("wall_ns")?, number("peak_rss_kib")?);
         Ok(Self { value, wall_ns, peak_kib, line })
@@ -44,7 +48,12 @@ impl Cell {
         Some(Spread::of(self.samples.iter().map(|sample| sample.peak_kib))?.median / 1024.0)
     }
 
-    fn wall_ns(&self) -> Option<f64> {
+    /// What the processes printed.
+    pub(crate) fn lines(&self) -> Vec<&Value> {
+        self.samples.iter().map(|sample| &sample.line).collect()
+    }
+
+    pub(crate) fn wall_ns(&self) -> Option<f64> {
         Some(Spread::of(self.samples.iter().map(|sample| sample.wall_ns))?.median)
     }
 }
@@ -87,8 +96,13 @@ pub(crate) struct Results {
     pub(crate) machine: Machine,
     /// How it was run, in words.
     pub(crate) method: String,
-    /// Commit, compiler, options.
+    /// Commit, compiler, command.
     pub(crate) build: String,
+    pub(crate) no_huge_pages: bool,
+    /// What the run with the other setting of huge pages found.
+    pub(crate) other: Option<OtherRun>,
+    /// The allocators that are no global ones.
+    pub(crate) libraries: Libraries,
     pub(crate) load_at_start: String,
     pub(crate) load_at_end: String,
 }
@@ -98,15 +112,15 @@ impl Results {
         arguments: &Arguments,
         peers: Vec<Peer>,
         rows: Vec<Row>,
+        libraries: Libraries,
         load_at_start: String,
-        load_at_end: String,
     ) -> Self {
         let base = peers.iter().position(|peer| peer.source.name == BASE).unwrap_or(0);
         let method = format!(
             "{} rounds, interleaved{}{}{}; CPU time, median of processes, each the median of its repetitions",
             arguments.rounds,
             if arguments.quick { ", quick" } else { "" },
-            if arguments.small_pages { ", huge pages forbidden" } else { "" },
+            if arguments.no_huge_pages { ", huge pages forbidden" } else { "" },
             if arguments.lto { ", fat LTO" } else { "" },
         );
         Self {
@@ -115,9 +129,12 @@ impl Results {
             base,
             machine: Machine::this(),
             build: machine::build(),
+            no_huge_pages: arguments.no_huge_pages,
+            other: None,
+            libraries,
             method,
             load_at_start,
-            load_at_end,
+            load_at_end: machine::load(),
         }
     }
 
@@ -126,16 +143,26 @@ impl Results {
         self.peers[self.base].source.name
     }
 
-    /// Geometric mean of the peer's ratios over the rows that are timed, and the number of rows.
-    pub(crate) fn mean_ratio(&self, which: usize) -> Option<(f64, usize)> {
-        let timed = self.rows.iter().filter(|row| row.workload.unit != Unit::ResidentAtStart);
-        geometric_mean(timed.filter_map(|row| row.ratio(which, self.base)))
+    /// Geometric mean of the peer's ratios, and the number of rows.
+    pub(crate) fn mean(&self, of: Mean, which: usize) -> Option<(f64, usize)> {
+        let rows = self.rows.iter().filter(|row| of.includes(row.workload));
+        geometric_mean(rows.filter_map(|row| match of {
+            Mean::SmallObjects | Mean::Time => row.ratio(which, self.base),
+            Mean::PeakMemory => Some(row.cells[which].peak_mib()? / row.cells[self.base].peak_mib()?),
+        }))
     }
 
-    /// The same of peak resident memory, over all rows.
-    pub(crate) fn mean_memory_ratio(&self, which: usize) -> Option<(f64, usize)> {
-        let ratio = |row: &Row| Some(row.cells[which].peak_mib()? / row.cells[self.base].peak_mib()?);
-        geometric_mean(self.rows.iter().filter_map(ratio))
+    /// The rows in which [`OURS`] takes more than a quarter more than the best, and how much of it, worst first.
+    pub(crate) fn losses(&self) -> Vec<(&Row, usize, f64)> {
+        let Some(ours) = self.peers.iter().position(|peer| peer.source.name == OURS) else { return Vec::new() };
+        let loss = |row: &'_ Row| {
+            let best = row.best()?;
+            Some((best, row.ratio(ours, best)?))
+        };
+        let lost = self.rows.iter().filter_map(|row| loss(row).map(|(best, ratio)| (row, best, ratio)));
+        let mut lost: Vec<_> = lost.filter(|lost| lost.2 > 1.25).collect();
+        lost.sort_by(|one, other| other.2.total_cmp(&one.2));
+        lost
     }
 
     /// Names of peer and workload and the reason, of every process that failed.
@@ -147,6 +174,7 @@ impl Results {
                 failures.extend(cell.failures.iter().map(line));
             }
         }
+        failures.extend(self.libraries.failures());
         failures
     }
 
@@ -156,9 +184,10 @@ impl Results {
             json!({
                 "name": peer.source.name,
                 "version": peer.version,
-                "mean_ratio": self.mean_ratio(which).map(|mean| mean.0),
-                "mean_ratio_rows": self.mean_ratio(which).map_or(0, |mean| mean.1),
-                "mean_memory_ratio": self.mean_memory_ratio(which).map(|mean| mean.0),
+                "means": Value::from_iter(MEANS.map(|of| {
+                    let mean = self.mean(of, which);
+                    (of.label(), json!({ "ratio": mean.map(|mean| mean.0), "rows": mean.map(|mean| mean.1) }))
+                })),
             })
         });
         let rows = self.rows.iter().map(|row| {
@@ -173,13 +202,14 @@ impl Results {
                     "wall_ns": cell.wall_ns(),
                     "peak_rss_mib": cell.peak_mib(),
                     "failures": cell.failures,
-                    "processes": cell.samples.iter().map(|sample| &sample.line).collect::<Vec<_>>(),
+                    "processes": cell.lines(),
                 })
             });
             json!({
                 "workload": row.workload.name,
                 "unit": row.workload.unit.label(),
                 "cold": row.workload.cold,
+                "small_objects": row.workload.small_objects,
                 "cells": cells.collect::<Vec<_>>(),
             })
         });
@@ -187,13 +217,74 @@ impl Results {
             "machine": self.machine.json(),
             "method": self.method,
             "build": self.build,
+            "commit": machine::commit(),
             "load_at_start": self.load_at_start,
             "load_at_end": self.load_at_end,
             "base": self.base_name(),
             "allocators": peers.collect::<Vec<_>>(),
             "workloads": rows.collect::<Vec<_>>(),
+            "libraries": self.libraries.json(),
         });
         format!("{all:#}\n")
+    }
+}
+
+/// What a geometric mean is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mean {
+    /// CPU time of the rows that allocate nothing above 1 KiB again and again.
+    SmallObjects,
+    /// CPU time of all rows.
+    Time,
+    /// Peak resident memory of all rows.
+    PeakMemory,
+}
+
+/// All of them in the order of the tables.
+pub(crate) const MEANS: [Mean; 3] = [Mean::SmallObjects, Mean::Time, Mean::PeakMemory];
+
+impl Mean {
+    /// How tables name it.
+    pub(crate) fn label(self) -> &'static str {
+        match self {
+            Self::SmallObjects => "mean, time, small objects",
+            Self::Time => "mean, time, all",
+            Self::PeakMemory => "mean, peak memory, all",
+        }
+    }
+
+    fn includes(self, workload: &Workload) -> bool {
+        let timed = matches!(workload.unit, Unit::Nanoseconds { .. });
+        match self {
+            Self::SmallObjects => timed && workload.small_objects,
+            Self::Time => timed,
+            Self::PeakMemory => true,
+        }
+    }
+}
+
+/// The means of an earlier run of the same commit that differs in whether processes got huge pages.
+#[derive(Debug)]
+pub(crate) struct OtherRun {
+    /// How it was run, and with what command.
+    pub(crate) method: String,
+    allocators: Value,
+}
+
+impl OtherRun {
+    /// From the contents of its results.json; none if they are of another commit or relative to another allocator.
+    pub(crate) fn parse(text: &str, of: &Results) -> Option<Self> {
+        let all: Value = serde_json::from_str(text).ok()?;
+        let same = all["commit"] == machine::commit().as_str() && all["base"] == of.base_name();
+        let method = format!("{}; {}", all["method"].as_str()?, all["build"].as_str()?);
+        same.then(|| Self { method, allocators: all["allocators"].clone() })
+    }
+
+    /// The mean of a peer's ratios, and the number of rows.
+    pub(crate) fn mean(&self, of: Mean, peer: &str) -> Option<(f64, usize)> {
+        let peer = self.allocators.as_array()?.iter().find(|found| found["name"] == peer)?;
+        let mean = &peer["means"][of.label()];
+        Some((mean["ratio"].as_f64()?, mean["rows"].as_u64()? as usize))
     }
 }
 
@@ -205,10 +296,11 @@ fn geometric_mean(ratios: impl Iterator<Item = f64>) -> Option<(f64, usize)> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Cell, Sample, geometric_mean};
+    use super::{Cell, Mean, Sample, geometric_mean};
+    use compare::workloads;
 
     fn sample(value: f64) -> Sample {
-        Sample::parse(format!(r#"{{"value":{value},"wall_ns":1,"peak_rss_kib":2048}}"#).as_bytes()).unwrap()
+        Sample::parse(format!(r#"{{"value":{value},"wall_ns":1,"peak_rss_kib":2048}}"#).as_bytes(), false).unwrap()
     }
 
     #[test]
@@ -216,6 +308,16 @@ mod tests {
         let (mean, count) = geometric_mean([2.0, 0.5, 1.0].into_iter()).unwrap();
         assert!((mean - 1.0).abs() < 1e-12 && count == 3);
         assert!(geometric_mean([].into_iter()).is_none());
+    }
+
+    #[test]
+    fn the_mean_of_small_objects_leaves_out_large_ones_and_what_is_no_cpu_time() {
+        let includes = |mean: Mean, name: &str| mean.includes(workloads::named(name).unwrap());
+        assert!(includes(Mean::SmallObjects, "pair/1KiB/const") && includes(Mean::Time, "pair/4KiB/const"));
+        for name in ["pair/4KiB/const", "large/1MiB", "realloc/64B..1MiB", "fresh_memory/256B", "resident_at_start"] {
+            assert!(!includes(Mean::SmallObjects, name), "{name}");
+        }
+        assert!(!includes(Mean::Time, "fresh_memory/256B") && includes(Mean::PeakMemory, "fresh_memory/256B"));
     }
 
     #[test]
@@ -229,6 +331,14 @@ mod tests {
 
     #[test]
     fn a_line_without_its_numbers_is_an_error() {
-        assert!(Sample::parse(b"{}").is_err() && Sample::parse(b"panicked").is_err());
+        assert!(Sample::parse(b"{}", false).is_err() && Sample::parse(b"panicked", false).is_err());
+    }
+
+    #[test]
+    fn a_process_with_huge_pages_does_not_count_where_they_are_forbidden() {
+        let line =
+            |forbidden| format!(r#"{{"value":1,"wall_ns":1,"peak_rss_kib":1,"huge_pages_forbidden":{forbidden}}}"#);
+        assert!(Sample::parse(line(false).as_bytes(), true).is_err());
+        assert!(Sample::parse(line(true).as_bytes(), true).is_ok());
     }
 }

@@ -32,7 +32,7 @@ pub(crate) fn run(arguments: &Arguments, peers: &[Peer], chosen: &[&'static Work
                 let which = (turn + round + index) % peers.len();
                 let processes = if row.workload.cold { COLD_PROCESSES } else { 1 };
                 for _ in 0..processes {
-                    measure(&peers[which], row.workload, arguments.quick, &mut row.cells[which]);
+                    measure(&peers[which], row.workload, arguments, &mut row.cells[which]);
                 }
             }
         }
@@ -40,13 +40,20 @@ pub(crate) fn run(arguments: &Arguments, peers: &[Peer], chosen: &[&'static Work
     rows
 }
 
-/// Runs one process and keeps what it measured, or why it did not.
-fn measure(peer: &Peer, workload: &Workload, quick: bool, cell: &mut Cell) {
+/// Runs one process of an allocator's binary.
+fn measure(peer: &Peer, workload: &Workload, arguments: &Arguments, cell: &mut Cell) {
     let mut command = Command::new(&peer.executable);
-    command.args(["--workload", workload.name]).args(quick.then_some("--quick"));
+    command.args(["--workload", workload.name]);
+    let name = format!("{} {}", peer.source.name, workload.name);
+    run_one(command, &name, arguments, cell);
+}
+
+/// Runs one process and keeps what it measured, or why it did not.
+pub(crate) fn run_one(mut command: Command, name: &str, arguments: &Arguments, cell: &mut Cell) {
+    command.args(arguments.quick.then_some("--quick"));
     let result = command.output().map_err(|error| error.to_string()).and_then(|output| {
         if output.status.success() {
-            Sample::parse(&output.stdout)
+            Sample::parse(&output.stdout, arguments.no_huge_pages)
         } else {
             let said = String::from_utf8_lossy(&output.stderr);
             Err(format!("{}: {}", output.status, said.lines().last().unwrap_or("it said nothing")))
@@ -55,7 +62,7 @@ fn measure(peer: &Peer, workload: &Workload, quick: bool, cell: &mut Cell) {
     match result {
         Ok(sample) => cell.samples.push(sample),
         Err(message) => {
-            eprintln!("FAILED: {} {}: {message}", peer.source.name, workload.name);
+            eprintln!("FAILED: {name}: {message}");
             cell.failures.push(message);
         }
     }

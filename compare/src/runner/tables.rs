@@ -1,9 +1,10 @@
 //! The results as text for a terminal.
 
-use super::results::{Cell, Results, Row};
+use super::peers::{OURS, Peer};
+use super::results::{Cell, MEANS, Results, Row};
 use std::fmt::Write;
 
-const NAME_WIDTH: usize = 28;
+const NAME_WIDTH: usize = 42;
 const CELL_WIDTH: usize = 17;
 
 /// A number with about three digits that count.
@@ -33,21 +34,44 @@ pub(crate) fn text(results: &Results) -> String {
     table(&mut text, results, "least and greatest of the processes", of_cell(spread));
     table(&mut text, results, "peak resident MiB", of_cell(|cell| cell.peak_mib().map(number)));
 
-    let mut line = |label: &str, value: &dyn Fn(usize) -> Option<(f64, usize)>| {
+    for (label, means) in means(results) {
         let _ = write!(text, "{label:<NAME_WIDTH$}");
-        for which in 0..results.peers.len() {
-            let mean = value(which).map_or("-".to_owned(), |(mean, rows)| format!("{mean:.2}x of {rows}"));
+        for mean in means {
+            let mean = mean.map_or("-".to_owned(), |(mean, rows)| format!("{mean:.2}x of {rows}"));
             let _ = write!(text, "{mean:>CELL_WIDTH$}");
         }
         text.push('\n');
-    };
-    line("geometric mean, time", &|which| results.mean_ratio(which));
-    line("geometric mean, peak memory", &|which| results.mean_memory_ratio(which));
+    }
+    if !results.libraries.is_empty() {
+        text.push('\n');
+        text.push_str(results.libraries.text().trim_end_matches('\n'));
+        text.push('\n');
+    }
     let _ = writeln!(text, "\n{}", about(results).join("\n"));
     text
 }
 
-/// Machine, method, load, versions and failures, a line each.
+/// A geometric mean of each peer: its ratio, and the number of rows.
+pub(crate) type Means = Vec<Option<(f64, usize)>>;
+
+/// The lines of geometric means: of this run, and of the run with the other setting of huge pages.
+pub(crate) fn means(results: &Results) -> Vec<(String, Means)> {
+    let mut lines = Vec::new();
+    for of in MEANS {
+        let mean = |which| results.mean(of, which);
+        lines.push((of.label().to_owned(), (0..results.peers.len()).map(mean).collect()));
+    }
+    if let Some(other) = &results.other {
+        let setting = if results.no_huge_pages { "huge pages" } else { "no huge pages" };
+        for of in MEANS {
+            let mean = |peer: &Peer| other.mean(of, peer.source.name);
+            lines.push((format!("{setting}: {}", of.label()), results.peers.iter().map(mean).collect()));
+        }
+    }
+    lines
+}
+
+/// Machine, method, load, versions, losses and failures, a line each.
 pub(crate) fn about(results: &Results) -> Vec<String> {
     let versions = results.peers.iter().map(|peer| format!("{} = {}", peer.source.name, peer.version));
     let versions: Vec<String> = versions.collect();
@@ -58,8 +82,24 @@ pub(crate) fn about(results: &Results) -> Vec<String> {
         format!("load average: {} at the start, {} at the end", results.load_at_start, results.load_at_end),
         format!("allocators: {}", versions.join(", ")),
     ];
+    lines.extend(lost(results));
+    if let Some(other) = &results.other {
+        lines.push(format!("the other run: {}", other.method));
+    }
     lines.extend(results.failures().into_iter().map(|failure| format!("FAILED: {failure}")));
     lines
+}
+
+/// What is lost, in a line; none if nothing is.
+fn lost(results: &Results) -> Option<String> {
+    let losses = results.losses();
+    let names = losses.iter().map(|(row, best, ratio)| {
+        format!("{} {}x of {}", row.workload.name, number(*ratio), results.peers[*best].source.name)
+    });
+    let names: Vec<String> = names.collect();
+    let (lost, rows) = (losses.len(), results.rows.len());
+    (lost > 0)
+        .then(|| format!("{OURS} is over a quarter behind the best in {lost} of {rows} rows: {}", names.join(", ")))
 }
 
 fn table(text: &mut String, results: &Results, title: &str, cell: impl Fn(&Row, usize) -> Option<String>) {

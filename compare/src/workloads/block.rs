@@ -1,7 +1,9 @@
 //! Blocks of memory as the workloads take them: touched, and seen by the compiler as escaped.
 //!
 //! # Invariants
-//! - **B1** A pointer that [`boxed`] or [`raw`] returned owns its block until the matching [`drop_boxed`] or [`free_raw`].
+//! - **B1** A pointer that [`boxed`], [`raw`] or [`raw_touched`] returned owns its block until the matching [`drop_boxed`] or
+//!   [`free_raw`].
+//! - **B2** The block of an [`Owned`] is one of [`raw`] or [`raw_touched`] with the size beside it.
 #![allow(unsafe_code)]
 
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
@@ -11,6 +13,9 @@ use std::mem::MaybeUninit;
 /// `SIZE` bytes aligned like most Rust values.
 #[repr(align(8))]
 pub(super) struct Block<const SIZE: usize>([MaybeUninit<u8>; SIZE]);
+
+/// Bytes in a page, as most machines have them.
+pub(super) const PAGE: usize = 4096;
 
 /// Alignment of [`raw`] blocks, that of [`Block`].
 const ALIGN: usize = align_of::<Block<8>>();
@@ -75,4 +80,71 @@ pub(super) fn raw(size: usize) -> *mut u8 {
 pub(super) unsafe fn free_raw(block: *mut u8, size: usize) {
     // SAFETY: by B1 and the caller's promise it was allocated with this layout and is given back once.
     unsafe { dealloc(block, layout(size)) }
+}
+
+/// [`raw`], with a byte of each 4 KiB page written.
+pub(super) fn raw_touched(size: usize) -> *mut u8 {
+    let block = raw(size);
+    for page in (0..size).step_by(PAGE) {
+        // SAFETY: `page` is less than the block's size.
+        unsafe { block.add(page).write_volatile(1) };
+    }
+    block
+}
+
+/// A block with its size; freed when dropped, on whatever thread that is (B2).
+pub(super) struct Owned {
+    block: *mut u8,
+    size: usize,
+}
+
+// SAFETY: the block is plain memory that only its owner touches, and any thread may free it.
+unsafe impl Send for Owned {}
+
+impl Owned {
+    /// A block of `size` bytes, which is not zero; its first byte is written.
+    #[inline(always)]
+    pub(super) fn new(size: usize) -> Self {
+        Self { block: raw(size), size }
+    }
+
+    /// The same with a byte of each page written.
+    pub(super) fn touched(size: usize) -> Self {
+        Self { block: raw_touched(size), size }
+    }
+
+    /// Writes `byte` to each byte in turn, `times` times over.
+    #[inline]
+    pub(super) fn hammer(&mut self, times: usize, byte: u8) {
+        for _ in 0..times {
+            for place in 0..self.size {
+                // SAFETY: by B2 the block has `size` bytes, and it is ours.
+                unsafe { self.block.add(place).write_volatile(byte) };
+            }
+        }
+    }
+
+    /// Writes a byte of each 64 bytes, as a program that fills what it asked for reaches each cache line.
+    #[inline]
+    pub(super) fn fill(&mut self, byte: u8) {
+        for place in (0..self.size).step_by(64) {
+            // SAFETY: by B2 the block has more than `place` bytes, and it is ours.
+            unsafe { self.block.add(place).write_volatile(byte) };
+        }
+    }
+
+    /// Reads back what [`Owned::fill`] wrote first.
+    #[inline]
+    pub(super) fn first_byte(&self) -> u8 {
+        // SAFETY: by B2 the block has a first byte, and it has been written.
+        unsafe { self.block.read_volatile() }
+    }
+}
+
+impl Drop for Owned {
+    #[inline(always)]
+    fn drop(&mut self) {
+        // SAFETY: by B2 it was allocated with this size; it is owned, and dropped once.
+        unsafe { free_raw(self.block, self.size) }
+    }
 }

@@ -14,10 +14,13 @@ use std::hint::black_box;
 const PUSHES: usize = 10_000_000;
 
 pub(super) const WORKLOADS: &[Workload] = &[
-    Workload::new("vec_growth/80MB/cold", "push", |meter| meter.once(PUSHES, grow_vector)).quick().cold(),
-    Workload::new("vec_growth/80MB/warm", "push", |meter| meter.repeat(5, PUSHES, grow_vector)).quick(),
-    Workload::new("realloc/64B..1MiB", "doubling", |meter| doubling(meter, 64, 1 << 20, 500)).quick(),
-    Workload::new("realloc/1MiB..64MiB", "doubling", |meter| doubling(meter, 1 << 20, 64 << 20, 4)),
+    Workload::new("vec_growth/80MB/cold", "push", |meter| meter.once(PUSHES, grow_vector))
+        .quick()
+        .cold()
+        .large_blocks(),
+    Workload::new("vec_growth/80MB/warm", "push", |meter| meter.repeat(5, PUSHES, grow_vector)).quick().large_blocks(),
+    Workload::new("realloc/64B..1MiB", "doubling", |meter| doubling(meter, 64, 1 << 20, 500)).quick().large_blocks(),
+    Workload::new("realloc/1MiB..64MiB", "doubling", |meter| doubling(meter, 1 << 20, 64 << 20, 4)).large_blocks(),
 ];
 
 fn grow_vector() {

@@ -1,34 +1,26 @@
 //! Objects of 1 to 64 MiB: allocated, every page touched, freed.
 //!
 //! An allocator that keeps the memory pays once; one that gives it back pays the page faults again each time. In the mixed
-//! row four objects of random sizes are live at a time.
+//! row four objects of random sizes are live at a time. `malloc_large` replaces a random one of twenty objects of 5 to 25 MiB, so
+//! that holes of all sizes lie between those that live.
 #![allow(unsafe_code)]
 
 use super::Workload;
-use super::block::{free_raw, raw};
+use super::block::{Owned, PAGE, free_raw, raw_touched};
 use crate::measure::Meter;
 use crate::random::Random;
 use std::ptr;
 
 const MIB: usize = 1 << 20;
-const PAGE: usize = 4096;
 
 pub(super) const WORKLOADS: &[Workload] = &[
-    Workload::new("large/1MiB", "4KiB page", one_size::<1>).quick(),
-    Workload::new("large/4MiB", "4KiB page", one_size::<4>),
-    Workload::new("large/16MiB", "4KiB page", one_size::<16>),
-    Workload::new("large/64MiB", "4KiB page", one_size::<64>).quick(),
-    Workload::new("large/1..64MiB", "4KiB page", mixed),
+    Workload::new("large/1MiB", "4KiB page", one_size::<1>).quick().large_blocks(),
+    Workload::new("large/4MiB", "4KiB page", one_size::<4>).large_blocks(),
+    Workload::new("large/16MiB", "4KiB page", one_size::<16>).large_blocks(),
+    Workload::new("large/64MiB", "4KiB page", one_size::<64>).quick().large_blocks(),
+    Workload::new("large/1..64MiB", "4KiB page", mixed).large_blocks(),
+    Workload::new("malloc_large/5..25MiB", "4KiB page", twenty_live).large_blocks(),
 ];
-
-fn raw_touched(size: usize) -> *mut u8 {
-    let block = raw(size);
-    for page in (0..size).step_by(PAGE) {
-        // SAFETY: `page` is less than the block's size.
-        unsafe { block.add(page).write_volatile(1) };
-    }
-    block
-}
 
 fn one_size<const SIZE_MIB: usize>(meter: &mut Meter) {
     let size = SIZE_MIB * MIB;
@@ -63,4 +55,20 @@ fn mixed(meter: &mut Meter) {
         // SAFETY: as above; the slots end here.
         unsafe { free_raw(block, size) };
     }
+}
+
+fn twenty_live(meter: &mut Meter) {
+    const LIVE: usize = 20;
+    const REPLACED: usize = 12;
+    let mut random = Random::new(13);
+    let size = |random: &mut Random| random.between(5 * MIB, 25 * MIB);
+    let mut live: Vec<Owned> = (0..LIVE).map(|_| Owned::touched(size(&mut random))).collect();
+    // The same objects in each repetition, so that the repetitions do the same work.
+    let turns: Vec<(usize, usize)> = (0..REPLACED).map(|_| (random.below(LIVE), size(&mut random))).collect();
+    let pages = turns.iter().map(|turn| turn.1 / PAGE).sum();
+    meter.repeat(3, pages, || {
+        for &(slot, size) in &turns {
+            live[slot] = Owned::touched(size);
+        }
+    });
 }

@@ -4,10 +4,9 @@
 //! allocate batches of mixed sizes for the other and free what they are given. `larson`: threads replace random blocks of
 //! their own and hand all of them to a successor, so the dead leave blocks to the living. Batches keep the price of the
 //! channel, which is the same for all, a few nanoseconds per block.
-#![allow(unsafe_code)]
 
 use super::Workload;
-use super::block::{Block, free_raw, new_block, raw};
+use super::block::{Block, Owned, new_block};
 use crate::measure::Meter;
 use crate::random::Random;
 use std::sync::mpsc::sync_channel;
@@ -22,27 +21,8 @@ pub(super) const WORKLOADS: &[Workload] = &[
     Workload::new("larson/16..512B/2t", "pair", larson).quick(),
 ];
 
-/// A block of `raw` with its size; freed when dropped, on whatever thread that is.
-struct Owned {
-    block: *mut u8,
-    size: usize,
-}
-
-// SAFETY: the block is plain memory that only its owner touches, and any thread may free it.
-unsafe impl Send for Owned {}
-
-impl Owned {
-    fn new(random: &mut Random) -> Self {
-        let size = random.between(16, 512);
-        Self { block: raw(size), size }
-    }
-}
-
-impl Drop for Owned {
-    fn drop(&mut self) {
-        // SAFETY: made by `raw` with this size in `new`, owned, and dropped once.
-        unsafe { free_raw(self.block, self.size) }
-    }
+fn mixed(random: &mut Random) -> Owned {
+    Owned::new(random.between(16, 512))
 }
 
 fn producer_consumer<const SIZE: usize>(meter: &mut Meter) {
@@ -71,7 +51,7 @@ fn xmalloc(meter: &mut Meter) {
                 scope.spawn(move || {
                     let mut random = Random::new(seed);
                     for _ in 0..batches {
-                        let batch = (0..BATCH).map(|_| Owned::new(&mut random)).collect();
+                        let batch = (0..BATCH).map(|_| mixed(&mut random)).collect();
                         // Each side sends before it receives, so neither channel ever holds more than two batches.
                         sender.send(batch).expect("the other side receives as many batches as it sends");
                         drop(receiver.recv().expect("the other side sends as many batches as it receives"));
@@ -88,12 +68,12 @@ fn larson(meter: &mut Meter) {
     let replacements = meter.scaled(40_000);
     let lane = |lane: u64| {
         let mut random = Random::new(lane);
-        let mut blocks: Vec<Owned> = (0..LIVE).map(|_| Owned::new(&mut random)).collect();
+        let mut blocks: Vec<Owned> = (0..LIVE).map(|_| mixed(&mut random)).collect();
         for generation in 0..GENERATIONS {
             let successor = thread::spawn(move || {
                 let mut random = Random::new(lane << 8 | generation);
                 for _ in 0..replacements {
-                    blocks[random.below(LIVE)] = Owned::new(&mut random);
+                    blocks[random.below(LIVE)] = mixed(&mut random);
                 }
                 blocks
             });

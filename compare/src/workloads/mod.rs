@@ -5,14 +5,19 @@
 //! pair of calls whose memory nobody looks at.
 
 mod block;
+mod cache_lines;
 mod churn;
 mod documents;
 mod growth;
 mod large;
+mod many_threads;
 mod maps;
 mod messages;
+mod orders;
 mod pairs;
+mod pareto;
 mod processes;
+mod servers;
 mod trees;
 
 use crate::measure::Meter;
@@ -28,6 +33,8 @@ pub struct Workload {
     pub cold: bool,
     /// Whether a quick comparison includes it.
     pub quick: bool,
+    /// Whether all it allocates again and again has at most 1 KiB.
+    pub small_objects: bool,
     /// Does it.
     pub run: fn(&mut Meter),
 }
@@ -40,6 +47,11 @@ pub enum Unit {
         /// One operation.
         per: &'static str,
     },
+    /// Nanoseconds of wall time that all but one in a thousand of what is named stay below.
+    Tail {
+        /// One operation.
+        per: &'static str,
+    },
     /// KiB resident when the program's `main` begins; nothing is timed.
     ResidentAtStart,
 }
@@ -49,6 +61,7 @@ impl Unit {
     pub fn label(self) -> String {
         match self {
             Self::Nanoseconds { per } => format!("ns/{per}"),
+            Self::Tail { per } => format!("ns/{per}, p99.9"),
             Self::ResidentAtStart => "KiB".to_owned(),
         }
     }
@@ -57,12 +70,17 @@ impl Unit {
 impl Workload {
     /// One that is repeated within its process and that only full comparisons include.
     const fn new(name: &'static str, per: &'static str, run: fn(&mut Meter)) -> Self {
-        Self { name, unit: Unit::Nanoseconds { per }, cold: false, quick: false, run }
+        Self { name, unit: Unit::Nanoseconds { per }, cold: false, quick: false, small_objects: true, run }
     }
 
     /// The same, in quick comparisons too.
     const fn quick(self) -> Self {
         Self { quick: true, ..self }
+    }
+
+    /// The same, with blocks of more than 1 KiB among those it allocates.
+    const fn large_blocks(self) -> Self {
+        Self { small_objects: false, ..self }
     }
 
     /// The same, but happening once in a process.
@@ -71,7 +89,7 @@ impl Workload {
     }
 }
 
-const GROUPS: [&[Workload]; 9] = [
+const GROUPS: [&[Workload]; 14] = [
     pairs::WORKLOADS,
     churn::WORKLOADS,
     growth::WORKLOADS,
@@ -80,6 +98,11 @@ const GROUPS: [&[Workload]; 9] = [
     documents::WORKLOADS,
     large::WORKLOADS,
     messages::WORKLOADS,
+    cache_lines::WORKLOADS,
+    servers::WORKLOADS,
+    orders::WORKLOADS,
+    pareto::WORKLOADS,
+    many_threads::WORKLOADS,
     processes::WORKLOADS,
 ];
 
