@@ -69,6 +69,9 @@ fn make(which: Default) -> Option<&'static Core> {
             temporary_file(window, &layout).and_then(|file| make_core(window, layout, Backing::of_file(file)))
         }
     };
+    // SAFETY: nobody else knows of it yet.
+    #[cfg(feature = "preload")]
+    let core = core.filter(|&core| unsafe { super::untyped::cover(which, &*core) }.is_ok());
     let Some(core) = core else {
         // SAFETY: reserved above, and nobody knows of it.
         unsafe { windows::release(window, layout.windows()) };

@@ -7,7 +7,7 @@ pub(crate) fn id() -> u32 {
 }
 
 /// Writes to standard error, unbuffered and without allocating; what cannot be written is lost.
-#[cfg(feature = "checked")]
+#[cfg(any(feature = "checked", feature = "preload"))]
 pub(crate) fn write_stderr(bytes: &[u8]) {
     // SAFETY: `bytes` is readable for its length.
     unsafe { libc::write(2, bytes.as_ptr().cast(), bytes.len()) };
