@@ -15,6 +15,8 @@ pub(crate) mod file_ranges;
 pub(crate) mod fork;
 pub(crate) mod image;
 #[cfg(feature = "preload")]
+pub(crate) mod kept_stderr;
+#[cfg(feature = "preload")]
 pub(crate) mod loader;
 pub(crate) mod lock;
 pub(crate) mod mapping;

@@ -1,6 +1,6 @@
 //! Lines on standard error, made without allocating.
 
-use crate::os::process;
+use crate::os::{kept_stderr, process};
 use core::fmt::{self, Write};
 
 /// A line of text of limited length; what does not fit is dropped.
@@ -34,15 +34,15 @@ pub(super) fn abort(text: fmt::Arguments<'_>) -> ! {
     process::abort()
 }
 
-/// Writes what is shown, however long it is.
-pub(super) fn write(what: &impl fmt::Display) {
-    struct Stderr;
-    impl Write for Stderr {
+/// Writes what is shown, however long it is, to what was standard error when the process began.
+pub(super) fn write_at_exit(what: &impl fmt::Display) {
+    struct Kept;
+    impl Write for Kept {
         fn write_str(&mut self, text: &str) -> fmt::Result {
-            process::write_stderr(text.as_bytes());
+            kept_stderr::write(text.as_bytes());
             Ok(())
         }
     }
     // Cannot fail: what cannot be written is lost.
-    let _ = write!(Stderr, "{what}");
+    let _ = write!(Kept, "{what}");
 }

@@ -19,7 +19,7 @@
 //! | `SAL_BACKING` | `memory` (as without it), `file` | where blocks live: in memory, or in a temporary file that the kernel pages to without swap; `SAL_TMPDIR` or `SAL_FILE` say where ([`crate::SalAlloc::file_backed`]) |
 //! | `SAL_HUGE_PAGES` | `1` (as without it), `0` | whether the kernel is asked for huge pages |
 //! | `SAL_PURGE` | bytes, with `K`, `M` or `G`; `1G` without it; `0` for never | after how many freed bytes free runs of 2 MiB are given back to the system |
-//! | `SAL_STATS` | `0` (as without it), `1` | writes statistics to standard error when the process exits |
+//! | `SAL_STATS` | `0` (as without it), `1` | writes statistics to standard error when the process exits (not by `_exit`) |
 //!
 //! # What happens when
 //! - *Before `main`.* The first call makes the heap, from whatever constructor or part of the C library it comes. Nothing on

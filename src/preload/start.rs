@@ -4,7 +4,7 @@ use super::message;
 use super::next;
 use super::options::Options;
 use crate::heap::untyped;
-use crate::os::{loader, process};
+use crate::os::{kept_stderr, loader, process};
 use core::sync::atomic::{AtomicBool, Ordering};
 
 /// Whether somebody has said, or is saying, which options are ignored.
@@ -23,7 +23,9 @@ pub(super) fn begin() -> bool {
     let tell = !HAS_TOLD.swap(true, Ordering::Relaxed);
     let options = Options::read(tell);
     untyped::purge_after(options.purge_after);
-    HAS_STATISTICS.store(options.has_statistics, Ordering::Relaxed);
+    if options.has_statistics && !HAS_STATISTICS.swap(true, Ordering::Relaxed) {
+        kept_stderr::keep();
+    }
     if untyped::begin(options.is_over_file) {
         return true;
     }
@@ -53,8 +55,7 @@ extern "C" fn loaded() {
 extern "C" fn unloaded() {
     if HAS_STATISTICS.load(Ordering::Relaxed) {
         if let Some(stats) = untyped::handle().and_then(crate::SalAlloc::stats) {
-            message::say(format_args!("statistics of process {}", process::id()));
-            message::write(&stats);
+            message::write_at_exit(&format_args!("sal: statistics of process {}\n{stats}", process::id()));
         }
     }
 }
