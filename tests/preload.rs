@@ -180,6 +180,16 @@ fn options_are_followed_and_bad_ones_are_named_and_ignored() {
 }
 
 #[test]
+fn a_limit_on_addresses_leaves_a_smaller_heap() {
+    let directory = tempfile::tempdir().unwrap();
+    for kibibytes in [512 << 10, 2 << 20, 100 << 20] {
+        let limited = format!("ulimit -v {kibibytes}; exec /bin/ls -a");
+        let said = same_of(directory.path(), Path::new("/bin/sh"), &["-c", &limited]);
+        assert_eq!(said, ".\n..\n");
+    }
+}
+
+#[test]
 fn freed_memory_goes_back_to_the_system_when_the_option_says_so() {
     let directory = tempfile::tempdir().unwrap();
     let Some(program) = compile(directory.path(), "purge.c", &[]) else { return };
