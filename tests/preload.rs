@@ -96,10 +96,11 @@ fn compile(directory: &Path, source: &str, arguments: &[&str]) -> Option<PathBuf
 fn every_function_does_what_standards_and_glibc_say() {
     let directory = tempfile::tempdir().unwrap();
     let Some(program) = compile(directory.path(), "interface.c", &[]) else { return };
-    for backing in ["memory", "file"] {
+    for (backing, purge) in [("memory", "1G"), ("memory", "1M"), ("file", "1M")] {
         let mut command = command(directory.path(), &program);
-        let ran = preloaded(command.env("SAL_BACKING", backing).env("SAL_TMPDIR", directory.path()));
-        assert!(ran.status.success(), "{backing}: {}\n{}", ran.status, text(&ran.stderr));
+        command.env("SAL_BACKING", backing).env("SAL_TMPDIR", directory.path()).env("SAL_PURGE", purge);
+        let ran = preloaded(&mut command);
+        assert!(ran.status.success(), "{backing}, {purge}: {}\n{}", ran.status, text(&ran.stderr));
         assert_eq!(text(&ran.stdout), "all as promised\n");
     }
 }

@@ -4,6 +4,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <list>
+#include <pthread.h>
 #include <string>
 #include <sys/wait.h>
 #include <thread>
@@ -22,6 +23,15 @@ void work(int seed, int rounds) {
     }
 }
 
+// Threads allocate also when the allocator's own hook has run in them.
+pthread_key_t key;
+void last_words(void *) { work(3, 400); }
+
+void work_and_end(int seed, int rounds) {
+    pthread_setspecific(key, &key);
+    work(seed, rounds);
+}
+
 // Nobody waits for longer than this.
 void wait_for(pid_t child) {
     int status = 0;
@@ -35,7 +45,7 @@ void wait_for(pid_t child) {
     alarm(60);
     work(number, 300);
     if (number % 3 == 0) {
-        std::thread first(work, 1, 200), second(work, 2, 200);
+        std::thread first(work_and_end, 1, 200), second(work_and_end, 2, 200);
         first.join();
         second.join();
     }
@@ -55,12 +65,13 @@ std::string at_exit(1000, 's');
 
 int main() {
     alarm(120);
+    pthread_key_create(&key, last_words);
     std::atomic<bool> stop{false};
     std::vector<std::thread> threads;
     for (int at = 0; at < 3; at++)
         threads.emplace_back([&, at] {
             // Some threads come and go, too.
-            while (!stop) std::thread(work, at, 100).join();
+            while (!stop) std::thread(work_and_end, at, 100).join();
         });
     for (int at = 0; at < 2; at++)
         threads.emplace_back([&, at] {

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #define CHECK(what)                                                         \
     do {                                                                    \
@@ -188,6 +189,14 @@ static void errno_is_kept(void) {
         }
     }
     malloc_trim(0);
+    /* Memory that is locked cannot be given back, which may be tried here. */
+    char *locked = malloc(8 << 20);
+    if (mlock(locked, 4096) == 0) {
+        locked[5 << 20] = 1;
+        errno = 1234;
+        free(locked);
+        CHECK(errno == 1234);
+    }
 }
 
 static void other_names(void) {
