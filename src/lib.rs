@@ -23,6 +23,8 @@ pub mod heap;
 mod os;
 #[cfg(not(loom))]
 pub mod persist;
+#[cfg(all(feature = "preload", not(loom)))]
+mod preload;
 #[cfg(not(loom))]
 mod ptr;
 #[cfg(not(loom))]

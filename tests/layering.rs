@@ -3,7 +3,7 @@
 //! What stands on one line are peers. Code of tests may do as it likes. `super` counts from the file, so a module within
 //! a file names what is outside of it through `crate`.
 //! ```text
-//! testing
+//! testing | preload
 //! archaeology
 //! root | collections
 //! persist
@@ -26,7 +26,7 @@ const LAYERS: [&[&str]; 10] = [
     &["ptr"],
     &["root", "collections"],
     &["archaeology"],
-    &["testing"],
+    &["testing", "preload"],
 ];
 
 /// What the crate's root exports again, and where it comes from.

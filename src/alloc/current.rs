@@ -3,6 +3,12 @@
 //! A thread's thread heaps hang on one chain; the two default heaps and the four file heaps used last are found
 //! without following it. None of this needs a destructor: a thread-exit hook gives the thread heaps back, and arms
 //! itself again when later destructors of the same thread still free or allocate.
+//!
+//! With the feature `preload` all of this lies where a load from a fixed distance to the thread pointer finds it
+//! (`initial_exec`), and a thread that has ended once gets no thread heap again (`super::stray`).
+
+#[cfg(feature = "preload")]
+mod initial_exec;
 
 use super::heap_core::{Core, state};
 use super::presence;
@@ -23,16 +29,24 @@ pub(crate) enum Default {
 
 const CACHED: usize = 4;
 
+#[repr(C)]
 struct Current {
+    /// That of the default heap whose blocks are freed without their layout, or the empty one.
+    #[cfg(feature = "preload")]
+    untyped: Cell<*mut ThreadHeap>,
     defaults: [Cell<*mut ThreadHeap>; 2],
     windows: [Cell<u32>; CACHED],
     cached: [Cell<*mut ThreadHeap>; CACHED],
     /// All thread heaps of the thread.
     chain: Cell<*mut ThreadHeap>,
+    /// Whether the thread's exit hook has run.
+    #[cfg(feature = "preload")]
+    has_ended: Cell<bool>,
 }
 
 const NOBODY: *mut ThreadHeap = (&raw const EMPTY).cast_mut();
 
+#[cfg(not(feature = "preload"))]
 thread_local! {
     static CURRENT: Current = const {
         Current {
@@ -44,21 +58,28 @@ thread_local! {
     };
 }
 
+#[inline(always)]
+fn with_current<R>(work: impl FnOnce(&Current) -> R) -> R {
+    #[cfg(not(feature = "preload"))]
+    return CURRENT.with(work);
+    #[cfg(feature = "preload")]
+    initial_exec::with_current(work)
+}
+
 /// The calling thread's thread heap of a default heap, or the empty one.
 #[inline(always)]
 pub(crate) fn of_default(which: Default) -> *mut ThreadHeap {
-    CURRENT.with(|current| current.defaults[which as usize].get())
+    with_current(|current| current.defaults[which as usize].get())
 }
 
 /// Gives the calling thread a thread heap of `core` and chains it; null without memory.
 fn attach(core: &Core) -> *mut ThreadHeap {
     let heap = core.take_thread_heap();
     if !heap.is_null() {
-        CURRENT.with(|current| {
+        with_current(|current| {
             // SAFETY: the thread's own from now on (T1).
             unsafe { (*heap).next_of_thread = current.chain.replace(heap) };
         });
-        thread_exit::arm(at_thread_exit);
     }
     heap
 }
@@ -69,7 +90,40 @@ pub(crate) fn attach_default(which: Default, core: &Core) -> *mut ThreadHeap {
     core.holders.fetch_add(1, Ordering::Relaxed);
     let heap = attach(core);
     if !heap.is_null() {
-        CURRENT.with(|current| current.defaults[which as usize].set(heap));
+        with_current(|current| current.defaults[which as usize].set(heap));
+        // Last: the C library may allocate in it, through this very allocator.
+        thread_exit::arm(at_thread_exit);
+    }
+    heap
+}
+
+/// The calling thread's thread heap of the heap whose blocks are freed without their layout, or the empty one.
+#[cfg(feature = "preload")]
+#[inline(always)]
+pub(crate) fn of_untyped() -> *mut ThreadHeap {
+    initial_exec::of_untyped()
+}
+
+/// As [`attach_default`], for the heap that [`of_untyped`] means; null also in a thread whose exit hook has run.
+#[cfg(feature = "preload")]
+pub(crate) fn attach_untyped(which: Default, core: &Core) -> *mut ThreadHeap {
+    if with_current(|current| current.has_ended.get()) {
+        return ptr::null_mut();
+    }
+    let present = of_default(which);
+    if present != NOBODY {
+        with_current(|current| current.untyped.set(present));
+        return present;
+    }
+    // Relaxed as in `attach_default`.
+    core.holders.fetch_add(1, Ordering::Relaxed);
+    let heap = attach(core);
+    if !heap.is_null() {
+        with_current(|current| {
+            current.untyped.set(heap);
+            current.defaults[which as usize].set(heap);
+        });
+        thread_exit::arm(at_thread_exit);
     }
     heap
 }
@@ -78,7 +132,7 @@ pub(crate) fn attach_default(which: Default, core: &Core) -> *mut ThreadHeap {
 /// it is not open.
 #[inline(always)]
 pub(crate) fn with_window<R>(window: u32, work: impl FnOnce(*mut ThreadHeap) -> R) -> Option<R> {
-    CURRENT.with(|current| {
+    with_current(|current| {
         let slot = window as usize % CACHED;
         loop {
             let heap = if current.windows[slot].get() == window {
@@ -130,6 +184,7 @@ fn find_or_attach(current: &Current, window: u32) -> Option<*mut ThreadHeap> {
             unsafe { Core::let_go(core) };
             return None;
         }
+        thread_exit::arm(at_thread_exit);
     }
     let slot = window as usize % CACHED;
     current.windows[slot].set(window);
@@ -170,7 +225,12 @@ fn forget(current: &Current, heap: *mut ThreadHeap) -> bool {
 
 /// Gives all thread heaps of the ending thread back.
 unsafe extern "C" fn at_thread_exit(_value: *mut core::ffi::c_void) {
-    CURRENT.with(|current| {
+    with_current(|current| {
+        #[cfg(feature = "preload")]
+        {
+            current.untyped.set(NOBODY);
+            current.has_ended.set(true);
+        }
         for default in &current.defaults {
             default.set(NOBODY);
         }

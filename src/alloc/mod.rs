@@ -7,6 +7,9 @@
 //! which heap; [`check`] holds all of it against each other; [`rebuild`] makes it anew from the
 //! table alone, of those runs that [`whole_runs`] lets stay.
 //!
+//! With the feature `preload`, `unit_classes` finds the class of a block without its layout, and `stray` serves threads that
+//! have ended.
+//!
 //! Nothing here allocates through the global allocator, prints, or panics: it may be what serves them.
 #![allow(unsafe_code)]
 
@@ -25,8 +28,12 @@ pub(crate) mod remote_free;
 pub(crate) mod size_class;
 pub(crate) mod slab;
 pub(crate) mod space;
+#[cfg(feature = "preload")]
+pub(crate) mod stray;
 pub(crate) mod thread_heap;
 pub(crate) mod threads;
+#[cfg(feature = "preload")]
+pub(crate) mod unit_classes;
 pub(crate) mod unit_map;
 pub(crate) mod whole_runs;
 pub(crate) mod windows;

@@ -23,12 +23,15 @@ pub(crate) const fn class_of(size: usize) -> usize {
     class_of_last(size.saturating_sub(1))
 }
 
+/// Sizes up to this one find their class in a table.
+pub(crate) const LOOKED_UP: usize = 16 * CLASS_OF_SIXTEENTH.len();
+
 /// The class of blocks whose last wanted byte is at `last`, which is below [`MAX_SMALL`].
 ///
 /// A look-up below 1 KiB, where most allocations are; arithmetic above.
 #[inline(always)]
 pub(crate) const fn class_of_last(last: usize) -> usize {
-    if last < 16 * CLASS_OF_SIXTEENTH.len() { CLASS_OF_SIXTEENTH[last / 16] as usize } else { computed_class(last) }
+    if last < LOOKED_UP { CLASS_OF_SIXTEENTH[last / 16] as usize } else { computed_class(last) }
 }
 
 const fn computed_class(last: usize) -> usize {

@@ -76,6 +76,8 @@ impl<'a> Slab<'a> {
             core.set_entry(head + back, SlabEntry::SlabTail { back: back as u64 });
         }
         core.set_entry(head, SlabEntry::SlabHead { class: class as u8 });
+        #[cfg(feature = "preload")]
+        super::unit_classes::note(core, head, slab_units(class), class + 1);
         Self { core, head, class }
     }
 
@@ -90,6 +92,8 @@ impl<'a> Slab<'a> {
             // SAFETY: the words belong to the slab.
             unsafe { *self.core.free_bits(self.head).add(word) = 0 };
         }
+        #[cfg(feature = "preload")]
+        super::unit_classes::note(self.core, self.head, slab_units(self.class), 0);
         for unit in self.head..self.head + slab_units(self.class) {
             self.core.set_entry(unit, SlabEntry::Free);
         }

@@ -12,6 +12,7 @@
 //!   that nobody else holds.
 //! - **H2** The empty thread heap has `floor = top = ceiling` everywhere, so it is never written to.
 //! - **H3** Every slab in `lists` is owned by this thread heap.
+//! - **H4** `nothing`, right in front of the magazines, stays all zeros: full, and without a slot.
 //!
 //! # Volatile
 //! A thread heap is memory of the process. At a clean close all magazines have been given back.
@@ -52,6 +53,9 @@ const SWEEP: u32 = 8;
 #[derive(Debug)]
 #[repr(C, align(64))]
 pub(crate) struct ThreadHeap {
+    /// See H4.
+    #[cfg(feature = "preload")]
+    nothing: Magazine,
     magazines: [Magazine; CLASSES],
     /// Its heap; null in the empty one.
     pub(crate) core: *const Core,
@@ -88,6 +92,8 @@ unsafe impl Sync for ThreadHeap {}
 
 /// What a thread without a thread heap has (H2).
 pub(crate) static EMPTY: ThreadHeap = ThreadHeap {
+    #[cfg(feature = "preload")]
+    nothing: Magazine { top: AtomicU32::new(0), floor: 0, ceiling: 0 },
     magazines: [const { Magazine { top: AtomicU32::new(0), floor: 0, ceiling: 0 } }; CLASSES],
     core: ptr::null(),
     busy: AtomicU32::new(0),
@@ -169,6 +175,32 @@ impl ThreadHeap {
         unsafe {
             debug_assert!(class < CLASSES);
             let magazine = (*heap).magazines.get_unchecked(class);
+            let top = magazine.top.load(Ordering::Relaxed);
+            if top == magazine.ceiling {
+                return false;
+            }
+            (&raw mut (*heap).slots).cast::<*mut u8>().add(top as usize).write(block);
+            magazine.top.store(top + 1, Ordering::Relaxed);
+            true
+        }
+    }
+
+    /// As [`ThreadHeap::free`], for a block of the class before `number`; false also if `number` is 0.
+    ///
+    /// # Safety
+    /// As for [`ThreadHeap::free`], unless `number` is 0; it is at most [`CLASSES`].
+    #[cfg(feature = "preload")]
+    #[inline(always)]
+    pub(crate) unsafe fn free_numbered(heap: *mut Self, number: usize, block: *mut u8) -> bool {
+        const {
+            use core::mem::offset_of;
+            assert!(offset_of!(ThreadHeap, magazines) == offset_of!(ThreadHeap, nothing) + size_of::<Magazine>());
+        }
+        // SAFETY: as in `free`; what lies in front of the first magazine has no room (H4).
+        unsafe {
+            debug_assert!(number <= CLASSES);
+            let first = heap.byte_add(core::mem::offset_of!(ThreadHeap, nothing)).cast::<Magazine>();
+            let magazine = &*first.add(number);
             let top = magazine.top.load(Ordering::Relaxed);
             if top == magazine.ceiling {
                 return false;

@@ -36,6 +36,11 @@ pub(crate) fn heap_window_of(address: usize) -> Option<u32> {
 
 /// Reserves `windows` windows, and no memory: the wanted ones, or the lowest that are free.
 pub(crate) fn reserve(wanted: Option<u32>, windows: u32) -> Result<u32, CallError> {
+    reserve_part(wanted, windows, windows as usize * WINDOW)
+}
+
+/// As [`reserve`], but only of the first `len` bytes the addresses, too: where there is a limit on these.
+pub(crate) fn reserve_part(wanted: Option<u32>, windows: u32, len: usize) -> Result<u32, CallError> {
     let last = END_WINDOW.saturating_sub(windows);
     let candidates = match wanted {
         Some(window) => window..=window,
@@ -51,13 +56,15 @@ pub(crate) fn reserve(wanted: Option<u32>, windows: u32) -> Result<u32, CallErro
         if range.any(|window| FIRST_OF_HEAP[window].load(Ordering::Relaxed) != 0) {
             continue;
         }
-        match mapping::map_at(first as usize * WINDOW, windows as usize * WINDOW, Access::None, Source::Anonymous) {
+        match mapping::map_at(first as usize * WINDOW, len, Access::None, Source::Anonymous) {
             Ok(()) => {
                 for window in first..first + windows {
                     FIRST_OF_HEAP[window as usize].store(first, Ordering::Relaxed);
                 }
                 return Ok(first);
             }
+            // A limit on addresses or on mappings, which is the same everywhere.
+            Err(error) if error.errno == errno::NO_MEMORY => return Err(error),
             Err(error) => refused = error,
         }
     }

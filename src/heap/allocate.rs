@@ -93,7 +93,7 @@ fn allocate_default_slow(which: Default, class: usize) -> *mut u8 {
 /// A block from a slab, or one that stands alone if there is no room for a whole slab.
 #[cold]
 #[inline(never)]
-fn allocate_slow(heap: *mut ThreadHeap, class: usize) -> *mut u8 {
+pub(super) fn allocate_slow(heap: *mut ThreadHeap, class: usize) -> *mut u8 {
     // SAFETY: the calling thread's own, whose magazine is empty.
     let take = || unsafe {
         let block = ThreadHeap::allocate(heap, class).unwrap_or_else(|| ThreadHeap::allocate_slow(heap, class));
@@ -130,14 +130,18 @@ pub(super) fn with_core<R>(place: Place, work: impl FnOnce(&Core) -> R) -> Optio
 #[cold]
 #[inline(never)]
 fn allocate_large(place: Place, layout: Layout, zeroed: bool) -> *mut u8 {
-    let from = |heap: *mut ThreadHeap| {
-        // SAFETY: a heap outlives its thread heaps.
-        or_after_flush(heap, || unsafe { (*(*heap).core).allocate_large(layout.size(), layout.align(), zeroed) })
-    };
+    let from = |heap| allocate_large_slow(heap, layout, zeroed);
     match place {
         Place::Default(which) => default_heap(which).map_or(ptr::null_mut(), from),
         Place::Window(window) => current::with_window(window, from).unwrap_or(ptr::null_mut()),
     }
+}
+
+/// A large object from the heap of a thread heap.
+#[inline]
+pub(super) fn allocate_large_slow(heap: *mut ThreadHeap, layout: Layout, zeroed: bool) -> *mut u8 {
+    // SAFETY: a heap outlives its thread heaps.
+    or_after_flush(heap, || unsafe { (*(*heap).core).allocate_large(layout.size(), layout.align(), zeroed) })
 }
 
 /// Allocates zeros; memory that reads as zeros already is not written.
@@ -155,20 +159,24 @@ pub(super) fn allocate_zeroed(place: Place, layout: Layout) -> *mut u8 {
 
 #[inline]
 fn allocate_small_zeroed(place: Place, class: usize) -> *mut u8 {
-    let from = |heap: *mut ThreadHeap| {
-        // SAFETY: the calling thread's own, of an open heap.
-        or_after_flush(heap, || unsafe {
-            let block = ThreadHeap::allocate_zeroed(heap, class);
-            if block.is_null() && is_medium(class) {
-                return (*(*heap).core).allocate_large(class_size(class), class_align(class), true);
-            }
-            block
-        })
-    };
+    let from = |heap| allocate_zeroed_slow(heap, class);
     match place {
         Place::Default(which) => default_heap(which).map_or(ptr::null_mut(), from),
         Place::Window(window) => current::with_window(window, from).unwrap_or(ptr::null_mut()),
     }
+}
+
+/// A block of zeros from a slab, or one that stands alone.
+#[inline]
+pub(super) fn allocate_zeroed_slow(heap: *mut ThreadHeap, class: usize) -> *mut u8 {
+    // SAFETY: the calling thread's own, of an open heap.
+    or_after_flush(heap, || unsafe {
+        let block = ThreadHeap::allocate_zeroed(heap, class);
+        if block.is_null() && is_medium(class) {
+            return (*(*heap).core).allocate_large(class_size(class), class_align(class), true);
+        }
+        block
+    })
 }
 
 /// Frees a block.
@@ -220,7 +228,7 @@ unsafe fn scrub(core: &Core, block: *mut u8, len: usize) {
 }
 
 #[inline(always)]
-fn free_slow_unless(heap: *mut ThreadHeap, class: usize, block: *mut u8) {
+pub(super) fn free_slow_unless(heap: *mut ThreadHeap, class: usize, block: *mut u8) {
     // SAFETY: the calling thread's own; the block is the caller's to give.
     unsafe {
         if !ThreadHeap::free(heap, class, block) {

@@ -13,6 +13,9 @@ use crate::os::mapping;
 use core::ptr;
 use core::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 
+/// Under a limit on addresses, a default heap has room for half of so many bytes at least.
+const LEAST_BYTES: u64 = 64 << 20;
+
 static CORES: [AtomicPtr<Core>; 2] = [const { AtomicPtr::new(ptr::null_mut()) }; 2];
 static WINDOWS: [AtomicU32; 2] = [const { AtomicU32::new(0) }; 2];
 /// Held while one is made, and over `fork`.
@@ -53,10 +56,18 @@ fn make(which: Default) -> Option<&'static Core> {
     // Address space is free, but a limit on it may be set: try less until it fits.
     let generous = (4 * mapping::physical_memory()).div_ceil(crate::format::WINDOW).clamp(4, 64) as u32;
     let mut layout = Layout::filling_windows(generous, false);
+    let mut len = layout.windows() as usize * crate::format::WINDOW;
     let window = loop {
-        match windows::reserve(None, layout.windows()) {
+        match windows::reserve_part(None, layout.windows(), len) {
             Ok(window) => break window,
-            Err(_) if layout.windows() > 1 => layout = Layout::filling_windows(layout.windows() / 2, false),
+            Err(_) if layout.windows() > 1 => {
+                layout = Layout::filling_windows(layout.windows() / 2, false);
+                len = layout.windows() as usize * crate::format::WINDOW;
+            }
+            Err(_) if layout.segments.len > LEAST_BYTES => {
+                layout = Layout::for_capacity(layout.segments.len / 2, false);
+                len = layout.end() as usize;
+            }
             Err(_) => return None,
         }
     };
@@ -69,6 +80,9 @@ fn make(which: Default) -> Option<&'static Core> {
             temporary_file(window, &layout).and_then(|file| make_core(window, layout, Backing::of_file(file)))
         }
     };
+    // SAFETY: nobody else knows of it yet.
+    #[cfg(feature = "preload")]
+    let core = core.filter(|&core| unsafe { super::untyped::cover(which, &*core) }.is_ok());
     let Some(core) = core else {
         // SAFETY: reserved above, and nobody knows of it.
         unsafe { windows::release(window, layout.windows()) };

@@ -10,6 +10,8 @@ use super::defaults::{self, MAKING};
 use super::table::HEAPS;
 use crate::alloc::current::Default;
 use crate::alloc::heap_core::{Core, state};
+#[cfg(feature = "preload")]
+use crate::alloc::stray;
 use crate::alloc::windows::{self, REGISTRY};
 use crate::format::PAGE;
 use crate::os::fork::Handshake;
@@ -48,6 +50,8 @@ fn for_each_core(mut visit: impl FnMut(&Core, bool)) {
 }
 
 unsafe extern "C" fn before() {
+    #[cfg(feature = "preload")]
+    stray::LOCK.acquire();
     CLOSING.acquire();
     HEAPS.acquire();
     MAKING.acquire();
@@ -66,6 +70,8 @@ fn release_locks() {
         MAKING.release();
         HEAPS.release();
         CLOSING.release();
+        #[cfg(feature = "preload")]
+        stray::LOCK.release();
     }
 }
 

@@ -27,6 +27,8 @@ mod stats;
 mod sync;
 mod table;
 mod temporary;
+#[cfg(feature = "preload")]
+pub(crate) mod untyped;
 pub(crate) mod verify;
 
 #[cfg(any(test, feature = "testing"))]

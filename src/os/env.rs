@@ -1,17 +1,31 @@
 //! Environment variables and random bytes, read without allocating.
 
-use core::ffi::CStr;
+use core::ffi::{CStr, c_char};
+
+unsafe extern "C" {
+    /// The C library's: null before it has started, else pointers to `NAME=value`, the last one null.
+    static environ: *const *const c_char;
+}
 
 /// The value of an environment variable; none in a program that runs with raised privileges.
+///
+/// Looked up here, because programs may bring a `getenv` of their own (shells do), which may allocate.
 pub(crate) fn secure_variable(name: &CStr) -> Option<&'static CStr> {
-    // SAFETY: `name` is terminated; the result is null or a terminated string of the environment, which Rust programs
-    // only change under `unsafe`.
+    // SAFETY: the call only reads. The environment is a terminated list of terminated strings, which Rust programs only
+    // change under `unsafe`.
     unsafe {
-        if libc::getauxval(libc::AT_SECURE) != 0 {
+        let mut entry = environ;
+        if entry.is_null() || libc::getauxval(libc::AT_SECURE) != 0 {
             return None;
         }
-        let value = libc::getenv(name.as_ptr());
-        if value.is_null() { None } else { Some(CStr::from_ptr(value)) }
+        while !(*entry).is_null() {
+            let text = CStr::from_ptr(*entry);
+            if let Some([b'=', ..]) = text.to_bytes().strip_prefix(name.to_bytes()) {
+                return Some(CStr::from_ptr((*entry).add(name.count_bytes() + 1)));
+            }
+            entry = entry.add(1);
+        }
+        None
     }
 }
 
@@ -41,4 +55,17 @@ fn weak_random() -> u64 {
     unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut now) };
     let mixed = (now.tv_nsec as u64 ^ ((now.tv_sec as u64) << 32)) ^ ((&raw const now).addr() as u64);
     mixed.wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(31)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn variables_are_found_by_their_whole_name() {
+        let path = secure_variable(c"PATH").map(|value| value.to_str().unwrap().to_owned());
+        assert_eq!(path, std::env::var("PATH").ok());
+        assert_eq!(secure_variable(c"PAT"), None);
+        assert_eq!(secure_variable(c"SAL_NO_SUCH_VARIABLE"), None);
+    }
 }

@@ -18,9 +18,11 @@ pub(crate) fn page_size() -> usize {
 
 /// Bytes of physical memory, or 0 when that cannot be told.
 pub(crate) fn physical_memory() -> usize {
-    // SAFETY: `sysconf` only reads.
-    let pages = unsafe { libc::sysconf(libc::_SC_PHYS_PAGES) };
-    usize::try_from(pages).unwrap_or(0).saturating_mul(page_size())
+    // Not `sysconf`, which reads a file in some C libraries, and allocates for it.
+    let mut info = core::mem::MaybeUninit::<libc::sysinfo>::zeroed();
+    // SAFETY: the call fills a structure of this type; zeros are one, too.
+    let (returned, info) = unsafe { (libc::sysinfo(info.as_mut_ptr()), info.assume_init()) };
+    if returned == 0 { (info.totalram as usize).saturating_mul(info.mem_unit as usize) } else { 0 }
 }
 
 /// How a mapping may be used.

@@ -14,6 +14,10 @@ pub(crate) mod file;
 pub(crate) mod file_ranges;
 pub(crate) mod fork;
 pub(crate) mod image;
+#[cfg(feature = "preload")]
+pub(crate) mod kept_stderr;
+#[cfg(feature = "preload")]
+pub(crate) mod loader;
 pub(crate) mod lock;
 pub(crate) mod mapping;
 mod pagemap;
@@ -52,6 +56,13 @@ impl Errno {
     pub(crate) fn last() -> Self {
         // SAFETY: `__errno_location` returns the address of this thread's own variable.
         Self(unsafe { *libc::__errno_location() })
+    }
+
+    /// Leaves the number for the calling thread to find.
+    #[cfg(feature = "preload")]
+    pub(crate) fn set(self) {
+        // SAFETY: as in `last`.
+        unsafe { *libc::__errno_location() = self.0 };
     }
 }
 
