@@ -37,10 +37,10 @@ pub use archaeology::{Archaeology, ArchaeologyOptions, BlockRecord, RootRecord};
 pub use error::{CloseError, CollectError, Error, OpenError, RootError, SessionError, SessionHolder, SyncError};
 #[cfg(not(loom))]
 pub use heap::{
-    Attached, BlockInfo, ClassStats, CollectReport, CommitStats, DamagedPage, DirtyTracking, Finding, Flaw, Heap,
-    HeapOptions, Leak, LeakReport, Mode, Objects, PageDamage, Place, Read, Recovery, RecoveryPhase, RecoveryProgress,
-    RecoveryReport, SalAlloc, SalCollect, SalSync, ScrubProgress, ScrubReport, SnapshotProgress, Stats, SyncLevel,
-    VerifyReport, Write,
+    Attached, BlockInfo, ClassStats, Classes, CollectReport, CommitStats, DamagedPage, DirtyTracking, Finding, Flaw,
+    Heap, HeapOptions, Leak, LeakReport, Mode, Objects, PageDamage, Place, Read, Recovery, RecoveryPhase,
+    RecoveryProgress, RecoveryReport, Residency, SalAlloc, SalCollect, SalSync, ScrubProgress, ScrubReport,
+    SnapshotProgress, Stats, SyncLevel, VerifyReport, Write,
 };
 #[cfg(not(loom))]
 pub use persist::Persist;

@@ -9,7 +9,7 @@
 use super::backing::Backing;
 use super::unit_map::UnitMap;
 use crate::format::layout::{BITS_PER_UNIT_BYTES, Layout};
-use crate::format::soft::{SlabState, SoftHeader, SoftLocked};
+use crate::format::soft::{SlabState, SoftHeader};
 use crate::format::{PAGE, SEGMENT_UNITS, UNIT};
 use crate::os::CallError;
 use crate::sync::{AtomicU64, Ordering};
@@ -65,12 +65,6 @@ impl Space {
         space
     }
 
-    fn locked(&mut self) -> &mut SoftLocked {
-        // SAFETY: mapped by `new`, only touched under the heap's lock, which the caller holds, and no other reference
-        // is made of it while this one is used.
-        unsafe { &mut (*self.soft).locked }
-    }
-
     fn committed(&self) -> &AtomicU64 {
         // SAFETY: mapped by `new`; an atomic, which all may share.
         unsafe { &(*self.soft).committed_units }
@@ -81,8 +75,16 @@ impl Space {
         self.committed().load(Ordering::Relaxed) as usize
     }
 
-    pub(crate) fn used_units(&mut self) -> usize {
-        self.locked().used_units as usize
+    pub(crate) fn used_units(&self) -> usize {
+        // SAFETY: mapped by `new`; an atomic, which all may share. Relaxed: written under the lock, which the caller holds.
+        unsafe { (*self.soft).locked.used_units.load(Ordering::Relaxed) as usize }
+    }
+
+    /// Counts units in use; what a damaged file says may be anything.
+    fn count_used(&mut self, change: i64) {
+        let used = (self.used_units() as u64).wrapping_add_signed(change);
+        // SAFETY: as in `used_units`.
+        unsafe { (*self.soft).locked.used_units.store(used, Ordering::Relaxed) };
     }
 
     /// Reserves memory up to unit `end` (S1).
@@ -131,7 +133,7 @@ impl Space {
     /// Notes that the last process's run of units is in use.
     pub(super) fn adopt_run(&mut self, start: usize, units: usize) {
         self.map.take(start, units);
-        self.locked().used_units += units as u64;
+        self.count_used(units as i64);
     }
 
     fn commit_range(&self, backing: &Backing, from: usize, to: usize) -> Result<(), CallError> {
@@ -181,7 +183,7 @@ impl Space {
             return false;
         }
         self.map.take(start, units);
-        self.locked().used_units += units as u64;
+        self.count_used(units as i64);
         self.peak_end = self.peak_end.max(start + units);
         true
     }
@@ -199,7 +201,7 @@ impl Space {
     /// Gives units back. What they hold stays: their dirty bits say so.
     pub(crate) fn give_run(&mut self, start: usize, units: usize) {
         self.map.give(start, units);
-        self.locked().used_units -= units as u64;
+        self.count_used(-(units as i64));
     }
 
     /// Takes units for a thread to cut slabs from: `2^generous` of them if a segment in use has them, or fewer, down to
@@ -268,7 +270,7 @@ impl Space {
     /// Takes free units, whose first lies at an offset, for whoever gives their memory back.
     pub(crate) fn hold(&mut self, offset: usize, units: usize) {
         self.map.take((offset - self.layout.segments.offset as usize) / UNIT, units);
-        self.locked().used_units += units as u64;
+        self.count_used(units as i64);
     }
 
     /// The counterpart of [`Space::hold`]: whether the units read as zeros now.

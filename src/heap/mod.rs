@@ -40,6 +40,6 @@ pub(crate) use owner::{Attachment, HeapInner};
 pub use recovery::{RecoveryPhase, RecoveryProgress, RecoveryReport};
 pub use scrub::{DamagedPage, PageDamage, Place, ScrubProgress, ScrubReport};
 pub use session::{Attached, Read, Write};
-pub use stats::{ClassStats, Stats};
+pub use stats::{ClassStats, Classes, Residency, Stats};
 pub use sync::{SalSync, SyncLevel};
 pub use verify::{Finding, Flaw, VerifyReport};

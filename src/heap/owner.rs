@@ -14,7 +14,6 @@ use crate::alloc::backing::Backing;
 use crate::alloc::heap_core::Core;
 use crate::alloc::windows;
 use crate::error::{CloseError, OpenError, SessionError, SyncError};
-use crate::format::UNIT;
 use crate::format::header::Header;
 use crate::os::process;
 use std::any::Any;
@@ -286,10 +285,7 @@ impl Heap {
 
     /// Most bytes that blocks may take.
     pub fn capacity(&self) -> u64 {
-        let core = self.inner.core();
-        let _guard = core.lock.lock();
-        // SAFETY: under the lock.
-        (unsafe { (*core.space.get()).capacity_units } * UNIT) as u64
+        self.inner.core().capacity
     }
 
     /// The address range that the heap is mapped at.

@@ -18,6 +18,7 @@ pub(crate) mod lock;
 pub(crate) mod mapping;
 mod pagemap;
 pub(crate) mod process;
+pub(crate) mod residency;
 pub(crate) mod thread_exit;
 mod userfault;
 
