@@ -1,4 +1,5 @@
 //! What statistics cost, and how they leave the program.
+#![allow(unsafe_code)]
 
 use allocator_api2::alloc::{Allocator, Layout};
 use sal::HeapOptions;

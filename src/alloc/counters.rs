@@ -31,6 +31,12 @@ struct OfClass {
     slow_paths: AtomicU64,
 }
 
+impl OfClass {
+    const fn new() -> Self {
+        Self { allocations: AtomicU64::new(0), frees: AtomicU64::new(0), slow_paths: AtomicU64::new(0) }
+    }
+}
+
 /// What has happened in one heap since it was opened, but for what threads count that are alive.
 #[derive(Debug)]
 pub(crate) struct Totals {
@@ -79,10 +85,8 @@ impl ClassCount {
 
 impl Totals {
     pub(super) const fn new() -> Self {
-        const NONE: OfClass =
-            OfClass { allocations: AtomicU64::new(0), frees: AtomicU64::new(0), slow_paths: AtomicU64::new(0) };
         Self {
-            classes: [const { NONE }; CLASSES],
+            classes: [const { OfClass::new() }; CLASSES],
             remote_frees: AtomicU64::new(0),
             large_allocations: AtomicU64::new(0),
             large_frees: AtomicU64::new(0),

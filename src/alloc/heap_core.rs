@@ -21,6 +21,7 @@ use crate::os::CallError;
 use crate::os::file::File;
 use crate::os::lock::Lock;
 use crate::os::mapping::{self, Access, Source};
+use crate::os::signal::Signal;
 use core::cell::UnsafeCell;
 use core::ptr::with_exposed_provenance_mut as exposed;
 use core::slice;
@@ -75,6 +76,8 @@ pub(crate) struct Core {
     /// Most bytes that blocks may take.
     pub(crate) capacity: u64,
     pub(crate) totals: Totals,
+    /// For whoever maintains the heap; see [`super::prefault::event`].
+    pub(crate) signal: Signal,
     #[cfg(feature = "checked")]
     pub(crate) checked: super::checked::Shadow,
 }
@@ -151,11 +154,15 @@ impl Core {
             thread_table,
             capacity: (capacity_units * UNIT) as u64,
             totals: Totals::new(),
+            signal: Signal::new(),
             #[cfg(feature = "checked")]
             checked,
         };
         // SAFETY: fresh memory of the right size, aligned to a page.
-        unsafe { core.write(value) };
+        unsafe {
+            core.write(value);
+            (*(*core).space.get()).signal = &raw const (*core).signal;
+        }
         Ok(core)
     }
 

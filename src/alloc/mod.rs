@@ -5,7 +5,7 @@
 //! thread has at hand; [`large`] hands out runs of units themselves; [`heap_core`] is one open heap; [`current`] finds the
 //! calling thread's part of it and [`presence`] gets threads out of it; [`windows`] knows which addresses belong to
 //! which heap; [`counters`] counts for those
-//! who look on; [`check`] holds all of it against each other; [`rebuild`] makes it anew from the
+//! who look on; [`prefault`] makes memory ready ahead of them; [`check`] holds all of it against each other; [`rebuild`] makes it anew from the
 //! table alone, of those runs that [`whole_runs`] lets stay.
 //!
 //! Nothing here allocates through the global allocator, prints, or panics: it may be what serves them.
@@ -20,6 +20,7 @@ pub(crate) mod current;
 pub(crate) mod heap_core;
 pub(crate) mod large;
 pub(crate) mod orphans;
+pub(crate) mod prefault;
 pub(crate) mod presence;
 pub(crate) mod rebuild;
 mod release;

@@ -7,11 +7,13 @@
 //!   before it is taken. Units from `reserved_from` on are as `commit` left them.
 
 use super::backing::Backing;
+use super::prefault::event;
 use super::unit_map::UnitMap;
 use crate::format::layout::{BITS_PER_UNIT_BYTES, Layout};
 use crate::format::soft::{SlabState, SoftHeader};
 use crate::format::{PAGE, SEGMENT_UNITS, UNIT};
 use crate::os::CallError;
+use crate::os::signal::Signal;
 use crate::sync::{AtomicU64, Ordering};
 
 /// Smallest and largest step in which memory is reserved, in units: 2 MiB and 64 MiB.
@@ -31,6 +33,8 @@ pub(crate) struct Space {
     reserved_from: usize,
     /// The unit behind the last one that was ever in use since the heap was opened.
     peak_end: usize,
+    /// Whom to tell that the heap grew or shrank; null until the heap is at its place.
+    pub(super) signal: *const Signal,
 }
 
 /// Units that one thread took to cut slabs from: bits of one segment.
@@ -58,7 +62,17 @@ impl Space {
         // SAFETY: the caller's promise; the parts do not overlap.
         let map = unsafe { UnitMap::new(groups, words, layout.units as usize) };
         let dirty = core::ptr::with_exposed_provenance_mut(dirty);
-        let mut space = Self { map, dirty, soft, layout, base, capacity_units, reserved_from: 0, peak_end: 0 };
+        let mut space = Self {
+            map,
+            dirty,
+            soft,
+            layout,
+            base,
+            capacity_units,
+            reserved_from: 0,
+            peak_end: 0,
+            signal: core::ptr::null(),
+        };
         // The last process may have given back what it did not use.
         space.reserved_from = space.committed_units();
         space.peak_end = space.used_end();
@@ -88,7 +102,7 @@ impl Space {
     }
 
     /// Reserves memory up to unit `end` (S1).
-    fn commit(&mut self, backing: &Backing, end: usize) -> Result<(), CallError> {
+    pub(super) fn commit(&mut self, backing: &Backing, end: usize) -> Result<(), CallError> {
         let committed = self.committed_units();
         if end <= committed {
             return Ok(());
@@ -184,7 +198,11 @@ impl Space {
         }
         self.map.take(start, units);
         self.count_used(units as i64);
-        self.peak_end = self.peak_end.max(start + units);
+        let grown = self.peak_end.max(start + units);
+        if grown.div_ceil(SEGMENT_UNITS) > self.peak_end.div_ceil(SEGMENT_UNITS) {
+            self.tell(event::GROWN);
+        }
+        self.peak_end = grown;
         true
     }
 
@@ -202,6 +220,15 @@ impl Space {
     pub(crate) fn give_run(&mut self, start: usize, units: usize) {
         self.map.give(start, units);
         self.count_used(-(units as i64));
+        self.tell(event::FREED | event::FREED_AGAIN);
+    }
+
+    /// Tells whoever maintains the heap. Under the heap's lock, as everything here.
+    fn tell(&self, events: u32) {
+        // SAFETY: it lies beside this value and lives as long.
+        if let Some(signal) = unsafe { self.signal.as_ref() } {
+            signal.tell(events);
+        }
     }
 
     /// Takes units for a thread to cut slabs from: `2^generous` of them if a segment in use has them, or fewer, down to

@@ -5,6 +5,7 @@ use super::gate::{self, Gate};
 use super::group_commit::GroupCommit;
 use super::handle::SalAlloc;
 use super::lifecycle;
+use super::maintenance::Slot;
 use super::options::{HeapOptions, Mode};
 use super::recovery::{RecoveryProgress, RecoveryReport};
 use super::session::{Read, Write};
@@ -78,6 +79,7 @@ pub(crate) struct HeapInner {
     pub(super) written: AtomicBool,
     /// Whether the last look at the roots found a block of another heap, so that nothing more may be committed.
     pub(super) is_unsound: AtomicBool,
+    pub(super) maintenance: Slot,
     /// What an atomic heap has besides.
     pub(super) atomic: Option<Atomic>,
 }
@@ -123,6 +125,7 @@ impl HeapInner {
             shut: Mutex::new(false),
             written: AtomicBool::new(false),
             is_unsound: AtomicBool::new(false),
+            maintenance: Slot::default(),
             atomic,
         });
         HEAPS.add(&inner);
@@ -215,6 +218,7 @@ impl Drop for HeapInner {
         // An error cannot be told to anybody; the file then says itself that it was not closed.
         if let Err(CloseError::Forked) = self.shut(false) {
             windows::withdraw(self.core().window);
+            self.maintenance.forget();
         }
         // SAFETY: this value's own hold, given back once.
         unsafe { Core::let_go(self.core.as_ptr()) };

@@ -18,6 +18,7 @@ pub use residency::Residency;
 use super::allocate::with_core;
 use super::atomic::{Atomic, CommitStats};
 use super::handle::SalAlloc;
+use super::maintenance::MaintenanceStats;
 use super::owner::{Heap, HeapInner};
 use crate::alloc::counters::ClassCount;
 use crate::alloc::heap_core::Core;
@@ -86,6 +87,8 @@ pub struct Stats {
     pub classes: Classes,
     /// Of an atomic heap that is open for writing, what commits have cost; only from [`Heap::stats`].
     pub commits: Option<CommitStats>,
+    /// Of a heap that was ever maintained, what that has done; only from [`Heap::stats`].
+    pub maintenance: Option<MaintenanceStats>,
 }
 
 impl Stats {
@@ -164,6 +167,7 @@ impl Heap {
     pub fn stats(&self) -> Stats {
         let mut stats = collect(self.inner().core());
         stats.commits = self.atomic().map(Atomic::stats);
+        stats.maintenance = self.inner().maintenance.stats();
         stats
     }
 }
