@@ -232,7 +232,7 @@ fn what_goes_wrong_is_told_and_counted() {
     tx.root_or_default(MANY).unwrap().extend(0..100_000);
     tx.sync().unwrap();
     // Somebody spoils the log.
-    let log = std::fs::OpenOptions::new().write(true).open(directory.path().join("heap.sal.sal-log")).unwrap();
+    let log = std::fs::OpenOptions::new().write(true).open(directory.path().join("heap.sal-log")).unwrap();
     log.set_len(0).unwrap();
     let report = heap.maintain(Duration::from_secs(60));
     let is_error = |error: Option<MaintenanceError>| matches!(error, Some(MaintenanceError::Os { .. }));

@@ -45,6 +45,18 @@ impl fmt::Display for Stats {
         if let Some(commits) = &self.commits {
             commits.fmt(f)?;
         }
+        if let Some(done) = &self.maintenance {
+            writeln!(
+                f,
+                "maintenance: woken {} times, {} made ready, {} purged, {} folds of {}, {} errors",
+                done.wakeups,
+                Bytes(done.prefaulted_bytes),
+                Bytes(done.purged_bytes),
+                done.folds,
+                Bytes(done.folded_bytes),
+                done.errors
+            )?;
+        }
         writeln!(f, "large objects: {} with {}", self.large_objects, Bytes(self.large_bytes))?;
         writeln!(
             f,

@@ -89,6 +89,19 @@ impl Stats {
                 writeln!(out, "sal_{name}{{{labels}size=\"{}\"}} {}", class.size, value(class))?;
             }
         }
+        if let Some(done) = &self.maintenance {
+            let of_maintenance = [
+                ("maintenance_wakeups_total", "Times that the maintenance thread was woken.", done.wakeups),
+                ("prefaulted_bytes_total", "Bytes made ready before anybody needed them.", done.prefaulted_bytes),
+                ("folds_total", "Folds of the log by maintenance.", done.folds),
+                ("folded_bytes_total", "Bytes that these wrote into the heap file.", done.folded_bytes),
+                ("maintenance_errors_total", "What went wrong in maintenance.", done.errors),
+            ];
+            for (name, help, value) in of_maintenance {
+                head(out, name, help, true)?;
+                writeln!(out, "sal_{name}{{{labels}}} {value}")?;
+            }
+        }
         let Some(commits) = &self.commits else { return Ok(()) };
         let of_commits = [
             ("commits_total", "Commits since the heap was opened.", true, commits.commits),
