@@ -31,7 +31,7 @@ pub(crate) struct Space {
     pub(crate) capacity_units: usize,
     /// See S3.
     reserved_from: usize,
-    /// The unit behind the last one that was ever in use since the heap was opened.
+    /// The unit behind the last one that was ever in use since the heap was opened, or that was when it was.
     peak_end: usize,
     /// Whom to tell that the heap grew or shrank; null until the heap is at its place.
     pub(super) signal: *const Signal,
@@ -141,6 +141,8 @@ impl Space {
         self.commit(backing, end)?;
         let committed = self.committed_units();
         self.set_zeroed(0, committed, false);
+        // Blocks of that time are changed in place.
+        self.peak_end = self.peak_end.max(end);
         Ok(committed)
     }
 
@@ -309,8 +311,8 @@ impl Space {
         self.give_run(start, units);
     }
 
-    /// The unit behind the last one that was ever in use since the heap was opened: no table entry that was stored in
-    /// that time reaches behind it.
+    /// The unit behind the last one that was ever in use since the heap was opened, or that was when it was: no table entry
+    /// that was stored in that time reaches behind it, nor has anybody written there.
     pub(crate) fn peak_end(&self) -> usize {
         self.peak_end
     }

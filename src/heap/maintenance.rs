@@ -32,7 +32,7 @@ use crate::error::MaintenanceError;
 use crate::os::process;
 use report::{Counters, Fault};
 use std::ptr::NonNull;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -84,6 +84,12 @@ impl Slot {
         if let Some(shared) = shared {
             shared.end();
         }
+    }
+
+    /// What was made ready may have been given back.
+    pub(super) fn forget_ready(&self) {
+        // Relaxed: whoever makes it ready once more does too much, and nothing wrong.
+        self.ready_end.store(0, Ordering::Relaxed);
     }
 
     /// In a forked child: leaves the parent's thread alone.

@@ -304,6 +304,7 @@ impl Heap {
         if self.inner.read_only || self.inner.is_forked() {
             return 0;
         }
+        self.inner.maintenance.forget_ready();
         match &self.inner.atomic {
             Some(atomic) => atomic.purge(self.inner.core(), 1),
             None => self.inner.core().purge(1),

@@ -118,7 +118,8 @@ impl Stats {
     }
 }
 
-fn collect(core: &Core) -> Stats {
+/// Where the figures stay, so that they are not copied about.
+fn collect(core: &Core, stats: &mut Stats) {
     let mut counts = [ClassCount::default(); CLASSES];
     let (events, threads) = core.count(&mut counts);
     // SAFETY: mapped as long as the core lives; atomics, which all may share. Relaxed: the figures are shown.
@@ -128,23 +129,20 @@ fn collect(core: &Core) -> Stats {
         let [used, count, bytes] = locked.map(|counter| counter.load(Ordering::Relaxed));
         ((*soft).committed_units.load(Ordering::Relaxed), used, count, bytes)
     };
-    let mut stats = Stats {
-        capacity: core.capacity,
-        mapped: u64::from(core.layout.windows()) * WINDOW as u64,
-        committed: committed.saturating_mul(UNIT as u64),
-        used: used.saturating_mul(UNIT as u64),
-        live_bytes: large_bytes,
-        table_bytes: core.layout.soft.len.saturating_add(committed.saturating_mul(classes::TABLE_BYTES_PER_UNIT)),
-        large_objects,
-        large_bytes,
-        large_allocations: events.large_allocations,
-        large_frees: events.large_frees,
-        threads,
-        remote_frees: events.remote_frees,
-        purges: events.purges,
-        purged_bytes: events.purged_bytes,
-        ..Stats::default()
-    };
+    stats.capacity = core.capacity;
+    stats.mapped = u64::from(core.layout.windows()) * WINDOW as u64;
+    stats.committed = committed.saturating_mul(UNIT as u64);
+    stats.used = used.saturating_mul(UNIT as u64);
+    stats.live_bytes = large_bytes;
+    stats.table_bytes = core.layout.soft.len.saturating_add(committed.saturating_mul(classes::TABLE_BYTES_PER_UNIT));
+    stats.large_objects = large_objects;
+    stats.large_bytes = large_bytes;
+    stats.large_allocations = events.large_allocations;
+    stats.large_frees = events.large_frees;
+    stats.threads = threads;
+    stats.remote_frees = events.remote_frees;
+    stats.purges = events.purges;
+    stats.purged_bytes = events.purged_bytes;
     for (class, count) in counts.iter().enumerate() {
         if *count == ClassCount::default() {
             continue;
@@ -159,13 +157,19 @@ fn collect(core: &Core) -> Stats {
         stats.cached_bytes = stats.cached_bytes.saturating_add(bytes(class.cached));
         stats.classes.push(class);
     }
+}
+
+fn collected(core: &Core) -> Stats {
+    let mut stats = Stats::default();
+    collect(core, &mut stats);
     stats
 }
 
 impl Heap {
     /// What the heap has in use, and what has happened in it since it was opened.
     pub fn stats(&self) -> Stats {
-        let mut stats = collect(self.inner().core());
+        let mut stats = Stats::default();
+        collect(self.inner().core(), &mut stats);
         stats.commits = self.atomic().map(Atomic::stats);
         stats.maintenance = self.inner().maintenance.stats();
         stats
@@ -175,7 +179,7 @@ impl Heap {
 impl SalAlloc {
     /// What the heap has in use; none if it is closed.
     pub fn stats(self) -> Option<Stats> {
-        with_core(self.place(), collect).or_else(|| HeapInner::find(self).ok()?.stats_if_only_read())
+        with_core(self.place(), collected).or_else(|| HeapInner::find(self).ok()?.stats_if_only_read())
     }
 }
 
@@ -187,6 +191,6 @@ impl HeapInner {
         }
         // It is not closed meanwhile.
         let shut = self.shut.lock().unwrap_or_else(PoisonError::into_inner);
-        (!*shut).then(|| collect(self.core()))
+        (!*shut).then(|| collected(self.core()))
     }
 }

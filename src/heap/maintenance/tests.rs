@@ -78,6 +78,41 @@ fn memory_that_is_ready_adds_no_page_to_a_commit() {
 }
 
 #[test]
+fn what_a_recovered_heap_holds_is_committed_when_it_is_changed() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("heap.sal");
+    let heap = atomic_heap(&directory, true);
+    let block = heap.alloc().allocate(SEGMENT).unwrap();
+    write(block, [1, 2].into_iter());
+    heap.sync().unwrap();
+    // As a process that was killed leaves them.
+    let copy = tempfile::tempdir().unwrap();
+    for name in ["heap.sal", "heap.sal-log"] {
+        std::fs::copy(directory.path().join(name), copy.path().join(name)).unwrap();
+    }
+    // SAFETY: nothing in the heap is used any more.
+    unsafe { heap.close_and_unmap().unwrap() };
+    for name in ["heap.sal", "heap.sal-log"] {
+        std::fs::copy(copy.path().join(name), directory.path().join(name)).unwrap();
+    }
+    // SAFETY: the file is this test's own.
+    let heap = unsafe { HeapOptions::new().open(&path) }.unwrap();
+    let guard = heap.start_maintenance(MaintenanceOptions::new()).unwrap();
+    let core = heap.inner().core();
+    let before = heap.stats().commits.unwrap().pages;
+    // Nothing reaches the block, so recovery frees it; its memory is still what commits look at.
+    heap.wait_for_recovery();
+    write(block, [300].into_iter());
+    heap.sync().unwrap();
+    assert!(heap.stats().commits.unwrap().pages > before);
+    let mut committed = [0; PAGE];
+    let page = (block.cast::<u8>().as_ptr().addr() - core.base) / PAGE + 300;
+    heap.inner().atomic.as_ref().unwrap().journal().committed_page(page as u64, &mut committed).unwrap();
+    assert_eq!(committed[0], 300_usize as u8 + 1);
+    drop(guard);
+}
+
+#[test]
 fn the_thread_has_ended_when_the_heap_is_closed_or_dropped_in_whatever_order() {
     for closes in [true, false] {
         let heap = HeapOptions::new().capacity(256 << 20).volatile().unwrap();
