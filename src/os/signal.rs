@@ -127,7 +127,9 @@ mod loom_models {
 
     #[test]
     fn each_event_wakes_the_listener_which_sees_what_came_before_it() {
-        loom::model(|| {
+        let mut builder = loom::model::Builder::new();
+        builder.preemption_bound = Some(2);
+        builder.check(|| {
             let shared = Arc::new((Signal::new(), [AtomicU32::new(0), AtomicU32::new(0)]));
             shared.0.listen(0);
             let tellers: Vec<_> = (0..2)
