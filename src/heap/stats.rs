@@ -29,8 +29,8 @@ use std::sync::atomic::Ordering;
 
 /// What a heap has in use, and what has happened in it since it was opened.
 ///
-/// Asking takes no lock, allocates nothing, and keeps nobody waiting: less than a microsecond with a few threads, and a
-/// fraction of one for each further thread that is alive. Other threads go on meanwhile, so the figures are of about one
+/// Asking takes no lock, allocates nothing, and keeps nobody waiting: less than a microsecond with one thread, and some
+/// tenths of one more for each further thread that is alive. Other threads go on meanwhile, so the figures are of about one
 /// moment: a block that is just being allocated or freed may be missing in one and not in another, and what a thread has
 /// counted that ends at that very moment may be counted twice. When nobody else is there they are exact.
 ///
