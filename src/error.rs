@@ -323,6 +323,35 @@ pub enum RootError {
     Session(SessionError),
 }
 
+/// Why a heap could not be maintained, or what went wrong while it was.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum MaintenanceError {
+    /// The options make no sense.
+    InvalidOptions {
+        /// Why.
+        reason: &'static str,
+    },
+    /// The heap has such a thread already.
+    AlreadyRunning,
+    /// The heap is only read.
+    ReadOnly,
+    /// The heap is another process's.
+    Forked,
+    /// An earlier failure keeps anything more from becoming durable.
+    Broken,
+    /// The thread panicked, and has ended.
+    Panicked,
+    /// A system call failed.
+    #[non_exhaustive]
+    Os {
+        /// As in its manual page.
+        call: &'static str,
+        /// What it reported.
+        source: io::Error,
+    },
+}
+
 /// Any error of this crate.
 #[derive(Debug)]
 #[non_exhaustive]
@@ -339,6 +368,8 @@ pub enum Error {
     Sync(SyncError),
     /// A heap could not be looked through.
     Collect(CollectError),
+    /// A heap could not be maintained.
+    Maintenance(MaintenanceError),
 }
 
 /// Why a heap could not be looked through.
@@ -363,7 +394,7 @@ pub enum CollectError {
     },
 }
 
-from_os!(OpenError CloseError SyncError CollectError);
+from_os!(OpenError CloseError SyncError CollectError MaintenanceError);
 
 impl fmt::Display for OpenError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -541,6 +572,21 @@ impl fmt::Display for Error {
             Self::Root(error) => error.fmt(f),
             Self::Sync(error) => error.fmt(f),
             Self::Collect(error) => error.fmt(f),
+            Self::Maintenance(error) => error.fmt(f),
+        }
+    }
+}
+
+impl fmt::Display for MaintenanceError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::InvalidOptions { reason } => write!(f, "the options make no sense: {reason}"),
+            Self::AlreadyRunning => f.write_str("the heap is being maintained already"),
+            Self::ReadOnly => f.write_str("the heap is only read"),
+            Self::Forked => f.write_str("the heap belongs to the process that this one was forked from"),
+            Self::Broken => f.write_str("an earlier failure keeps anything more from becoming durable"),
+            Self::Panicked => f.write_str("the thread that maintained the heap panicked"),
+            Self::Os { call, source } => write!(f, "{call} failed: {source}"),
         }
     }
 }
@@ -558,7 +604,7 @@ macro_rules! source_of_os {
     };
 }
 
-source_of_os!(OpenError CloseError SyncError CollectError);
+source_of_os!(OpenError CloseError SyncError CollectError MaintenanceError);
 impl std::error::Error for SessionError {}
 impl std::error::Error for RootError {}
 
@@ -571,6 +617,7 @@ impl std::error::Error for Error {
             Self::Root(error) => error.source(),
             Self::Sync(error) => error.source(),
             Self::Collect(error) => error.source(),
+            Self::Maintenance(error) => error.source(),
         }
     }
 }
@@ -585,7 +632,7 @@ macro_rules! into_error {
     };
 }
 
-into_error!(Open OpenError Close CloseError Session SessionError Root RootError Sync SyncError Collect CollectError);
+into_error!(Open OpenError Close CloseError Session SessionError Root RootError Sync SyncError Collect CollectError Maintenance MaintenanceError);
 
 impl From<SessionError> for RootError {
     fn from(error: SessionError) -> Self {

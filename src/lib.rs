@@ -36,13 +36,15 @@ pub mod testing;
 #[cfg(not(loom))]
 pub use archaeology::{Archaeology, ArchaeologyOptions, BlockRecord, RootRecord};
 #[cfg(not(loom))]
-pub use error::{CloseError, CollectError, Error, OpenError, RootError, SessionError, SessionHolder, SyncError};
+pub use error::{
+    CloseError, CollectError, Error, MaintenanceError, OpenError, RootError, SessionError, SessionHolder, SyncError,
+};
 #[cfg(not(loom))]
 pub use heap::{
-    Attached, BlockInfo, ClassStats, CollectReport, CommitStats, DamagedPage, DirtyTracking, Finding, Flaw, Heap,
-    HeapOptions, Leak, LeakReport, Mode, Objects, PageDamage, Place, Read, Recovery, RecoveryPhase, RecoveryProgress,
-    RecoveryReport, SalAlloc, SalCollect, SalSync, ScrubProgress, ScrubReport, SnapshotProgress, Stats, SyncLevel,
-    VerifyReport, Write,
+    Attached, BlockInfo, ClassStats, Classes, CollectReport, CommitStats, DamagedPage, DirtyTracking, Finding, Flaw,
+    Heap, HeapOptions, Leak, LeakReport, Maintenance, MaintenanceOptions, MaintenanceReport, MaintenanceStats, Mode,
+    Objects, PageDamage, Place, Read, Recovery, RecoveryPhase, RecoveryProgress, RecoveryReport, Residency, SalAlloc,
+    SalCollect, SalSync, ScrubProgress, ScrubReport, SnapshotProgress, Stats, SyncLevel, VerifyReport, Write,
 };
 #[cfg(not(loom))]
 pub use persist::Persist;
@@ -71,7 +73,9 @@ mod alloc {
 #[cfg(loom)]
 #[allow(dead_code, unsafe_code)]
 mod os {
+    mod futex;
     pub(crate) mod lock;
+    pub(crate) mod signal;
     pub(crate) mod barrier {
         //! Both sides pass a full fence here; that one of them may be left to the kernel is for the kernel to prove.
 

@@ -342,18 +342,20 @@ impl Core {
         unsafe {
             let locked = &(*self.soft()).locked;
             for class in 0..CLASSES {
-                let (mut slabs, mut out) = (i64::from(locked.slabs[class]), locked.live[class]);
+                let slabs = locked.slabs[class].load(Ordering::Relaxed);
+                let (mut slabs, mut out) = (i64::from(slabs), locked.live[class].load(Ordering::Relaxed));
                 self.for_each_thread(|heap| {
-                    let (live, _, made) = ThreadHeap::counters(heap, class);
-                    slabs += i64::from(made);
-                    out = out.wrapping_add(live);
+                    let counted = ThreadHeap::counters(heap, class);
+                    slabs += i64::from(counted.slabs);
+                    out = out.wrapping_add(counted.out);
                     Ok(())
                 })?;
                 if slabs != i64::from(found.slabs[class]) || out != found.out[class] {
                     return Err(Broken::ClassCounters { class });
                 }
             }
-            if locked.large_count != found.large_count || locked.large_bytes != found.large_bytes {
+            let large = [&locked.large_count, &locked.large_bytes].map(|counter| counter.load(Ordering::Relaxed));
+            if large != [found.large_count, found.large_bytes] {
                 return Err(Broken::LargeCounters);
             }
             Ok(())

@@ -7,22 +7,25 @@
 //! - **K3** All area pointers stay valid as long as the `Core`: a window is never unmapped while a `Core` exists.
 
 use super::backing::Backing;
+use super::counters::Totals;
 use super::remote_free::RemoteSlab;
 use super::size_class::{slab_blocks, slab_units};
 use super::space::Space;
+use super::thread_heap::ThreadHeap;
 use super::threads::Threads;
 use crate::format::layout::Layout;
 use crate::format::slab_entry::{SlabEntry, units_of_pages};
 use crate::format::soft::{SlabState, SoftHeader};
-use crate::format::{SEGMENT_UNITS, UNIT_SHIFT, WINDOW};
+use crate::format::{SEGMENT_UNITS, UNIT, UNIT_SHIFT, WINDOW};
 use crate::os::CallError;
 use crate::os::file::File;
 use crate::os::lock::Lock;
 use crate::os::mapping::{self, Access, Source};
+use crate::os::signal::Signal;
 use core::cell::UnsafeCell;
 use core::ptr::with_exposed_provenance_mut as exposed;
 use core::slice;
-use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering};
 
 /// Words of free bits, and of remote bits, that a unit has.
 pub(crate) const WORDS_PER_UNIT: usize = crate::format::layout::BITS_PER_UNIT_BYTES / 8;
@@ -68,6 +71,13 @@ pub(crate) struct Core {
     file_lock: UnsafeCell<Option<File>>,
     /// Threads that are just giving their thread heap back.
     pub(crate) leaving: AtomicU32,
+    /// Where the thread heaps are, which never changes, for those who look without the lock.
+    pub(crate) thread_table: *mut AtomicPtr<ThreadHeap>,
+    /// Most bytes that blocks may take.
+    pub(crate) capacity: u64,
+    pub(crate) totals: Totals,
+    /// For whoever maintains the heap; see [`super::prefault::event`].
+    pub(crate) signal: Signal,
     #[cfg(feature = "checked")]
     pub(crate) checked: super::checked::Shadow,
 }
@@ -111,6 +121,7 @@ impl Core {
         let has_orphans = unsafe { (*soft).locked.orphans.iter().any(|&first| first != 0) };
         let ownerless = if has_orphans { 1 << 30 } else { 0 };
         let threads = Threads::new()?;
+        let thread_table = threads.table();
         #[cfg(feature = "checked")]
         let checked = {
             // SAFETY: the caller's promise.
@@ -140,11 +151,18 @@ impl Core {
             holders: AtomicU32::new(1),
             file_lock: UnsafeCell::new(None),
             leaving: AtomicU32::new(0),
+            thread_table,
+            capacity: (capacity_units * UNIT) as u64,
+            totals: Totals::new(),
+            signal: Signal::new(),
             #[cfg(feature = "checked")]
             checked,
         };
         // SAFETY: fresh memory of the right size, aligned to a page.
-        unsafe { core.write(value) };
+        unsafe {
+            core.write(value);
+            (*(*core).space.get()).signal = &raw const (*core).signal;
+        }
         Ok(core)
     }
 
@@ -307,7 +325,9 @@ impl Core {
     pub(crate) fn purge(&self, least_units: usize) -> usize {
         let _guard = self.lock.lock();
         // SAFETY: under the lock (K1).
-        unsafe { (*self.space.get()).purge(&self.backing, least_units) }
+        let bytes = unsafe { (*self.space.get()).purge(&self.backing, least_units) };
+        self.totals.count_purge(bytes);
+        bytes
     }
 }
 

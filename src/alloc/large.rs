@@ -4,6 +4,7 @@
 //! place. Two megabytes and more start at a segment, where huge
 //! pages do.
 
+use super::counters;
 use super::heap_core::Core;
 use crate::format::slab_entry::{SlabEntry, large_tail_units, units_of_pages};
 use crate::format::{PAGE, SEGMENT_UNITS, UNIT};
@@ -53,10 +54,11 @@ impl Core {
 
     /// Under the lock.
     fn count_large(&self, pages: i64, objects: i64) {
-        // SAFETY: these fields are only touched under the lock (K1).
-        let locked = unsafe { &mut (*self.soft()).locked };
-        locked.large_bytes = locked.large_bytes.wrapping_add_signed(pages * PAGE as i64);
-        locked.large_count = locked.large_count.wrapping_add_signed(objects);
+        // SAFETY: mapped (K3); atomics, which all may share.
+        let (bytes, count) = unsafe { (&(*self.soft()).locked.large_bytes, &(*self.soft()).locked.large_count) };
+        counters::add(bytes, pages * PAGE as i64);
+        counters::add(count, objects);
+        self.totals.count_large(objects);
     }
 
     /// The pages of the large object that starts at `address`, if one does.

@@ -4,7 +4,8 @@
 //! far memory has been reserved; [`slab`] cuts runs of units into blocks of one class; [`thread_heap`] is what one
 //! thread has at hand; [`large`] hands out runs of units themselves; [`heap_core`] is one open heap; [`current`] finds the
 //! calling thread's part of it and [`presence`] gets threads out of it; [`windows`] knows which addresses belong to
-//! which heap; [`check`] holds all of it against each other; [`rebuild`] makes it anew from the
+//! which heap; [`counters`] counts for those
+//! who look on; [`prefault`] makes memory ready ahead of them; [`check`] holds all of it against each other; [`rebuild`] makes it anew from the
 //! table alone, of those runs that [`whole_runs`] lets stay.
 //!
 //! With the feature `preload`, `unit_classes` finds the class of a block without its layout, and `stray` serves threads that
@@ -17,10 +18,12 @@ pub(crate) mod backing;
 pub(crate) mod check;
 #[cfg(feature = "checked")]
 pub(crate) mod checked;
+pub(crate) mod counters;
 pub(crate) mod current;
 pub(crate) mod heap_core;
 pub(crate) mod large;
 pub(crate) mod orphans;
+pub(crate) mod prefault;
 pub(crate) mod presence;
 pub(crate) mod rebuild;
 mod release;

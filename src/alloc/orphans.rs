@@ -82,8 +82,8 @@ impl Core {
         unsafe {
             if slab.is_empty() {
                 slab.dissolve();
-                let soft = self.soft();
-                (*soft).locked.slabs[slab.class] = (*soft).locked.slabs[slab.class].wrapping_sub(1);
+                let slabs = &(&(*self.soft()).locked.slabs)[slab.class];
+                slabs.store(slabs.load(Ordering::Relaxed).wrapping_sub(1), Ordering::Relaxed);
                 (*self.space.get()).give_run(slab.head, slab_units(slab.class));
             } else if slab.has_blocks() {
                 slab.link(&raw mut (*self.soft()).locked.orphans[slab.class]);

@@ -124,10 +124,10 @@ pub(crate) unsafe fn rebuild(core: &Core, units: usize) -> Result<Rebuilt, Rebui
         rebuilt.used_units += len as u64;
         unit += len;
     }
-    // SAFETY: under the lock (K1).
-    let locked = unsafe { &mut (*core.soft()).locked };
-    locked.large_count = rebuilt.large_count;
-    locked.large_bytes = rebuilt.large_bytes;
+    // SAFETY: mapped, and under the lock (K1).
+    let locked = unsafe { &(*core.soft()).locked };
+    locked.large_count.store(rebuilt.large_count, Ordering::Relaxed);
+    locked.large_bytes.store(rebuilt.large_bytes, Ordering::Relaxed);
     #[cfg(feature = "checked")]
     core.checked.set_earlier_units(rebuilt.units);
     Ok(rebuilt)
@@ -156,9 +156,10 @@ unsafe fn adopt_slab(core: &Core, head: usize, class: usize, rebuilt: &mut Rebui
             is_zeroed: 0,
             unused: [0; 7],
         };
-        let locked = &mut (*core.soft()).locked;
-        locked.slabs[class] += 1;
-        locked.live[class] += i64::from(blocks);
+        let locked = &(*core.soft()).locked;
+        locked.slabs[class].store(locked.slabs[class].load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+        let live = locked.live[class].load(Ordering::Relaxed) + i64::from(blocks);
+        locked.live[class].store(live, Ordering::Relaxed);
     }
     rebuilt.slabs += 1;
     rebuilt.blocks += u64::from(blocks);

@@ -131,7 +131,12 @@ impl Run {
             if self.is_own {
                 let slab = Slab::new(core, self.head, class);
                 ThreadHeap::settle(heap, slab, slab.credit(self.count));
-            } else if core.remote(self.head, class).count(self.count) {
+                return self.count = 0;
+            }
+            let freed = &(*heap).remote_frees;
+            // Relaxed: only this thread writes it.
+            freed.store(freed.load(Ordering::Relaxed) + u64::from(self.count), Ordering::Relaxed);
+            if core.remote(self.head, class).count(self.count) {
                 let owner = (*core.slab_state(self.head)).owner.load(Ordering::Relaxed);
                 push_to_owner(core, (*heap).threads, owner, self.head);
             }

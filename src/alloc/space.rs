@@ -7,11 +7,13 @@
 //!   before it is taken. Units from `reserved_from` on are as `commit` left them.
 
 use super::backing::Backing;
+use super::prefault::event;
 use super::unit_map::UnitMap;
 use crate::format::layout::{BITS_PER_UNIT_BYTES, Layout};
-use crate::format::soft::{SlabState, SoftHeader, SoftLocked};
+use crate::format::soft::{SlabState, SoftHeader};
 use crate::format::{PAGE, SEGMENT_UNITS, UNIT};
 use crate::os::CallError;
+use crate::os::signal::Signal;
 use crate::sync::{AtomicU64, Ordering};
 
 /// Smallest and largest step in which memory is reserved, in units: 2 MiB and 64 MiB.
@@ -29,8 +31,10 @@ pub(crate) struct Space {
     pub(crate) capacity_units: usize,
     /// See S3.
     reserved_from: usize,
-    /// The unit behind the last one that was ever in use since the heap was opened.
+    /// The unit behind the last one that was ever in use since the heap was opened, or that was when it was.
     peak_end: usize,
+    /// Whom to tell that the heap grew or shrank; null until the heap is at its place.
+    pub(super) signal: *const Signal,
 }
 
 /// Units that one thread took to cut slabs from: bits of one segment.
@@ -58,17 +62,21 @@ impl Space {
         // SAFETY: the caller's promise; the parts do not overlap.
         let map = unsafe { UnitMap::new(groups, words, layout.units as usize) };
         let dirty = core::ptr::with_exposed_provenance_mut(dirty);
-        let mut space = Self { map, dirty, soft, layout, base, capacity_units, reserved_from: 0, peak_end: 0 };
+        let mut space = Self {
+            map,
+            dirty,
+            soft,
+            layout,
+            base,
+            capacity_units,
+            reserved_from: 0,
+            peak_end: 0,
+            signal: core::ptr::null(),
+        };
         // The last process may have given back what it did not use.
         space.reserved_from = space.committed_units();
         space.peak_end = space.used_end();
         space
-    }
-
-    fn locked(&mut self) -> &mut SoftLocked {
-        // SAFETY: mapped by `new`, only touched under the heap's lock, which the caller holds, and no other reference
-        // is made of it while this one is used.
-        unsafe { &mut (*self.soft).locked }
     }
 
     fn committed(&self) -> &AtomicU64 {
@@ -81,12 +89,20 @@ impl Space {
         self.committed().load(Ordering::Relaxed) as usize
     }
 
-    pub(crate) fn used_units(&mut self) -> usize {
-        self.locked().used_units as usize
+    pub(crate) fn used_units(&self) -> usize {
+        // SAFETY: mapped by `new`; an atomic, which all may share. Relaxed: written under the lock, which the caller holds.
+        unsafe { (*self.soft).locked.used_units.load(Ordering::Relaxed) as usize }
+    }
+
+    /// Counts units in use; what a damaged file says may be anything.
+    fn count_used(&mut self, change: i64) {
+        let used = (self.used_units() as u64).wrapping_add_signed(change);
+        // SAFETY: as in `used_units`.
+        unsafe { (*self.soft).locked.used_units.store(used, Ordering::Relaxed) };
     }
 
     /// Reserves memory up to unit `end` (S1).
-    fn commit(&mut self, backing: &Backing, end: usize) -> Result<(), CallError> {
+    pub(super) fn commit(&mut self, backing: &Backing, end: usize) -> Result<(), CallError> {
         let committed = self.committed_units();
         if end <= committed {
             return Ok(());
@@ -125,13 +141,15 @@ impl Space {
         self.commit(backing, end)?;
         let committed = self.committed_units();
         self.set_zeroed(0, committed, false);
+        // Blocks of that time are changed in place.
+        self.peak_end = self.peak_end.max(end);
         Ok(committed)
     }
 
     /// Notes that the last process's run of units is in use.
     pub(super) fn adopt_run(&mut self, start: usize, units: usize) {
         self.map.take(start, units);
-        self.locked().used_units += units as u64;
+        self.count_used(units as i64);
     }
 
     fn commit_range(&self, backing: &Backing, from: usize, to: usize) -> Result<(), CallError> {
@@ -181,8 +199,12 @@ impl Space {
             return false;
         }
         self.map.take(start, units);
-        self.locked().used_units += units as u64;
-        self.peak_end = self.peak_end.max(start + units);
+        self.count_used(units as i64);
+        let grown = self.peak_end.max(start + units);
+        if grown.div_ceil(SEGMENT_UNITS) > self.peak_end.div_ceil(SEGMENT_UNITS) {
+            self.tell(event::GROWN);
+        }
+        self.peak_end = grown;
         true
     }
 
@@ -199,7 +221,16 @@ impl Space {
     /// Gives units back. What they hold stays: their dirty bits say so.
     pub(crate) fn give_run(&mut self, start: usize, units: usize) {
         self.map.give(start, units);
-        self.locked().used_units -= units as u64;
+        self.count_used(-(units as i64));
+        self.tell(event::FREED | event::FREED_AGAIN);
+    }
+
+    /// Tells whoever maintains the heap. Under the heap's lock, as everything here.
+    fn tell(&self, events: u32) {
+        // SAFETY: it lies beside this value and lives as long.
+        if let Some(signal) = unsafe { self.signal.as_ref() } {
+            signal.tell(events);
+        }
     }
 
     /// Takes units for a thread to cut slabs from: `2^generous` of them if a segment in use has them, or fewer, down to
@@ -268,7 +299,7 @@ impl Space {
     /// Takes free units, whose first lies at an offset, for whoever gives their memory back.
     pub(crate) fn hold(&mut self, offset: usize, units: usize) {
         self.map.take((offset - self.layout.segments.offset as usize) / UNIT, units);
-        self.locked().used_units += units as u64;
+        self.count_used(units as i64);
     }
 
     /// The counterpart of [`Space::hold`]: whether the units read as zeros now.
@@ -280,8 +311,8 @@ impl Space {
         self.give_run(start, units);
     }
 
-    /// The unit behind the last one that was ever in use since the heap was opened: no table entry that was stored in
-    /// that time reaches behind it.
+    /// The unit behind the last one that was ever in use since the heap was opened, or that was when it was: no table entry
+    /// that was stored in that time reaches behind it, nor has anybody written there.
     pub(crate) fn peak_end(&self) -> usize {
         self.peak_end
     }

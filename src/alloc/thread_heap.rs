@@ -27,18 +27,84 @@ use super::unit_map::first_aligned;
 use crate::format::slab_entry::SlabEntry;
 use crate::format::{SEGMENT_UNITS, UNIT};
 use crate::os::mapping::{self, Access, Source};
-use crate::sync::{AtomicU32, Ordering};
+use crate::sync::{AtomicU32, AtomicU64, Ordering};
 use core::ptr;
 use core::sync::atomic::{AtomicI32, AtomicI64, AtomicPtr};
 
-/// Bounds of one class's stack, as positions in the slots.
+/// One class's stack, as positions in the slots, and how many blocks were taken from it.
+///
+/// The count shares a word with the position, so that one addition changes both: allocating counts, and costs no more
+/// than if it did not. The word is atomic only for those who look on; its thread loads and stores it plainly (Relaxed).
 #[derive(Debug)]
 #[repr(C)]
 struct Magazine {
-    /// Atomic only for those who count; its thread loads and stores it plainly (Relaxed).
-    top: AtomicU32,
-    floor: u32,
-    ceiling: u32,
+    /// The position behind the topmost block, and from bit [`TAKEN_SHIFT`] on the blocks taken.
+    state: AtomicU64,
+    floor: u16,
+    ceiling: u16,
+}
+
+/// Where the blocks taken stand in a magazine's word: enough bits for a million allocations a second over nine years.
+const TAKEN_SHIFT: u32 = 16;
+const ONE_TAKEN: u64 = 1 << TAKEN_SHIFT;
+const _: () = assert!(SLOTS < 1 << TAKEN_SHIFT && cfg!(target_endian = "little"));
+
+impl Magazine {
+    /// The position behind the topmost block.
+    ///
+    /// # Safety
+    /// The calling thread is the only one that stores to the word.
+    #[inline(always)]
+    unsafe fn top(&self) -> u16 {
+        // SAFETY: the low half of the word, on a little-endian machine; nobody stores to it meanwhile.
+        unsafe { self.state.as_ptr().cast::<u16>().read() }
+    }
+
+    /// Changes the word, which only its thread stores to.
+    #[inline(always)]
+    fn add(&self, change: u64) {
+        self.state.store(self.state.load(Ordering::Relaxed).wrapping_add(change), Ordering::Relaxed);
+    }
+
+    /// Moves the top, and counts blocks taken.
+    fn set_top(&self, top: u32, taken: u64) {
+        let counted = self.state.load(Ordering::Relaxed) >> TAKEN_SHIFT;
+        self.state.store((counted + taken) << TAKEN_SHIFT | u64::from(top), Ordering::Relaxed);
+    }
+
+    /// The blocks in it and the blocks taken, for any thread.
+    fn counts(&self) -> (u32, u64) {
+        let state = self.state.load(Ordering::Relaxed);
+        ((state as u16).saturating_sub(self.floor).into(), state >> TAKEN_SHIFT)
+    }
+
+    fn room(&self) -> u32 {
+        u32::from(self.ceiling - self.floor)
+    }
+}
+
+/// What one thread has counted of one class, as far as it has not been added to what its heap has.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Counted {
+    /// Blocks taken out of slabs less those put back.
+    pub(crate) out: i64,
+    /// Blocks of them that lie in the magazine.
+    pub(crate) cached: u32,
+    /// Slabs made less slabs given up.
+    pub(crate) slabs: i32,
+    /// Blocks that the program took.
+    pub(crate) allocations: u64,
+    /// Refills of the magazine, and halves of it given back.
+    pub(crate) slow_paths: u64,
+}
+
+impl Counted {
+    /// Blocks that the program gave back: what was taken and is neither out nor in the magazine. Not below zero, also
+    /// where the counters were read at different moments.
+    pub(crate) fn frees(&self) -> u64 {
+        let in_use = self.out.saturating_sub(i64::from(self.cached));
+        u64::try_from((self.allocations as i64).saturating_sub(in_use)).unwrap_or(0)
+    }
 }
 
 const SLOTS: usize = MAGAZINE_START[CLASSES] as usize;
@@ -77,6 +143,12 @@ pub(crate) struct ThreadHeap {
     pub(super) live: [AtomicI64; CLASSES],
     /// For each class, slabs made less slabs given up by this thread.
     pub(super) slabs: [AtomicI32; CLASSES],
+    /// For each class, refills of the magazine, and halves of it given back.
+    slow_paths: [AtomicU64; CLASSES],
+    /// Blocks freed that lie in slabs of others.
+    pub(super) remote_frees: AtomicU64,
+    /// Whether any of its counters may be other than zero: whether a thread has it. For those who count.
+    pub(super) counts: AtomicU32,
     slots: [*mut u8; SLOTS],
     /// Slabs with frees from other threads: head unit + 1, or 0.
     pending: Pending,
@@ -93,8 +165,8 @@ unsafe impl Sync for ThreadHeap {}
 /// What a thread without a thread heap has (H2).
 pub(crate) static EMPTY: ThreadHeap = ThreadHeap {
     #[cfg(feature = "preload")]
-    nothing: Magazine { top: AtomicU32::new(0), floor: 0, ceiling: 0 },
-    magazines: [const { Magazine { top: AtomicU32::new(0), floor: 0, ceiling: 0 } }; CLASSES],
+    nothing: Magazine { state: AtomicU64::new(0), floor: 0, ceiling: 0 },
+    magazines: [const { Magazine { state: AtomicU64::new(0), floor: 0, ceiling: 0 } }; CLASSES],
     core: ptr::null(),
     busy: AtomicU32::new(0),
     number: 0,
@@ -107,6 +179,9 @@ pub(crate) static EMPTY: ThreadHeap = ThreadHeap {
     lists: [0; CLASSES],
     live: [const { AtomicI64::new(0) }; CLASSES],
     slabs: [const { AtomicI32::new(0) }; CLASSES],
+    slow_paths: [const { AtomicU64::new(0) }; CLASSES],
+    remote_frees: AtomicU64::new(0),
+    counts: AtomicU32::new(0),
     slots: [ptr::null_mut(); SLOTS],
     pending: Pending(AtomicU32::new(0)),
 };
@@ -128,9 +203,10 @@ impl ThreadHeap {
             (*heap).is_live = true;
             (*heap).threads = threads;
             (*heap).lease_order = LEASE_ORDERS.0;
+            (*heap).counts = AtomicU32::new(1);
             for (class, magazine) in (*heap).magazines.iter_mut().enumerate() {
-                let (floor, ceiling) = (MAGAZINE_START[class], MAGAZINE_START[class + 1]);
-                *magazine = Magazine { top: AtomicU32::new(floor), floor, ceiling };
+                let (floor, ceiling) = (MAGAZINE_START[class] as u16, MAGAZINE_START[class + 1] as u16);
+                *magazine = Magazine { state: AtomicU64::new(floor.into()), floor, ceiling };
             }
         }
         heap
@@ -156,11 +232,11 @@ impl ThreadHeap {
         unsafe {
             debug_assert!(class < CLASSES);
             let magazine = (*heap).magazines.get_unchecked(class);
-            let top = magazine.top.load(Ordering::Relaxed);
+            let top = magazine.top();
             if top == magazine.floor {
                 return None;
             }
-            magazine.top.store(top - 1, Ordering::Relaxed);
+            magazine.add(ONE_TAKEN - 1);
             Some((&raw const (*heap).slots).cast::<*mut u8>().add(top as usize - 1).read())
         }
     }
@@ -175,12 +251,12 @@ impl ThreadHeap {
         unsafe {
             debug_assert!(class < CLASSES);
             let magazine = (*heap).magazines.get_unchecked(class);
-            let top = magazine.top.load(Ordering::Relaxed);
+            let top = magazine.top();
             if top == magazine.ceiling {
                 return false;
             }
             (&raw mut (*heap).slots).cast::<*mut u8>().add(top as usize).write(block);
-            magazine.top.store(top + 1, Ordering::Relaxed);
+            magazine.add(1);
             true
         }
     }
@@ -201,12 +277,12 @@ impl ThreadHeap {
             debug_assert!(number <= CLASSES);
             let first = heap.byte_add(core::mem::offset_of!(ThreadHeap, nothing)).cast::<Magazine>();
             let magazine = &*first.add(number);
-            let top = magazine.top.load(Ordering::Relaxed);
+            let top = magazine.top();
             if top == magazine.ceiling {
                 return false;
             }
             (&raw mut (*heap).slots).cast::<*mut u8>().add(top as usize).write(block);
-            magazine.top.store(top + 1, Ordering::Relaxed);
+            magazine.add(1);
             true
         }
     }
@@ -225,7 +301,8 @@ impl ThreadHeap {
         // SAFETY: the thread's own; no other reference into it is alive.
         unsafe {
             let magazine = &(&(*heap).magazines)[class];
-            let want = (magazine.ceiling - magazine.floor) / 2;
+            let want = magazine.room() / 2;
+            count_up(&(&(*heap).slow_paths)[class]);
             let base = (&raw mut (*heap).slots).cast::<*mut u8>().add(magazine.floor as usize);
             let mut room = want;
             while room == want {
@@ -245,7 +322,7 @@ impl ThreadHeap {
                 ptr::copy(base.add(room as usize), base, got as usize);
             }
             add64(&(&(*heap).live)[class], i64::from(got));
-            magazine.top.store(magazine.floor + got - 1, Ordering::Relaxed);
+            magazine.set_top(u32::from(magazine.floor) + got - 1, 1);
             base.add(got as usize - 1).read()
         }
     }
@@ -276,6 +353,7 @@ impl ThreadHeap {
                         slab.unlink(&raw mut (*heap).lists[class]);
                     }
                     add64(&(&(*heap).live)[class], 1);
+                    (&(*heap).magazines)[class].add(ONE_TAKEN);
                     return block;
                 }
             }
@@ -299,13 +377,14 @@ impl ThreadHeap {
         // SAFETY: the thread's own.
         unsafe {
             let magazine = &(&(*heap).magazines)[class];
-            let old = (magazine.ceiling - magazine.floor) / 2;
+            let old = magazine.room() / 2;
+            count_up(&(&(*heap).slow_paths)[class]);
             let base = (&raw mut (*heap).slots).cast::<*mut u8>().add(magazine.floor as usize);
             Self::release(heap, class, base, old);
-            let kept = magazine.top.load(Ordering::Relaxed) - magazine.floor - old;
+            let kept = u32::from(magazine.top() - magazine.floor) - old;
             ptr::copy(base.add(old as usize), base, kept as usize);
             base.add(kept as usize).write(block);
-            magazine.top.store(magazine.floor + kept + 1, Ordering::Relaxed);
+            magazine.set_top(u32::from(magazine.floor) + kept + 1, 0);
         }
     }
 
@@ -428,8 +507,8 @@ impl ThreadHeap {
             for class in 0..CLASSES {
                 let magazine = &(&(*heap).magazines)[class];
                 let base = (&raw const (*heap).slots).cast::<*mut u8>().add(magazine.floor as usize);
-                Self::release(heap, class, base, magazine.top.load(Ordering::Relaxed) - magazine.floor);
-                magazine.top.store(magazine.floor, Ordering::Relaxed);
+                Self::release(heap, class, base, (magazine.top() - magazine.floor).into());
+                magazine.set_top(magazine.floor.into(), 0);
             }
         }
     }
@@ -447,7 +526,6 @@ impl ThreadHeap {
             Self::empty_magazines(heap);
             Self::collect_pending(heap);
             let _guard = core.lock.lock();
-            let soft = core.soft();
             for class in 0..CLASSES {
                 while (*heap).lists[class] != 0 {
                     let slab = Slab::new(core, (*heap).lists[class] as usize - 1, class);
@@ -455,10 +533,11 @@ impl ThreadHeap {
                     (*slab.state()).owner.store(0, Ordering::Relaxed);
                     core.settle_orphan(slab);
                 }
-                (*soft).locked.live[class] += (&(*heap).live)[class].swap(0, Ordering::Relaxed);
-                let slabs = (&(*heap).slabs)[class].swap(0, Ordering::Relaxed);
-                (*soft).locked.slabs[class] = (*soft).locked.slabs[class].wrapping_add_signed(slabs);
+                Self::hand_over(heap, core, class);
             }
+            let remote = (*heap).remote_frees.swap(0, Ordering::Relaxed);
+            core.totals.remote_frees.fetch_add(remote, Ordering::Relaxed);
+            (*heap).counts.store(0, Ordering::Relaxed);
             (*core.space.get()).give_lease(core::mem::take(&mut (*heap).lease));
             (*heap).lease_order = LEASE_ORDERS.0;
             (*core.threads.get()).give(heap);
@@ -466,20 +545,61 @@ impl ThreadHeap {
         }
     }
 
-    /// Blocks of the class taken out of slabs less those put back, blocks of them that lie in the magazine, and slabs
-    /// made less slabs given up, all by this thread; for whoever counts.
+    /// Adds what the thread has counted of a class to what the heap has; its magazine is empty. Under the heap's lock.
+    ///
+    /// # Safety
+    /// As for [`ThreadHeap::retire`].
+    unsafe fn hand_over(heap: *mut Self, core: &Core, class: usize) {
+        // SAFETY: the thread's own; the areas are mapped (K3).
+        unsafe {
+            let counted = Self::counters(heap, class);
+            core.totals.take_over(class, &counted);
+            // First there, then here: who looks meanwhile counts twice, which is shown, and not less than nothing.
+            let locked = &(*core.soft()).locked;
+            let live = locked.live[class].load(Ordering::Relaxed).saturating_add(counted.out);
+            locked.live[class].store(live, Ordering::Relaxed);
+            let slabs = locked.slabs[class].load(Ordering::Relaxed).wrapping_add_signed(counted.slabs);
+            locked.slabs[class].store(slabs, Ordering::Relaxed);
+            (&(*heap).live)[class].store(0, Ordering::Relaxed);
+            (&(*heap).slabs)[class].store(0, Ordering::Relaxed);
+            (&(*heap).slow_paths)[class].store(0, Ordering::Relaxed);
+            let magazine = &(&(*heap).magazines)[class];
+            magazine.state.store(magazine.floor.into(), Ordering::Relaxed);
+        }
+    }
+
+    /// What this thread has counted of a class.
     ///
     /// # Safety
     /// `heap` comes from [`ThreadHeap::create`] and has not been destroyed. Any thread may ask: no reference is made but
     /// to the counters and the magazine, whose plain fields never change.
-    pub(crate) unsafe fn counters(heap: *const Self, class: usize) -> (i64, u32, i32) {
+    #[inline]
+    pub(crate) unsafe fn counters(heap: *const Self, class: usize) -> Counted {
         // Relaxed: the figures are shown, nothing follows from them.
         // SAFETY: the caller's promise.
         unsafe {
-            let magazine = &(&(*heap).magazines)[class];
-            let cached = magazine.top.load(Ordering::Relaxed).saturating_sub(magazine.floor);
-            let (live, slabs) = (&(&(*heap).live)[class], &(&(*heap).slabs)[class]);
-            (live.load(Ordering::Relaxed), cached, slabs.load(Ordering::Relaxed))
+            let (cached, allocations) = (&(*heap).magazines)[class].counts();
+            Counted {
+                out: (&(*heap).live)[class].load(Ordering::Relaxed),
+                cached,
+                slabs: (&(*heap).slabs)[class].load(Ordering::Relaxed),
+                allocations,
+                slow_paths: (&(*heap).slow_paths)[class].load(Ordering::Relaxed),
+            }
+        }
+    }
+
+    /// Blocks that the thread has freed and that lie in slabs of others; none if no thread has it, and all its counters
+    /// are zero.
+    ///
+    /// # Safety
+    /// As for [`ThreadHeap::counters`].
+    pub(crate) unsafe fn remote_frees(heap: *const Self) -> Option<u64> {
+        // Relaxed: as above.
+        // SAFETY: the caller's promise.
+        unsafe {
+            let counts = (*heap).counts.load(Ordering::Relaxed) != 0;
+            counts.then(|| (*heap).remote_frees.load(Ordering::Relaxed))
         }
     }
 
@@ -501,7 +621,7 @@ impl ThreadHeap {
         unsafe {
             let magazine = &(&(*heap).magazines)[class];
             let first = (&raw const (*heap).slots).cast::<*mut u8>().add(magazine.floor as usize);
-            core::slice::from_raw_parts(first, (magazine.top.load(Ordering::Relaxed) - magazine.floor) as usize)
+            core::slice::from_raw_parts(first, magazine.counts().0 as usize)
         }
     }
 
@@ -534,6 +654,11 @@ pub(super) fn add64(counter: &AtomicI64, change: i64) {
 #[inline(always)]
 pub(super) fn add32(counter: &AtomicI32, change: i32) {
     counter.store(counter.load(Ordering::Relaxed) + change, Ordering::Relaxed);
+}
+
+/// Adds one to a counter that only its thread writes.
+fn count_up(counter: &AtomicU64) {
+    counter.store(counter.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
 }
 
 /// Classes whose slabs are so large that a block may have to stand alone as a large object.

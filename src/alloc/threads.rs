@@ -75,6 +75,8 @@ impl Threads {
             unsafe {
                 self.idle = (*heap).next_idle;
                 (*heap).is_live = true;
+                // Relaxed: whoever counts may see it late.
+                (*heap).counts.store(1, Ordering::Relaxed);
             }
             return heap;
         }

@@ -184,7 +184,11 @@ impl Journal {
         // Both slots: who found the one before would look for the next commit where the chain went on, and miss it.
         self.write_header(header)?;
         // That is where the medium says that the chain goes on, whatever becomes of the other slot.
-        lock(&self.state).ring.rewind();
+        {
+            let mut state = lock(&self.state);
+            state.ring.rewind();
+            self.show(&state);
+        }
         self.write_header(self.header())
     }
 
@@ -246,6 +250,7 @@ impl Journal {
         // Not the next record's own place: a jump to it may lie where the header says that the chain goes on.
         let next = (!state.records.is_empty()).then_some(state.header.log_start);
         state.ring.free_before(next);
+        self.show(state);
         if state.records.is_empty() {
             state.newest.clear();
         } else {

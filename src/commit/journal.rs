@@ -38,6 +38,7 @@ use crate::os::{CallError, errno};
 use core::fmt;
 use core::ops::Range;
 use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// What becomes durable together.
@@ -139,6 +140,37 @@ impl State {
     }
 }
 
+/// What of the state all may see without its lock. Relaxed: nothing follows from it.
+#[derive(Debug, Default)]
+pub(crate) struct Seen {
+    last: AtomicU64,
+    log_bytes: AtomicU64,
+    is_broken: AtomicBool,
+}
+
+impl Seen {
+    fn show(&self, state: &State) {
+        self.last.store(state.last, Ordering::Relaxed);
+        self.log_bytes.store(state.ring.used(), Ordering::Relaxed);
+        self.is_broken.store(state.is_broken, Ordering::Relaxed);
+    }
+
+    /// The last commit's number.
+    pub(crate) fn last_commit(&self) -> u64 {
+        self.last.load(Ordering::Relaxed)
+    }
+
+    /// Bytes of the log that are in use.
+    pub(crate) fn log_bytes(&self) -> u64 {
+        self.log_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Whether nothing more can become durable.
+    pub(crate) fn is_broken(&self) -> bool {
+        self.is_broken.load(Ordering::Relaxed)
+    }
+}
+
 /// What only the appending thread needs.
 #[derive(Debug, Default)]
 pub(super) struct Appender {
@@ -156,6 +188,7 @@ pub(crate) struct Journal {
     pub(super) folding: Arc<Folding>,
     pub(super) appending: Mutex<Appender>,
     pub(super) state: Mutex<State>,
+    seen: Seen,
 }
 
 /// Takes a lock. A panic of somebody who held it leaves a state that says less than was done, which is what a failed
@@ -197,9 +230,12 @@ impl Journal {
     }
 
     pub(super) fn with(storage: Arc<dyn Storage>, state: State, growth: Growth) -> Self {
+        let seen = Seen::default();
+        seen.show(&state);
         Self {
             storage,
             growth,
+            seen,
             opening: random(),
             folding: Arc::default(),
             appending: Mutex::default(),
@@ -213,6 +249,16 @@ impl Journal {
         self.growth = growth;
         lock(&self.state).ring.set_growth(growth);
         self
+    }
+
+    /// What can be seen of it at any moment, without waiting.
+    pub(crate) fn seen(&self) -> &Seen {
+        &self.seen
+    }
+
+    /// Lets all see what the state has become.
+    pub(super) fn show(&self, state: &State) {
+        self.seen.show(state);
     }
 
     /// The last commit's number.
@@ -291,7 +337,9 @@ impl Journal {
     /// Notes a failure; with `breaks`, nothing goes on from here.
     pub(super) fn fail(&self, error: CallError, breaks: bool) -> AppendError {
         if breaks {
-            lock(&self.state).is_broken = true;
+            let mut state = lock(&self.state);
+            state.is_broken = true;
+            self.show(&state);
         }
         AppendError::Os(error)
     }
@@ -361,6 +409,7 @@ impl Journal {
         // The first record is behind none; this number no other log has.
         state.checksum = log.seed();
         state.is_begun = true;
+        self.show(&state);
         Ok(())
     }
 
@@ -432,6 +481,7 @@ impl Journal {
         if durability == Durability::Durable {
             state.durable = header.commit;
         }
+        self.show(&state);
         Ok(header.commit)
     }
 

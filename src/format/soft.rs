@@ -1,6 +1,7 @@
 //! Allocator state that recovery can rebuild. It is valid only while its epoch is the header's.
 
 use crate::sync::{AtomicU32, AtomicU64};
+use core::sync::atomic::AtomicI64;
 
 /// Size classes that the format has room for.
 pub(crate) const CLASSES: usize = 96;
@@ -10,8 +11,8 @@ pub(crate) const GROUP_UNITS: usize = 4096;
 /// The first page of the allocator state.
 ///
 /// # Invariants
-/// - **F1** No reference covers more of it than one field: `committed_units` and `pending` are used by threads that do
-///   not hold the heap's lock, while somebody else holds `&mut` to what lies between them.
+/// - **F1** No `&mut` covers more of it than one field that is not atomic: the atomic ones are used by threads that do not
+///   hold the heap's lock, while somebody who does changes the others.
 #[derive(Debug)]
 #[repr(C, align(4096))]
 pub(crate) struct SoftHeader {
@@ -19,30 +20,30 @@ pub(crate) struct SoftHeader {
     pub(crate) epoch: u64,
     /// Units that disk space or memory has been reserved for. Read by all, written under the heap's lock.
     pub(crate) committed_units: AtomicU64,
-    /// What is only touched under the heap's lock.
+    /// What is only changed under the heap's lock.
     pub(crate) locked: SoftLocked,
     /// Stack of ownerless slabs with remote frees: head unit + 1, or 0. Used by all.
     pub(crate) pending: AtomicU32,
 }
 
-/// The part of the [`SoftHeader`] that is touched only under the heap's lock: counters, and the slabs that no thread
-/// owns.
+/// The part of the [`SoftHeader`] that is changed only under the heap's lock: counters, which all may read, and the slabs
+/// that no thread owns.
 #[derive(Debug)]
 #[repr(C)]
 pub(crate) struct SoftLocked {
     /// Units in use.
-    pub(crate) used_units: u64,
+    pub(crate) used_units: AtomicU64,
     pub(crate) unused: u64,
     /// Bytes in live large objects.
-    pub(crate) large_bytes: u64,
+    pub(crate) large_bytes: AtomicU64,
     /// Live large objects.
-    pub(crate) large_count: u64,
+    pub(crate) large_count: AtomicU64,
     /// For each class, the first slab with free blocks that no thread owns: its head unit + 1, or 0.
     pub(crate) orphans: [u32; CLASSES],
     /// For each class, its slabs.
-    pub(crate) slabs: [u32; CLASSES],
+    pub(crate) slabs: [AtomicU32; CLASSES],
     /// For each class, blocks handed out less blocks taken back; exact after a clean close.
-    pub(crate) live: [i64; CLASSES],
+    pub(crate) live: [AtomicI64; CLASSES],
 }
 
 /// What the allocator knows of a slab besides its table entry; at the index of its head unit.

@@ -191,9 +191,10 @@ impl Sweeper<'_> {
         let _guard = self.core.lock.lock();
         // SAFETY: under the lock (K1, K2).
         unsafe {
-            let live = &mut (*self.core.soft()).locked.live;
-            for (live, lost) in live.iter_mut().zip(&mut self.lost) {
-                *live -= i64::from(core::mem::take(lost));
+            // Relaxed: changed under the lock only.
+            for (live, lost) in (*self.core.soft()).locked.live.iter().zip(&mut self.lost) {
+                let lost = i64::from(core::mem::take(lost));
+                live.store(live.load(Ordering::Relaxed).saturating_sub(lost), Ordering::Relaxed);
             }
             self.core.collect_orphans(0);
         }

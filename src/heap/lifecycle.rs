@@ -315,6 +315,7 @@ pub(super) fn publish(
 /// that it is clean, then its lock is given back.
 pub(super) fn shut(heap: &HeapInner, unmap: bool) -> Result<(), CloseError> {
     heap.gate.close();
+    heap.maintenance.end();
     if let Some(atomic) = &heap.atomic {
         // It works in the heap as any thread does, and needs it open.
         atomic.give_up_recovery();

@@ -49,6 +49,7 @@ pub enum Recovery {
 
 /// How the pages are found that were written since the last sync.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub enum DirtyTracking {
     /// The kernel notes the first write to each page (Linux 6.8.10, where `userfaultfd` is allowed).

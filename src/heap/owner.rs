@@ -5,6 +5,7 @@ use super::gate::{self, Gate};
 use super::group_commit::GroupCommit;
 use super::handle::SalAlloc;
 use super::lifecycle;
+use super::maintenance::Slot;
 use super::options::{HeapOptions, Mode};
 use super::recovery::{RecoveryProgress, RecoveryReport};
 use super::session::{Read, Write};
@@ -14,7 +15,6 @@ use crate::alloc::backing::Backing;
 use crate::alloc::heap_core::Core;
 use crate::alloc::windows;
 use crate::error::{CloseError, OpenError, SessionError, SyncError};
-use crate::format::UNIT;
 use crate::format::header::Header;
 use crate::os::process;
 use std::any::Any;
@@ -79,6 +79,7 @@ pub(crate) struct HeapInner {
     pub(super) written: AtomicBool,
     /// Whether the last look at the roots found a block of another heap, so that nothing more may be committed.
     pub(super) is_unsound: AtomicBool,
+    pub(super) maintenance: Slot,
     /// What an atomic heap has besides.
     pub(super) atomic: Option<Atomic>,
 }
@@ -124,6 +125,7 @@ impl HeapInner {
             shut: Mutex::new(false),
             written: AtomicBool::new(false),
             is_unsound: AtomicBool::new(false),
+            maintenance: Slot::default(),
             atomic,
         });
         HEAPS.add(&inner);
@@ -216,6 +218,7 @@ impl Drop for HeapInner {
         // An error cannot be told to anybody; the file then says itself that it was not closed.
         if let Err(CloseError::Forked) = self.shut(false) {
             windows::withdraw(self.core().window);
+            self.maintenance.forget();
         }
         // SAFETY: this value's own hold, given back once.
         unsafe { Core::let_go(self.core.as_ptr()) };
@@ -286,10 +289,7 @@ impl Heap {
 
     /// Most bytes that blocks may take.
     pub fn capacity(&self) -> u64 {
-        let core = self.inner.core();
-        let _guard = core.lock.lock();
-        // SAFETY: under the lock.
-        (unsafe { (*core.space.get()).capacity_units } * UNIT) as u64
+        self.inner.core().capacity
     }
 
     /// The address range that the heap is mapped at.
@@ -304,6 +304,7 @@ impl Heap {
         if self.inner.read_only || self.inner.is_forked() {
             return 0;
         }
+        self.inner.maintenance.forget_ready();
         match &self.inner.atomic {
             Some(atomic) => atomic.purge(self.inner.core(), 1),
             None => self.inner.core().purge(1),

@@ -125,8 +125,13 @@ fn check_state(header: &Header) -> Result<(), OpenError> {
     let base = header.window as usize * WINDOW;
     let soft: *const SoftHeader = std::ptr::with_exposed_provenance(base + header.layout.soft.offset as usize);
     // SAFETY: mapped just now and within the file; these fields are plain numbers, which nobody else changes.
-    let (epoch, committed, used) =
-        unsafe { ((*soft).epoch, (*soft).committed_units.load(Ordering::Relaxed), (*soft).locked.used_units) };
+    let (epoch, committed, used) = unsafe {
+        (
+            (*soft).epoch,
+            (*soft).committed_units.load(Ordering::Relaxed),
+            (*soft).locked.used_units.load(Ordering::Relaxed),
+        )
+    };
     if epoch != header.epoch {
         return Err(OpenError::Unclean);
     }

@@ -1,18 +1,40 @@
-//! What a heap has in use.
+//! What a heap has in use, and what has happened in it.
+//!
+//! Counting is spread over those who do what is counted ([`crate::alloc::counters`]); asking adds it up, without a lock and
+//! without memory. [`Residency`] asks the kernel.
+
+mod classes;
+mod display;
+#[cfg(feature = "prometheus")]
+mod prometheus;
+mod residency;
+#[cfg(test)]
+mod tests;
+
+pub use classes::{ClassStats, Classes};
+pub(super) use display::Bytes;
+pub use residency::Residency;
 
 use super::allocate::with_core;
 use super::atomic::{Atomic, CommitStats};
 use super::handle::SalAlloc;
+use super::maintenance::MaintenanceStats;
 use super::owner::{Heap, HeapInner};
+use crate::alloc::counters::ClassCount;
 use crate::alloc::heap_core::Core;
-use crate::alloc::size_class::{CLASSES, class_size, slab_blocks, slab_units};
-use crate::alloc::thread_heap::ThreadHeap;
-use crate::alloc::threads::Threads;
-use crate::format::UNIT;
-use std::fmt;
+use crate::alloc::size_class::CLASSES;
+use crate::format::{UNIT, WINDOW};
 use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
 
-/// What a heap has in use, at about one moment: other threads go on while it is counted.
+/// What a heap has in use, and what has happened in it since it was opened.
+///
+/// Asking takes no lock, allocates nothing, and keeps nobody waiting: less than a microsecond with one thread, and some
+/// tenths of one more for each further thread that is alive. Other threads go on meanwhile, so the figures are of about one
+/// moment: a block that is just being allocated or freed may be missing in one and not in another, and what a thread has
+/// counted that ends at that very moment may be counted twice. When nobody else is there they are exact.
+///
+/// With the feature `serde` it can be serialized, with the feature `prometheus` written as text for that.
 ///
 /// ```
 /// use sal::HeapOptions;
@@ -21,16 +43,20 @@ use std::sync::PoisonError;
 /// let numbers = allocator_api2::vec![in heap.alloc(); 7_u64; 100];
 /// let stats = heap.stats();
 /// assert_eq!(stats.classes.iter().map(|class| class.live).sum::<u64>(), 1);
-/// assert!(stats.live_bytes >= 800);
+/// assert_eq!((stats.allocations(), stats.frees()), (1, 0));
+/// assert!(stats.live_bytes >= 800 && stats.utilisation() > 0.0);
 /// println!("{stats}");
 /// # drop(numbers);
 /// # Ok::<(), sal::OpenError>(())
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct Stats {
     /// Most bytes that blocks may take.
     pub capacity: u64,
+    /// Bytes of address space that the heap takes.
+    pub mapped: u64,
     /// Bytes that memory or disk space is reserved for.
     pub committed: u64,
     /// Bytes in slabs, large objects and what threads keep to cut slabs from.
@@ -39,97 +65,113 @@ pub struct Stats {
     pub live_bytes: u64,
     /// Bytes in free blocks that threads keep at hand.
     pub cached_bytes: u64,
+    /// Bytes of the allocator's own tables, as far as they are in use.
+    pub table_bytes: u64,
     /// Live large objects.
     pub large_objects: u64,
     /// Bytes in them.
     pub large_bytes: u64,
+    /// Large objects that were allocated, and freed.
+    pub large_allocations: u64,
+    /// See `large_allocations`.
+    pub large_frees: u64,
     /// Thread heaps that were ever in use at once.
     pub threads: u32,
-    /// The size classes that have slabs, by size.
-    pub classes: Vec<ClassStats>,
+    /// Freed blocks that were other threads', as far as they have gone back to their slabs.
+    pub remote_frees: u64,
+    /// How often free memory was given back to the system.
+    pub purges: u64,
+    /// Bytes that these gave back.
+    pub purged_bytes: u64,
+    /// The size classes that have slabs or ever had a block since, by size.
+    pub classes: Classes,
     /// Of an atomic heap that is open for writing, what commits have cost; only from [`Heap::stats`].
     pub commits: Option<CommitStats>,
+    /// Of a heap that was ever maintained, what that has done; only from [`Heap::stats`].
+    pub maintenance: Option<MaintenanceStats>,
 }
 
-/// What a heap has in use of one size class.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct ClassStats {
-    /// Bytes of a block.
-    pub size: usize,
-    /// Slabs.
-    pub slabs: u64,
-    /// Blocks in these slabs.
-    pub blocks: u64,
-    /// Blocks that the program has.
-    pub live: u64,
-    /// Free blocks that threads keep at hand.
-    pub cached: u64,
-    /// Bytes of the slabs.
-    pub bytes: u64,
-}
+impl Stats {
+    /// Blocks that the program took, large objects included.
+    pub fn allocations(&self) -> u64 {
+        self.classes.iter().fold(self.large_allocations, |sum, class| sum.saturating_add(class.allocations))
+    }
 
-impl ClassStats {
-    /// Share of the slabs' bytes that is in live blocks, from 0 to 1.
+    /// Blocks that the program gave back, large objects included.
+    pub fn frees(&self) -> u64 {
+        self.classes.iter().fold(self.large_frees, |sum, class| sum.saturating_add(class.frees))
+    }
+
+    /// How often a thread had nothing at hand, or too much, and turned to its slabs; large objects are no part of it.
+    pub fn slow_paths(&self) -> u64 {
+        self.classes.iter().fold(0, |sum, class| sum.saturating_add(class.slow_paths))
+    }
+
+    /// Share of the bytes in use that is in live blocks, from 0 to 1.
     pub fn utilisation(&self) -> f64 {
-        (self.live * self.size as u64) as f64 / (self.bytes as f64).max(1.0)
+        (self.live_bytes as f64 / (self.used as f64).max(1.0)).min(1.0)
+    }
+
+    /// Bytes in use that are in no live block: of slabs and leases, and of the allocator's tables.
+    pub fn overhead(&self) -> u64 {
+        self.used.saturating_sub(self.live_bytes).saturating_add(self.table_bytes)
     }
 }
 
-/// `classes` has room for all: nothing is allocated here, because this very heap may serve it.
-fn collect(core: &Core, mut classes: Vec<ClassStats>) -> Stats {
-    let _guard = core.lock.lock();
-    // SAFETY: under the lock; the counters of threads are atomic.
-    let (space, soft, threads) = unsafe { (&mut *core.space.get(), core.soft(), &*core.threads.get()) };
-    let mut stats = Stats {
-        capacity: (space.capacity_units * UNIT) as u64,
-        committed: (space.committed_units() * UNIT) as u64,
-        used: (space.used_units() * UNIT) as u64,
-        // SAFETY: these fields change under the lock only.
-        large_objects: unsafe { (*soft).locked.large_count },
-        // SAFETY: as above.
-        large_bytes: unsafe { (*soft).locked.large_bytes },
-        threads: threads.count(),
-        ..Stats::default()
+/// Where the figures stay, so that they are not copied about.
+fn collect(core: &Core, stats: &mut Stats) {
+    let mut counts = [ClassCount::default(); CLASSES];
+    let (events, threads) = core.count(&mut counts);
+    // SAFETY: mapped as long as the core lives; atomics, which all may share. Relaxed: the figures are shown.
+    let (committed, used, large_objects, large_bytes) = unsafe {
+        let soft = core.soft();
+        let locked = [&(*soft).locked.used_units, &(*soft).locked.large_count, &(*soft).locked.large_bytes];
+        let [used, count, bytes] = locked.map(|counter| counter.load(Ordering::Relaxed));
+        ((*soft).committed_units.load(Ordering::Relaxed), used, count, bytes)
     };
-    // What a file says of itself may be anything, so the sums must not overflow.
-    stats.live_bytes = stats.large_bytes;
-    for class in 0..CLASSES {
-        // SAFETY: as above.
-        let (mut out, mut slabs) = unsafe { ((*soft).locked.live[class], i64::from((*soft).locked.slabs[class])) };
-        let mut cached = 0;
-        for number in 1..=threads.count() {
-            // SAFETY: thread heaps live as long as their heap.
-            let counters = unsafe { ThreadHeap::counters(Threads::find(threads.table(), number), class) };
-            out = out.saturating_add(counters.0);
-            cached += u64::from(counters.1);
-            slabs = slabs.saturating_add(i64::from(counters.2));
+    stats.capacity = core.capacity;
+    stats.mapped = u64::from(core.layout.windows()) * WINDOW as u64;
+    stats.committed = committed.saturating_mul(UNIT as u64);
+    stats.used = used.saturating_mul(UNIT as u64);
+    stats.live_bytes = large_bytes;
+    stats.table_bytes = core.layout.soft.len.saturating_add(committed.saturating_mul(classes::TABLE_BYTES_PER_UNIT));
+    stats.large_objects = large_objects;
+    stats.large_bytes = large_bytes;
+    stats.large_allocations = events.large_allocations;
+    stats.large_frees = events.large_frees;
+    stats.threads = threads;
+    stats.remote_frees = events.remote_frees;
+    stats.purges = events.purges;
+    stats.purged_bytes = events.purged_bytes;
+    for (class, count) in counts.iter().enumerate() {
+        if *count == ClassCount::default() {
+            continue;
         }
-        let slabs = u64::try_from(slabs).unwrap_or(0);
-        if slabs > 0 {
-            let size = class_size(class);
-            let live = u64::try_from(out).unwrap_or(0).saturating_sub(cached);
-            stats.live_bytes = stats.live_bytes.saturating_add(live.saturating_mul(size as u64));
-            stats.cached_bytes = stats.cached_bytes.saturating_add(cached.saturating_mul(size as u64));
-            classes.push(ClassStats {
-                size,
-                slabs,
-                blocks: slabs.saturating_mul(u64::from(slab_blocks(class))),
-                live,
-                cached,
-                bytes: slabs.saturating_mul((slab_units(class) * UNIT) as u64),
-            });
+        let class = ClassStats::new(class, count);
+        if class.slabs == 0 && class.allocations == 0 && class.frees == 0 {
+            continue;
         }
+        // What a file says of itself may be anything, so the sums must not overflow.
+        let bytes = |blocks: u64| blocks.saturating_mul(class.size as u64);
+        stats.live_bytes = stats.live_bytes.saturating_add(bytes(class.live));
+        stats.cached_bytes = stats.cached_bytes.saturating_add(bytes(class.cached));
+        stats.classes.push(class);
     }
-    stats.classes = classes;
+}
+
+fn collected(core: &Core) -> Stats {
+    let mut stats = Stats::default();
+    collect(core, &mut stats);
     stats
 }
 
 impl Heap {
-    /// What the heap has in use.
+    /// What the heap has in use, and what has happened in it since it was opened.
     pub fn stats(&self) -> Stats {
-        let mut stats = collect(self.inner().core(), Vec::with_capacity(CLASSES));
+        let mut stats = Stats::default();
+        collect(self.inner().core(), &mut stats);
         stats.commits = self.atomic().map(Atomic::stats);
+        stats.maintenance = self.inner().maintenance.stats();
         stats
     }
 }
@@ -137,9 +179,7 @@ impl Heap {
 impl SalAlloc {
     /// What the heap has in use; none if it is closed.
     pub fn stats(self) -> Option<Stats> {
-        let classes = Vec::with_capacity(CLASSES);
-        with_core(self.place(), |core| collect(core, classes))
-            .or_else(|| HeapInner::find(self).ok()?.stats_if_only_read())
+        with_core(self.place(), collected).or_else(|| HeapInner::find(self).ok()?.stats_if_only_read())
     }
 }
 
@@ -149,116 +189,8 @@ impl HeapInner {
         if !self.is_read_only() || self.is_forked() {
             return None;
         }
-        let classes = Vec::with_capacity(CLASSES);
         // It is not closed meanwhile.
         let shut = self.shut.lock().unwrap_or_else(PoisonError::into_inner);
-        (!*shut).then(|| collect(self.core(), classes))
-    }
-}
-
-/// A number of bytes with a unit that keeps it short.
-pub(super) struct Bytes(pub(super) u64);
-
-impl fmt::Display for Bytes {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const UNITS: [&str; 6] = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];
-        let (mut value, mut unit) = (self.0 as f64, 0);
-        while value >= 1024.0 && unit < UNITS.len() - 1 {
-            (value, unit) = (value / 1024.0, unit + 1);
-        }
-        let digits = usize::from(unit > 0 && value < 100.0);
-        f.pad(&format!("{value:.digits$} {}", UNITS[unit]))
-    }
-}
-
-impl fmt::Display for Stats {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(
-            f,
-            "capacity {}, committed {}, used {}, live {}, cached by {} threads {}",
-            Bytes(self.capacity),
-            Bytes(self.committed),
-            Bytes(self.used),
-            Bytes(self.live_bytes),
-            self.threads,
-            Bytes(self.cached_bytes)
-        )?;
-        if let Some(commits) = &self.commits {
-            commits.fmt(f)?;
-        }
-        writeln!(f, "large objects: {} with {}", self.large_objects, Bytes(self.large_bytes))?;
-        writeln!(
-            f,
-            "{:>10} {:>8} {:>10} {:>10} {:>10} {:>12} {:>6}",
-            "block", "slabs", "blocks", "live", "cached", "bytes", "used"
-        )?;
-        for class in &self.classes {
-            writeln!(
-                f,
-                "{:>10} {:>8} {:>10} {:>10} {:>10} {:>12} {:>5.1}%",
-                class.size,
-                class.slabs,
-                class.blocks,
-                class.live,
-                class.cached,
-                Bytes(class.bytes),
-                class.utilisation() * 100.0
-            )?;
-        }
-        Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::HeapOptions;
-    use allocator_api2::alloc::Allocator;
-    use std::alloc::Layout;
-
-    #[test]
-    fn counts_are_exact_when_nobody_else_is_there() {
-        let heap = HeapOptions::new().capacity(1 << 30).volatile().unwrap();
-        let handle = heap.alloc();
-        let blocks: Vec<_> = (0..5000).map(|_| handle.allocate(Layout::new::<[u64; 8]>()).unwrap()).collect();
-        let large = Layout::from_size_align(3 << 20, 8).unwrap();
-        let big = handle.allocate(large).unwrap();
-        let stats = heap.stats();
-        assert_eq!((stats.large_objects, stats.large_bytes), (1, 3 << 20));
-        assert_eq!(stats.classes.len(), 1);
-        let class = &stats.classes[0];
-        assert_eq!((class.size, class.live, class.slabs), (64, 5000, 5));
-        assert_eq!(stats.live_bytes, 5000 * 64 + (3 << 20));
-        // SAFETY: allocated above with these layouts, freed once.
-        unsafe {
-            for block in blocks {
-                handle.deallocate(block.cast(), Layout::new::<[u64; 8]>());
-            }
-            handle.deallocate(big.cast(), large);
-        }
-        let stats = heap.stats();
-        assert_eq!((stats.large_objects, stats.live_bytes), (0, 0));
-        assert_eq!(handle.stats(), Some(stats));
-    }
-
-    #[test]
-    fn counts_that_a_damaged_file_could_have_do_not_overflow() {
-        let heap = HeapOptions::new().capacity(1 << 30).volatile().unwrap();
-        // SAFETY: nobody else uses the heap.
-        let locked = unsafe { &mut (*heap.inner().core().soft()).locked };
-        (locked.live, locked.large_bytes) = ([i64::MAX; CLASSES], u64::MAX);
-        locked.slabs.fill(u32::MAX);
-        let stats = heap.stats();
-        assert_eq!((stats.live_bytes, stats.classes.len()), (u64::MAX, CLASSES));
-        locked.live.fill(i64::MIN);
-        assert!(heap.stats().classes.iter().all(|class| class.live == 0));
-        (locked.live, locked.large_bytes) = ([0; CLASSES], 0);
-        locked.slabs.fill(0);
-    }
-
-    #[test]
-    fn bytes_are_shown_with_a_fitting_unit() {
-        let shown: Vec<String> = [0, 1023, 1536, 200 << 20, u64::MAX].iter().map(|&n| Bytes(n).to_string()).collect();
-        assert_eq!(shown, ["0 B", "1023 B", "1.5 KiB", "200 MiB", "16384 PiB"]);
+        (!*shut).then(|| collected(self.core()))
     }
 }

@@ -7,7 +7,7 @@
 //! - **L1** Whoever moved the state away from `FREE` holds the lock, and only the holder moves it back.
 //! - **L2** A waiter sleeps only while the state is `CONTENDED`, and whoever frees a contended lock wakes one.
 
-use self::futex::{Word, wait, wake_one};
+use super::futex::{Word, wait, wake_one};
 use crate::sync::Ordering;
 
 const FREE: u32 = 0;
@@ -93,71 +93,6 @@ impl Lock {
         if self.state.swap(FREE, Ordering::Release) == CONTENDED {
             wake_one(&self.state);
         }
-    }
-}
-
-#[cfg(not(loom))]
-mod futex {
-    //! The kernel's: it looks at the word and puts the thread to sleep in one step, as seen by whoever wakes.
-
-    use core::ptr;
-    pub(super) use core::sync::atomic::AtomicU32 as Word;
-
-    /// Sleeps while `word` is `expected`; may return early.
-    pub(super) fn wait(word: &Word, expected: u32) {
-        let operation = libc::FUTEX_WAIT | libc::FUTEX_PRIVATE_FLAG;
-        let no_timeout = ptr::null::<libc::timespec>();
-        // SAFETY: `word` is a live, aligned u32. Every outcome means: look again.
-        unsafe { libc::syscall(libc::SYS_futex, word.as_ptr(), operation, expected, no_timeout) };
-    }
-
-    pub(super) fn wake_one(word: &Word) {
-        let operation = libc::FUTEX_WAKE | libc::FUTEX_PRIVATE_FLAG;
-        // SAFETY: `word` is only an address to the kernel here.
-        unsafe { libc::syscall(libc::SYS_futex, word.as_ptr(), operation, 1) };
-    }
-}
-
-#[cfg(loom)]
-mod futex {
-    //! A stand-in: the kernel's bucket lock and queue are a mutex and a condition variable. It never returns early, so
-    //! that a wake-up that is lost is a deadlock, which loom reports.
-
-    use loom::sync::atomic::{AtomicU32, Ordering};
-    use loom::sync::{Condvar, Mutex};
-
-    #[derive(Debug)]
-    pub(super) struct Word {
-        value: AtomicU32,
-        bucket: Mutex<()>,
-        queue: Condvar,
-    }
-
-    impl Word {
-        pub(super) fn new(value: u32) -> Self {
-            Self { value: AtomicU32::new(value), bucket: Mutex::new(()), queue: Condvar::new() }
-        }
-    }
-
-    impl core::ops::Deref for Word {
-        type Target = AtomicU32;
-
-        fn deref(&self) -> &AtomicU32 {
-            &self.value
-        }
-    }
-
-    pub(super) fn wait(word: &Word, expected: u32) {
-        let bucket = word.bucket.lock().unwrap();
-        // Relaxed: ordered by the bucket against those who wake.
-        if word.value.load(Ordering::Relaxed) == expected {
-            drop(word.queue.wait(bucket).unwrap());
-        }
-    }
-
-    pub(super) fn wake_one(word: &Word) {
-        drop(word.bucket.lock().unwrap());
-        word.queue.notify_one();
     }
 }
 

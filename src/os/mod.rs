@@ -13,6 +13,7 @@ pub(crate) mod env;
 pub(crate) mod file;
 pub(crate) mod file_ranges;
 pub(crate) mod fork;
+mod futex;
 pub(crate) mod image;
 #[cfg(feature = "preload")]
 pub(crate) mod kept_stderr;
@@ -22,6 +23,8 @@ pub(crate) mod lock;
 pub(crate) mod mapping;
 mod pagemap;
 pub(crate) mod process;
+pub(crate) mod residency;
+pub(crate) mod signal;
 pub(crate) mod thread_exit;
 mod userfault;
 

@@ -162,7 +162,7 @@ fn every_kind_of_damage_is_found() {
         assert_eq!(found(&empty), Broken::LargeHead { unit: large });
         let lose = |on| heap.set_entry(large, if on { SlabEntry::Free } else { large_head });
         assert_eq!(found(&lose), Broken::Lost { unit: large });
-        let bytes = |_| (*heap.soft()).locked.large_bytes ^= 1;
+        let bytes = |_| _ = (*heap.soft()).locked.large_bytes.fetch_xor(1, Ordering::Relaxed);
         assert_eq!(found(&bytes), Broken::LargeCounters);
         let stray = |_| *heap.free_bits(large) ^= 4;
         assert_eq!(found(&stray), Broken::StrayBits { unit: large });

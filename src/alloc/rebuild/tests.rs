@@ -249,6 +249,18 @@ fn the_peak_stays_behind_every_run_there_ever_was() {
     assert_eq!(peak(), end);
 }
 
+/// Commits look no further. Were it to begin anew, what is changed in place of a heap that was recovered would be in none.
+#[test]
+fn the_peak_of_a_rebuilt_heap_lies_behind_all_it_has() {
+    let slab = SlabEntry::SlabHead { class: 0 };
+    let heap = TestHeap::new(64 << 20);
+    write_table(&heap, table(512, &[(8, slab), (100, slab)]).into_iter());
+    run(&heap, 128).unwrap();
+    let _guard = heap.lock.lock();
+    // SAFETY: under the lock (K1).
+    assert!(unsafe { (*heap.space.get()).peak_end() } >= 102);
+}
+
 fn any_word() -> impl Strategy<Value = u64> {
     prop_oneof![
         6 => Just(0),

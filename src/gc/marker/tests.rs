@@ -83,7 +83,11 @@ fn exactly_what_roots_reach_is_marked_and_the_sweep_frees_exactly_the_rest() {
             assert_eq!(stopped.heap.check(), Ok(()));
             // What is out of its slab is what is marked.
             let locked = &(*stopped.heap.soft()).locked;
-            assert_eq!(locked.live.iter().sum::<i64>() as u64 + locked.large_count, marked);
+            assert_eq!(
+                locked.live.iter().map(|live| live.load(Relaxed)).sum::<i64>() as u64
+                    + locked.large_count.load(Relaxed),
+                marked
+            );
         }
         // A slab without a marked block is gone, and the others hold their marked blocks.
         for (at, &node) in nodes.iter().enumerate() {

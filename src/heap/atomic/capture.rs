@@ -19,7 +19,7 @@ use super::regions::Regions;
 use crate::alloc::heap_core::Core;
 use crate::commit::journal::{Commit, Journal};
 use crate::commit::storage::Part;
-use crate::format::{PAGE, UNIT};
+use crate::format::{PAGE, SEGMENT_UNITS, UNIT};
 use crate::os::CallError;
 use crate::os::buffer::Buffer;
 use crate::os::copy::{copy_out, copy_out_many};
@@ -148,8 +148,11 @@ impl Capture {
         Ok(())
     }
 
-    /// Registers all that can ever be scanned, so that what is added to the heap needs no call.
-    fn register(&mut self, core: &Core) -> Result<(), CallError> {
+    /// Registers all that can ever be scanned, if that has not been done, so that what is added to the heap needs no call.
+    pub(super) fn register(&mut self, core: &Core) -> Result<(), CallError> {
+        if self.is_registered {
+            return Ok(());
+        }
         for (offset, len) in tracked_areas(core) {
             self.tracker.register(core.base + offset, len)?;
         }
@@ -162,9 +165,7 @@ impl Capture {
     pub(super) fn take(&mut self, core: &Core, journal: &Journal) -> Result<(), CallError> {
         self.forget();
         let ranges = tracked_ranges(core);
-        if !self.is_registered {
-            self.register(core)?;
-        }
+        self.register(core)?;
         self.scan(ranges);
         self.take_pages(core, journal).inspect_err(|_| self.left_something = true)?;
         // Last (Q2).
@@ -313,10 +314,12 @@ fn tracked_areas(core: &Core) -> [(usize, usize); 2] {
 /// touched costs next to nothing to look at.
 fn tracked_ranges(core: &Core) -> [(usize, usize); 2] {
     let [hard, (segments, _)] = tracked_areas(core);
-    let committed = {
+    let used = {
         let _guard = core.lock.lock();
         // SAFETY: under the lock (K1).
-        unsafe { (*core.space.get()).committed_units() }
+        let space = unsafe { &*core.space.get() };
+        // Behind the last unit ever in use nobody has written, but somebody may have made pages ready.
+        space.committed_units().min(space.peak_end().next_multiple_of(SEGMENT_UNITS))
     };
-    [hard, (segments, committed * UNIT)]
+    [hard, (segments, used * UNIT)]
 }

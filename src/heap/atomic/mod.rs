@@ -15,6 +15,7 @@ mod map;
 mod on_storage;
 mod open;
 mod page_runs;
+mod prefault;
 mod preserve;
 mod purge;
 mod read_only;
@@ -35,6 +36,7 @@ pub use stats::CommitStats;
 
 use super::owner::HeapInner;
 use super::sync::SyncLevel;
+use crate::alloc::prefault::event;
 use crate::commit::fold::Folded;
 use crate::commit::journal::{AppendError, Durability, Journal};
 use crate::error::SyncError;
@@ -43,6 +45,7 @@ use crate::os::errno;
 use capture::Capture;
 use stats::Counters;
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -71,6 +74,10 @@ pub(crate) struct Atomic {
     /// None if nobody wants huge pages.
     upkeep: Option<Upkeep>,
     tracking: Tracking,
+    /// Whether the last purge left memory that is free because the last commit held it.
+    leaves_free: AtomicBool,
+    /// From which offset on nothing of the file was ever mapped.
+    plain_from: usize,
     counters: Counters,
     /// Bytes of the log from which on it is folded.
     fold_at: u64,
@@ -118,17 +125,26 @@ impl Atomic {
         self.journal.check_files()?;
         capture.look_first(heap.core()).map_err(|error| SyncError::os(error.call, error.errno))?;
         self.with_room(|| self.capture_and_append(&mut capture, heap, level, limit))?;
+        // Relaxed: who sees it late tells with the next commit.
+        if self.leaves_free.load(Ordering::Relaxed) {
+            self.leaves_free.store(false, Ordering::Relaxed);
+            heap.core().signal.tell(event::FREED | event::FREED_AGAIN);
+        }
         let has_work = capture.regions.captured();
         // Others may commit while this one waits.
         drop(capture);
         if let (true, Some(upkeep)) = (has_work, &self.upkeep) {
-            upkeep.begin(&self.capture);
+            if heap.core().signal.is_heard() {
+                heap.core().signal.tell(event::SPLIT);
+            } else {
+                upkeep.begin(&self.capture);
+            }
         }
         if level == SyncLevel::Full {
             self.wait_for_fold();
             self.journal.fold()?;
         } else {
-            self.fold_if_long();
+            self.fold_if_long(heap, limit);
         }
         Ok(self.journal.last_commit())
     }
@@ -194,11 +210,20 @@ impl Atomic {
         Ok(())
     }
 
-    /// Folds the log on a thread of its own if it is long; waits for that if it is far too long. While folding is paused it
-    /// grows up to its limit.
-    fn fold_if_long(&self) {
+    /// Has the log folded if it is long, by whoever maintains the heap or on a thread of its own; waits for that if it is far
+    /// too long. While folding is paused it grows up to its limit.
+    fn fold_if_long(&self, heap: &HeapInner, limit: Option<Duration>) {
         let len = self.journal.unfolded_bytes();
         if len < self.fold_at || self.journal.is_folding_paused() {
+            return;
+        }
+        let signal = &heap.core().signal;
+        if signal.is_heard() {
+            signal.tell(event::LOG_GREW);
+            if len >= self.fold_at.saturating_mul(MOST_LOGS) {
+                // An error is found by the next sync, as below.
+                let _ = self.journal.fold_within(limit.unwrap_or(Duration::MAX));
+            }
             return;
         }
         let mut folding = self.folding.lock().unwrap_or_else(PoisonError::into_inner);
@@ -222,11 +247,34 @@ impl Atomic {
         }
     }
 
+    /// Folds the log if it has at least a part of the length that is too long, and nobody else folds it; returns the bytes
+    /// that were folded.
+    pub(super) fn fold_now(&self, part: u64) -> Result<Option<u64>, AppendError> {
+        if self.journal.unfolded_bytes() < self.fold_at / part || self.journal.is_broken() {
+            return Ok(None);
+        }
+        Ok(fold_written(&self.journal)?.map(|folded| folded.bytes))
+    }
+
+    /// Notes whether memory stays that is free: the next commit may let go of it.
+    pub(super) fn note_left(&self, leaves_free: bool) {
+        self.leaves_free.store(leaves_free, Ordering::Relaxed);
+    }
+
+    /// Makes huge pages whole that have been quiet for long, for a while.
+    pub(super) fn make_huge_pages_whole(&self) {
+        if let Some(upkeep) = &self.upkeep {
+            upkeep.run_here(&self.capture);
+        }
+    }
+
     /// Waits until no thread folds the log.
     fn wait_for_fold(&self) {
         if let Some(thread) = self.folding.lock().unwrap_or_else(PoisonError::into_inner).take() {
             let _ = thread.join();
         }
+        // Whoever maintains the heap may be at it.
+        drop(self.journal.pause_folding());
     }
 
     /// Ends what goes on in the background over the heap's memory.

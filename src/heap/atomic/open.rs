@@ -26,6 +26,7 @@ use crate::os::file::File;
 use crate::os::process;
 use std::path::{Path, PathBuf};
 use std::ptr::NonNull;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 use zerocopy::IntoBytes;
 
@@ -91,10 +92,13 @@ pub(in crate::heap) fn open(
     let holder = Holder { process: process::id(), unused: 0 };
     let _ = storage.write_at(Part::Data, holder.as_bytes(), HOLDER_OFFSET);
     let base = header.window as usize * WINDOW;
-    let capture = Capture::new(tracker, base, plain_from(&header.layout, data_len), header.layout.end() as usize);
+    let plain_from = plain_from(&header.layout, data_len);
+    let capture = Capture::new(tracker, base, plain_from, header.layout.end() as usize);
     let atomic = Atomic {
         journal: Arc::new(journal),
         tracking: capture.tracker.tracking(),
+        leaves_free: AtomicBool::new(false),
+        plain_from,
         counters: Counters::default(),
         capture: Arc::new(Mutex::new(capture)),
         upkeep: options.huge_pages.then(Upkeep::default),

@@ -73,6 +73,7 @@ impl Atomic {
             space.let_go(offset, len / UNIT, is_zeroed);
             bytes += if is_zeroed { len } else { 0 };
         }
+        core.totals.count_purge(bytes);
         bytes
     }
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 /// What the commits of an atomic heap have cost since it was opened.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct CommitStats {
     /// How written pages are found.
@@ -53,18 +54,19 @@ impl Counters {
 
 impl Atomic {
     pub(in crate::heap) fn stats(&self) -> CommitStats {
+        let seen = self.journal.seen();
         CommitStats {
             tracking: match self.tracking {
                 Tracking::WriteProtect => DirtyTracking::WriteProtect,
                 Tracking::Compare => DirtyTracking::Compare,
             },
-            last_commit: self.journal.last_commit(),
+            last_commit: seen.last_commit(),
             commits: self.counters.commits.load(Ordering::Relaxed),
             pages: self.counters.pages.load(Ordering::Relaxed),
-            log_bytes: self.journal.log_bytes(),
+            log_bytes: seen.log_bytes(),
             last_pause: Duration::from_nanos(self.counters.last_pause.load(Ordering::Relaxed)),
             longest_pause: Duration::from_nanos(self.counters.longest_pause.load(Ordering::Relaxed)),
-            is_broken: self.journal.is_broken(),
+            is_broken: seen.is_broken(),
         }
     }
 }

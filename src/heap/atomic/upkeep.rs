@@ -1,4 +1,5 @@
-//! Makes huge pages whole again that writes have split, on a thread that lives while there is something to do.
+//! Makes huge pages whole again that writes have split: on a thread that lives while there is something to do, or on that
+//! which maintains the heap.
 //!
 //! What is armed cannot be moved into a huge page, so a region is disarmed for that, and for a moment nobody notes what
 //! is written to it. A copy that is made before tells it afterwards.
@@ -61,6 +62,11 @@ impl Upkeep {
         }
         let (capture, is_ending) = (Arc::clone(capture), Arc::clone(&self.is_ending));
         *running = thread::Builder::new().name("sal-upkeep".into()).spawn(move || run(&capture, &is_ending)).ok();
+    }
+
+    /// A run on the calling thread.
+    pub(super) fn run_here(&self, capture: &Mutex<Capture>) {
+        run(capture, &self.is_ending);
     }
 
     /// Ends a run that is under way, and returns when it has ended. Nobody begins one any more.
@@ -140,7 +146,7 @@ impl Capture {
     }
 
     /// Arms a region; how many ranges were found, which may be noted. If it fails, all of the region is noted.
-    fn scan_region(&mut self, region: usize, notes: bool) -> Option<usize> {
+    pub(super) fn scan_region(&mut self, region: usize, notes: bool) -> Option<usize> {
         let Self { tracker, dirty, is_guessed, base, .. } = self;
         let pages_of = |found: Range<usize>| page_of(*base, found.start)..page_of(*base, found.end);
         let mut ranges = 0;

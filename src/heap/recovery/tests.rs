@@ -191,7 +191,8 @@ fn live_blocks(opened: &Opened) -> u64 {
     // SAFETY: nobody else is there.
     unsafe {
         let locked = &(*opened.stopped.heap.soft()).locked;
-        locked.live.iter().sum::<i64>() as u64 + locked.large_count
+        locked.live.iter().map(|live| live.load(Ordering::Relaxed)).sum::<i64>() as u64
+            + locked.large_count.load(Ordering::Relaxed)
     }
 }
 

@@ -1,0 +1,162 @@
+//! What happens in a heap, counted for those who look on.
+//!
+//! Threads count in their thread heaps, in words that they write anyway or on slow paths, and hand their counts over when
+//! they end. What happens under the heap's lock is counted here. Nobody who looks takes a lock or keeps anybody waiting:
+//! every counter is an atomic that is stored plainly by whoever may, and loaded by all.
+//!
+//! # Invariants
+//! - **N1** Nothing in the allocator follows from these counters; all their accesses are Relaxed. Read while others go on,
+//!   they are of slightly different moments: a thread that ends at that moment may be counted twice.
+//! - **N2** What a file says may be anything: sums saturate.
+//!
+//! # Volatile
+//! They begin at zero whenever a heap is opened. What is in use is not counted here, but in the allocator's state.
+
+use super::heap_core::Core;
+use super::size_class::CLASSES;
+use super::thread_heap::{Counted, ThreadHeap};
+use super::threads::Threads;
+use core::sync::atomic::{AtomicU64, Ordering};
+
+/// Adds to a counter that only one thread at a time writes.
+pub(super) fn add(counter: &AtomicU64, change: i64) {
+    counter.store(counter.load(Ordering::Relaxed).wrapping_add_signed(change), Ordering::Relaxed);
+}
+
+/// What threads that ended have counted of one class.
+#[derive(Debug)]
+struct OfClass {
+    allocations: AtomicU64,
+    frees: AtomicU64,
+    slow_paths: AtomicU64,
+}
+
+impl OfClass {
+    const fn new() -> Self {
+        Self { allocations: AtomicU64::new(0), frees: AtomicU64::new(0), slow_paths: AtomicU64::new(0) }
+    }
+}
+
+/// What has happened in one heap since it was opened, but for what threads count that are alive.
+#[derive(Debug)]
+pub(crate) struct Totals {
+    classes: [OfClass; CLASSES],
+    /// Blocks freed that lie in slabs of other threads.
+    pub(super) remote_frees: AtomicU64,
+    large_allocations: AtomicU64,
+    large_frees: AtomicU64,
+    purges: AtomicU64,
+    purged_bytes: AtomicU64,
+}
+
+/// What has happened in a heap as a whole.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Events {
+    pub(crate) remote_frees: u64,
+    pub(crate) large_allocations: u64,
+    pub(crate) large_frees: u64,
+    pub(crate) purges: u64,
+    pub(crate) purged_bytes: u64,
+}
+
+/// What is in use of a class, and what has happened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct ClassCount {
+    pub(crate) slabs: i64,
+    /// Blocks out of slabs.
+    pub(crate) out: i64,
+    /// Those of them in magazines.
+    pub(crate) cached: u64,
+    pub(crate) allocations: u64,
+    pub(crate) frees: u64,
+    pub(crate) slow_paths: u64,
+}
+
+impl ClassCount {
+    fn add(&mut self, counted: &Counted) {
+        self.slabs = self.slabs.saturating_add(i64::from(counted.slabs));
+        self.out = self.out.saturating_add(counted.out);
+        self.cached += u64::from(counted.cached);
+        self.allocations = self.allocations.saturating_add(counted.allocations);
+        self.frees = self.frees.saturating_add(counted.frees());
+        self.slow_paths = self.slow_paths.saturating_add(counted.slow_paths);
+    }
+}
+
+impl Totals {
+    pub(super) const fn new() -> Self {
+        Self {
+            classes: [const { OfClass::new() }; CLASSES],
+            remote_frees: AtomicU64::new(0),
+            large_allocations: AtomicU64::new(0),
+            large_frees: AtomicU64::new(0),
+            purges: AtomicU64::new(0),
+            purged_bytes: AtomicU64::new(0),
+        }
+    }
+
+    /// Takes over what an ending thread has counted of a class. Under the heap's lock.
+    pub(super) fn take_over(&self, class: usize, counted: &Counted) {
+        let of_class = &self.classes[class];
+        add(&of_class.allocations, counted.allocations as i64);
+        add(&of_class.frees, counted.frees() as i64);
+        add(&of_class.slow_paths, counted.slow_paths as i64);
+    }
+
+    /// Counts a large object that is new, or gone. Under the heap's lock.
+    pub(super) fn count_large(&self, objects: i64) {
+        add(if objects > 0 { &self.large_allocations } else { &self.large_frees }, objects.abs());
+    }
+
+    /// Counts memory that was given back to the system.
+    pub(crate) fn count_purge(&self, bytes: usize) {
+        self.purges.fetch_add(1, Ordering::Relaxed);
+        self.purged_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+}
+
+impl Core {
+    /// Counts what threads have done and have, class by class into `classes`; returns what concerns all classes, and how
+    /// many thread heaps there are. Takes no lock, and time in proportion to the threads.
+    pub(crate) fn count(&self, classes: &mut [ClassCount; CLASSES]) -> (Events, u32) {
+        // SAFETY: mapped (K3); atomics, which all may share.
+        let locked = unsafe { (&(*self.soft()).locked.slabs, &(*self.soft()).locked.live) };
+        let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        for (class, count) in classes.iter_mut().enumerate() {
+            let of_class = &self.totals.classes[class];
+            *count = ClassCount {
+                slabs: locked.0[class].load(Ordering::Relaxed).into(),
+                out: locked.1[class].load(Ordering::Relaxed),
+                cached: 0,
+                allocations: load(&of_class.allocations),
+                frees: load(&of_class.frees),
+                slow_paths: load(&of_class.slow_paths),
+            };
+        }
+        let totals = &self.totals;
+        let mut events = Events {
+            remote_frees: load(&totals.remote_frees),
+            large_allocations: load(&totals.large_allocations),
+            large_frees: load(&totals.large_frees),
+            purges: load(&totals.purges),
+            purged_bytes: load(&totals.purged_bytes),
+        };
+        let mut threads = 0;
+        loop {
+            // They are numbered without gaps.
+            let heap = Threads::find(self.thread_table, threads + 1);
+            if heap.is_null() {
+                return (events, threads);
+            }
+            threads += 1;
+            // SAFETY: thread heaps live as long as their heap.
+            unsafe {
+                let Some(remote) = ThreadHeap::remote_frees(heap) else { continue };
+                events.remote_frees = events.remote_frees.saturating_add(remote);
+                for (class, count) in classes.iter_mut().enumerate() {
+                    count.add(&ThreadHeap::counters(heap, class));
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,65 @@
+//! What a maintenance thread is to do.
+
+use crate::error::MaintenanceError;
+use std::time::Duration;
+
+/// Default for [`MaintenanceOptions::prefault`]: 8 MiB.
+pub(super) const PREFAULT: u64 = 8 << 20;
+
+/// Default for [`MaintenanceOptions::purge_after`].
+const PURGE_AFTER: Duration = Duration::from_secs(10);
+
+/// What a maintenance thread is to do besides folding the log and making huge pages whole.
+///
+/// ```
+/// use sal::{HeapOptions, MaintenanceError, MaintenanceOptions};
+/// use std::time::Duration;
+///
+/// let heap = HeapOptions::new().volatile()?;
+/// let never = MaintenanceOptions::new().purge_after(Some(Duration::ZERO));
+/// assert!(matches!(heap.start_maintenance(never), Err(MaintenanceError::InvalidOptions { .. })));
+/// # Ok::<(), sal::OpenError>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[must_use]
+pub struct MaintenanceOptions {
+    pub(super) prefault: u64,
+    pub(super) purge_after: Option<Duration>,
+}
+
+impl Default for MaintenanceOptions {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl MaintenanceOptions {
+    /// 8 MiB are kept ready, and what has been free for ten seconds is given back.
+    pub const fn new() -> Self {
+        Self { prefault: PREFAULT, purge_after: Some(PURGE_AFTER) }
+    }
+
+    /// Bytes that are to be ready behind the end of what the heap has in use, rounded up to whole segments of 2 MiB: whoever
+    /// touches them first does not wait for the kernel. They are in memory from then on, and in the file of a shared heap with
+    /// its next sync. Nothing is made ready of an atomic heap that has neither huge pages nor write protection
+    /// ([`DirtyTracking`](crate::DirtyTracking)), where it would be committed. Zero for none.
+    pub const fn prefault(mut self, bytes: u64) -> Self {
+        self.prefault = bytes;
+        self
+    }
+
+    /// How long memory stays with the heap when it is free. If more is freed in that time it starts again, at most eight
+    /// times: a program that frees all the time would soon need what was given back. Runs below 2 MiB stay, as huge pages
+    /// would be split for them. None: until somebody calls [`Heap::purge`](crate::Heap::purge).
+    pub const fn purge_after(mut self, time: Option<Duration>) -> Self {
+        self.purge_after = time;
+        self
+    }
+
+    pub(super) fn check(&self) -> Result<(), MaintenanceError> {
+        if self.purge_after == Some(Duration::ZERO) {
+            return Err(MaintenanceError::InvalidOptions { reason: "free memory would be purged without a pause" });
+        }
+        Ok(())
+    }
+}
