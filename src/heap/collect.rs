@@ -203,7 +203,7 @@ impl Snapshot {
             let runs = Runs::of(core, units)?;
             let free = free_blocks(core, &runs)?;
             let image = Image::new(std::ptr::with_exposed_provenance(core.base), core.window, core.layout, units);
-            let data = heap.atomic.as_ref().map(|atomic| atomic.data_pages(core, image.len())).transpose()?;
+            let data = heap.atomic.as_ref().map(|atomic| atomic.data_pages(core, image.len())).transpose()?.flatten();
             Ok(Self { runs, free, image, data })
         }
     }
@@ -212,7 +212,7 @@ impl Snapshot {
     fn mark(&self, job: &Job) -> Result<(Marks, usize), CollectError> {
         let marks = copy_of(&self.free, &self.runs)?;
         let workers = default_workers();
-        // SAFETY: pages that lie in a hole of the file and are not our own hold zeros, and nobody uses the heap.
+        // SAFETY: pages that lie in a hole of the heap's very file and are not our own hold zeros, and nobody uses the heap.
         let image = unsafe { self.image.with_data(self.data.as_ref()) };
         let marker = Marker::new(image, &self.runs, &marks, Some(&self.free), job).with(workers, STACK);
         match mark(&marker, job, workers, || ()) {
@@ -225,12 +225,10 @@ impl Snapshot {
     /// What a block begins with.
     fn first_bytes(&self, core: &Core, start: usize, len: usize) -> [u8; LEAK_BYTES] {
         let first: *const u8 = std::ptr::with_exposed_provenance(start);
-        // It lies in one page.
-        if self.data.as_ref().is_some_and(|data| !data.has(start - core.base)) {
-            return [0; LEAK_BYTES];
-        }
+        // They may lie in two pages.
+        let is_hole = |at: usize| self.data.as_ref().is_some_and(|data| !data.has(start + at - core.base));
         std::array::from_fn(|at| {
-            if at >= len {
+            if at >= len || is_hole(at) {
                 return 0;
             }
             // It may never have been written, so what the read gives is taken as it is.
