@@ -376,8 +376,8 @@ impl Heap {
     /// what the heap holds. [`Heap::close_and_unmap`] does without.
     ///
     /// # Errors
-    /// [`CloseError::SessionsOpen`]; [`CloseError::Forked`]; [`CloseError::Os`], after which the file is not marked as
-    /// closed.
+    /// [`CloseError::SessionsOpen`]; [`CloseError::Forked`]; [`CloseError::Sync`], [`CloseError::Os`], after which the file is
+    /// not marked as closed; in a debug or checked build [`CloseError::ForeignBlock`] and [`CloseError::DamagedState`].
     pub fn close(mut self) -> Result<(), CloseError> {
         self.waits = false;
         self.inner.close(false)
