@@ -49,7 +49,7 @@ use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How often somebody who wants to know is told how far a recovery has come.
+/// How often somebody who wants to know is told how far a recovery has come, besides at the first look in each phase.
 const REPORT_EVERY: Duration = Duration::from_millis(50);
 
 /// What a recovery found and did.
@@ -299,12 +299,13 @@ impl Recovery {
         on_progress: Option<OnProgress<'_>>,
         is_image_good: impl FnOnce() -> bool,
     ) -> Result<(), RecoveryError> {
-        let mut last: Option<Instant> = None;
+        let mut last: Option<(Instant, RecoveryPhase)> = None;
         let mut ask = || {
             if let Some(on_progress) = on_progress {
-                if last.is_none_or(|last| last.elapsed() >= REPORT_EVERY) {
-                    last = Some(Instant::now());
-                    if on_progress(&self.progress()).is_break() {
+                let progress = self.progress();
+                if last.is_none_or(|(last, phase)| last.elapsed() >= REPORT_EVERY || phase != progress.phase) {
+                    last = Some((Instant::now(), progress.phase));
+                    if on_progress(&progress).is_break() {
                         self.abort();
                     }
                 }
