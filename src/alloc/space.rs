@@ -85,6 +85,13 @@ impl Space {
         self.locked().used_units as usize
     }
 
+    /// Counts units that are taken, or given back. What a file says of itself may be anything; too low a count gets no
+    /// higher than that by itself.
+    fn count_used(&mut self, units: i64) {
+        let used = &mut self.locked().used_units;
+        *used = used.saturating_add_signed(units);
+    }
+
     /// Reserves memory up to unit `end` (S1).
     fn commit(&mut self, backing: &Backing, end: usize) -> Result<(), CallError> {
         let committed = self.committed_units();
@@ -131,7 +138,7 @@ impl Space {
     /// Notes that the last process's run of units is in use.
     pub(super) fn adopt_run(&mut self, start: usize, units: usize) {
         self.map.take(start, units);
-        self.locked().used_units += units as u64;
+        self.count_used(units as i64);
     }
 
     fn commit_range(&self, backing: &Backing, from: usize, to: usize) -> Result<(), CallError> {
@@ -174,14 +181,14 @@ impl Space {
     }
 
     fn take_at(&mut self, backing: &Backing, start: usize, units: usize) -> bool {
-        if self.used_units() + units > self.capacity_units
+        if self.used_units().saturating_add(units) > self.capacity_units
             || self.reserve_again(backing, start, units).is_err()
             || self.commit(backing, start + units).is_err()
         {
             return false;
         }
         self.map.take(start, units);
-        self.locked().used_units += units as u64;
+        self.count_used(units as i64);
         self.peak_end = self.peak_end.max(start + units);
         true
     }
@@ -199,7 +206,7 @@ impl Space {
     /// Gives units back. What they hold stays: their dirty bits say so.
     pub(crate) fn give_run(&mut self, start: usize, units: usize) {
         self.map.give(start, units);
-        self.locked().used_units -= units as u64;
+        self.count_used(-(units as i64));
     }
 
     /// Takes units for a thread to cut slabs from: `2^generous` of them if a segment in use has them, or fewer, down to
@@ -268,7 +275,7 @@ impl Space {
     /// Takes free units, whose first lies at an offset, for whoever gives their memory back.
     pub(crate) fn hold(&mut self, offset: usize, units: usize) {
         self.map.take((offset - self.layout.segments.offset as usize) / UNIT, units);
-        self.locked().used_units += units as u64;
+        self.count_used(units as i64);
     }
 
     /// The counterpart of [`Space::hold`]: whether the units read as zeros now.

@@ -455,7 +455,9 @@ impl ThreadHeap {
                     (*slab.state()).owner.store(0, Ordering::Relaxed);
                     core.settle_orphan(slab);
                 }
-                (*soft).locked.live[class] += (&(*heap).live)[class].swap(0, Ordering::Relaxed);
+                // What a file says of itself may be anything.
+                let live = (&(*heap).live)[class].swap(0, Ordering::Relaxed);
+                (*soft).locked.live[class] = (*soft).locked.live[class].wrapping_add(live);
                 let slabs = (&(*heap).slabs)[class].swap(0, Ordering::Relaxed);
                 (*soft).locked.slabs[class] = (*soft).locked.slabs[class].wrapping_add_signed(slabs);
             }

@@ -56,8 +56,8 @@ impl Swept {
     }
 }
 
-/// Gives back the blocks of `runs` that have no mark, from where `swept` says that an earlier sweep has stopped; stops early when `tick`, which is called from time to time, says so
-/// with false. Returns whether it came to the end.
+/// Gives back the blocks of `runs` that have no mark, from where `swept` says that an earlier sweep has stopped; stops
+/// early when `tick`, which is called from time to time, says so with false. Returns whether it came to the end.
 ///
 /// # Safety
 /// `runs` held all runs of the heap at one moment at which all their blocks, but those with a mark, were allocated; and
@@ -193,7 +193,8 @@ impl Sweeper<'_> {
         unsafe {
             let live = &mut (*self.core.soft()).locked.live;
             for (live, lost) in live.iter_mut().zip(&mut self.lost) {
-                *live -= i64::from(core::mem::take(lost));
+                // What a file says of itself may be anything.
+                *live = live.wrapping_sub(i64::from(core::mem::take(lost)));
             }
             self.core.collect_orphans(0);
         }

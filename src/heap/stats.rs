@@ -72,7 +72,7 @@ pub struct ClassStats {
 impl ClassStats {
     /// Share of the slabs' bytes that is in live blocks, from 0 to 1.
     pub fn utilisation(&self) -> f64 {
-        (self.live * self.size as u64) as f64 / (self.bytes as f64).max(1.0)
+        self.live as f64 * self.size as f64 / (self.bytes as f64).max(1.0)
     }
 }
 
@@ -250,6 +250,7 @@ mod tests {
         locked.slabs.fill(u32::MAX);
         let stats = heap.stats();
         assert_eq!((stats.live_bytes, stats.classes.len()), (u64::MAX, CLASSES));
+        assert!(stats.to_string().contains('%') && stats.classes.iter().all(|class| class.utilisation() > 0.0));
         locked.live.fill(i64::MIN);
         assert!(heap.stats().classes.iter().all(|class| class.live == 0));
         (locked.live, locked.large_bytes) = ([0; CLASSES], 0);

@@ -67,6 +67,7 @@ pub(in crate::heap) fn open(
         Some(least) => journal.with_growth(crate::commit::ring::Growth { least, most: 2 * least }),
         None => journal,
     };
+    let journal = Arc::new(journal);
     let mut header = Header { commit: journal.last_commit(), ..journal.header() };
     limit_capacity(&mut header, options)?;
     let data_len = journal.data_len();
@@ -93,7 +94,7 @@ pub(in crate::heap) fn open(
     let base = header.window as usize * WINDOW;
     let capture = Capture::new(tracker, base, plain_from(&header.layout, data_len), header.layout.end() as usize);
     let atomic = Atomic {
-        journal: Arc::new(journal),
+        journal,
         tracking: capture.tracker.tracking(),
         counters: Counters::default(),
         capture: Arc::new(Mutex::new(capture)),
