@@ -153,6 +153,9 @@ pub enum CloseError {
     },
     /// The heap belongs to the process that this one was forked from.
     Forked,
+    /// In a debug or checked build: the allocator's state, which the file held, contradicts itself. The file of an atomic heap
+    /// is closed, and the next opening makes that state anew; one of another mode is not marked as closed well.
+    DamagedState,
     /// The last sync of an atomic heap failed: the file is at the commit before, and opening it recovers that.
     Sync(SyncError),
     /// A system call failed. The file is not marked as closed well.
@@ -472,6 +475,7 @@ impl fmt::Display for CloseError {
                 write!(f, "root {root} holds a block of another heap, at {address:#x}")
             }
             Self::Forked => f.write_str("the heap belongs to the process that this one was forked from"),
+            Self::DamagedState => f.write_str("the allocator's state that the file held contradicts itself"),
             Self::Sync(error) => write!(f, "the last sync failed: {error}"),
             Self::Os { call, .. } => write!(f, "{call} failed while the heap was closed"),
         }

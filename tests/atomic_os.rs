@@ -5,7 +5,7 @@
 mod support;
 
 use sal::prelude::*;
-use sal::{CloseError, DirtyTracking, HeapOptions, OpenError, SyncError, SyncLevel};
+use sal::{CloseError, DirtyTracking, HeapOptions, OpenError, SalCollect, SyncError, SyncLevel};
 use std::fs;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
@@ -341,6 +341,38 @@ fn a_process_that_closes_all_descriptors_cannot_sync_and_writes_into_no_file_of_
         run_and_kill(name, role, &path);
         assert_holds(name, &path, 5000, 1);
     }
+}
+
+/// What the program opened under the number of the heap file was asked for that file's holes. Nothing in them was marked, so
+/// live blocks were freed.
+#[test]
+fn collecting_after_all_descriptors_were_closed_frees_nothing_that_is_reached() {
+    let name = "collecting_after_all_descriptors_were_closed_frees_nothing_that_is_reached";
+    const VECTORS: Root<SalVec<SalVec<u64>>> = Root::new("vectors");
+    if let Some((role, path)) = process::role() {
+        let heap = open(&path);
+        if role == "fill" {
+            let tx = heap.write().unwrap();
+            let vectors = tx.root_or_default(VECTORS).unwrap();
+            vectors.extend((0..2000).map(|number| SalVec::from_iter([number; 20])));
+            drop(tx);
+            return unmap(heap);
+        }
+        // SAFETY: nobody else in this process uses a descriptor meanwhile.
+        assert_eq!(unsafe { libc::syscall(libc::SYS_close_range, 3, u32::MAX, 0) }, 0);
+        let other = tempfile::tempfile().unwrap();
+        other.set_len(1 << 40).unwrap();
+        let _others: Vec<_> = (0..12).map(|_| other.try_clone().unwrap()).collect();
+        // SAFETY: no other thread uses the heap, and only roots hold anything in it.
+        let (leaks, collected) = unsafe { (heap.leak_report().unwrap(), heap.collect().unwrap()) };
+        assert_eq!((leaks.blocks, collected.reclaimed_blocks), (0, 0));
+        assert!(collected.marked_blocks > 2000);
+        std::mem::forget(heap);
+        return;
+    }
+    let (_directory, path) = fresh_path();
+    process::run(name, "fill", &path);
+    process::run(name, "collect", &path);
 }
 
 #[test]

@@ -7,7 +7,7 @@
 mod support;
 
 use sal::collections::{SalString, SalVec};
-use sal::{Heap, HeapOptions, Mode, OpenError, Root, RootError, Tag};
+use sal::{CloseError, Heap, HeapOptions, Mode, OpenError, Root, RootError, SalCollect, Tag};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use support::bytes::{self, header};
@@ -16,6 +16,7 @@ use support::{Random, alone, fresh_path, seed};
 
 const NUMBERS: Root<SalVec<u64>> = Root::new("numbers");
 const TEXT: Root<SalString> = Root::new("text");
+const LISTS: Root<SalVec<SalVec<u64>>> = Root::new("lists");
 const PAIR: Root<(u32, f64)> = Root::class(77);
 
 fn create(path: &Path) {
@@ -27,6 +28,21 @@ fn create(path: &Path) {
     tx.set_root(PAIR, (3, 0.25)).unwrap();
     tx.set_root(Root::new("gone"), 1_u8).unwrap();
     tx.take_root(Root::<u8>::new("gone")).unwrap();
+    drop(tx);
+    // SAFETY: nothing of it is used again.
+    unsafe { heap.close_and_unmap() }.unwrap();
+}
+
+/// Size classes.
+const CLASSES: usize = 96;
+
+fn create_lists(path: &Path, mode: Mode) {
+    // SAFETY: a new file.
+    let heap = unsafe { HeapOptions::new().mode(mode).create(path) }.unwrap();
+    let tx = heap.write().unwrap();
+    let lists = tx.root_or_default(LISTS).unwrap();
+    lists.extend((0..500).map(|len| (0..len % 40).collect::<SalVec<u64>>()));
+    lists.push((0..100_000).collect());
     drop(tx);
     // SAFETY: nothing of it is used again.
     unsafe { heap.close_and_unmap() }.unwrap();
@@ -181,4 +197,81 @@ fn without_the_directorys_count_all_roots_are_found_and_none_can_be_added() {
     drop(tx);
     // SAFETY: nothing of it is used again.
     unsafe { heap.close_and_unmap() }.unwrap();
+}
+
+/// Everything that changes a heap's counters; ends the process if a thread panics.
+fn use_damaged(heap: &Heap) {
+    std::panic::set_hook(Box::new(|info| {
+        println!("{info}");
+        std::process::abort();
+    }));
+    let free_one = || {
+        let tx = heap.write().unwrap();
+        tx.root_mut(LISTS).unwrap().pop();
+        std::mem::forget(SalVec::<u64>::with_capacity(30_000));
+        std::mem::forget(SalVec::<u64>::with_capacity(30));
+    };
+    std::thread::scope(|scope| scope.spawn(free_one).join().unwrap());
+    heap.purge();
+    // SAFETY: no other thread uses the heap, and only roots hold anything in it.
+    assert!(unsafe { heap.collect() }.unwrap().reclaimed_blocks > 0);
+    assert!(heap.stats().to_string().contains('%'));
+    let _ = heap.sync();
+}
+
+/// What counts, in the allocator's state of a file, was added to and subtracted from: debug builds panicked, some of them
+/// when a thread had announced itself, and closing the heap waited for that thread for ever.
+#[test]
+fn wrong_counts_of_an_allocator_state_end_in_an_error_at_close_and_no_panic() {
+    let name = "wrong_counts_of_an_allocator_state_end_in_an_error_at_close_and_no_panic";
+    if let Some((role, path)) = process::role() {
+        // SAFETY: the blocks are as they were; what is damaged only counts them.
+        let heap = unsafe { Heap::open(&path) }.unwrap();
+        use_damaged(&heap);
+        // SAFETY: nothing of it is used again.
+        let closed = unsafe { heap.close_and_unmap() };
+        assert!(!cfg!(debug_assertions) || matches!(closed, Err(CloseError::DamagedState)), "{role}: {closed:?}");
+        if role == "Atomic" {
+            // SAFETY: as above.
+            let heap = unsafe { Heap::open(&path) }.unwrap();
+            heap.wait_for_recovery();
+            assert!(heap.verify().is_good());
+            // SAFETY: as above.
+            unsafe { heap.close_and_unmap() }.unwrap();
+        }
+        return;
+    }
+    for mode in [Mode::Shared, Mode::Atomic] {
+        // The units in use; the live blocks of all classes.
+        let damages = [(16, 1, 0), (16, 1, 1), (816, CLASSES, i64::MAX), (816, CLASSES, i64::MIN)];
+        for (offset, count, value) in damages {
+            let (_directory, path) = fresh_path();
+            create_lists(&path, mode);
+            let soft = bytes::word(&bytes::newest(&path), header::SOFT);
+            let words: Vec<u8> = std::iter::repeat_n(value.to_le_bytes(), count).flatten().collect();
+            bytes::write(&path, soft + offset, &words);
+            println!("{mode:?}: {value} at {offset}");
+            process::run(name, &format!("{mode:?}"), &path);
+        }
+    }
+}
+
+/// It was refused for good, although all that was wrong can be made anew.
+#[test]
+fn an_atomic_heap_whose_allocator_state_says_nonsense_makes_it_anew() {
+    let _alone = alone();
+    for (field, value) in [(8, u64::MAX), (8, 1 << 40), (16, u64::MAX), (8, 0)] {
+        let (_directory, path) = fresh_path();
+        create_lists(&path, Mode::Atomic);
+        let soft = bytes::word(&bytes::newest(&path), header::SOFT);
+        bytes::write(&path, soft + field, &value.to_le_bytes());
+        for read_only in [true, false, false] {
+            // SAFETY: the blocks are as they were.
+            let heap = unsafe { HeapOptions::new().read_only(read_only).open(&path) }.unwrap();
+            assert!(heap.verify().is_good(), "{field} {value}");
+            assert_eq!(heap.read().unwrap().root(LISTS).unwrap().len(), 501);
+            // SAFETY: nothing of it is used again.
+            unsafe { heap.close_and_unmap() }.unwrap();
+        }
+    }
 }

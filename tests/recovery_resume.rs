@@ -5,7 +5,7 @@
 mod support;
 
 use sal::prelude::*;
-use sal::{CollectReport, HeapOptions, Recovery, RecoveryPhase, SalCollect, SyncLevel};
+use sal::{CollectReport, HeapOptions, Recovery, RecoveryPhase, RecoveryProgress, SalCollect, SyncLevel};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use support::heaps::{log_of, opened, run_and_kill, unmap};
@@ -179,6 +179,34 @@ fn abort_at(heap: &Heap, marked: f64, reclaimed: f64, expected: &CollectReport) 
     was_aborted
 }
 
+/// Opens the heap with a recovery that is broken off in a phase: when it has just begun to sweep, or when it has marked
+/// something.
+fn broken_off(killed: &Killed, phase: RecoveryPhase) -> Heap {
+    let tell = move |progress: &RecoveryProgress| match progress.phase == phase {
+        true => ControlFlow::Break(()),
+        false => ControlFlow::Continue(()),
+    };
+    let heap = killed.open(&HeapOptions::new().recovery(Recovery::Eager).on_recovery(tell));
+    assert!(heap.wait_for_recovery().is_none());
+    let progress = heap.recovery_progress().unwrap();
+    assert_eq!(progress.phase, RecoveryPhase::Aborted);
+    if phase == RecoveryPhase::Sweeping {
+        assert!((1..killed.expected.reclaimed_blocks).contains(&progress.reclaimed_blocks), "{progress}");
+    } else {
+        assert_eq!(progress.reclaimed_blocks, 0);
+    }
+    heap
+}
+
+/// Where a recovery is broken off.
+#[derive(Clone, Copy, Debug)]
+enum Stop {
+    /// In the phase.
+    In(RecoveryPhase),
+    /// In the background, when these parts are marked and reclaimed, if it is not over by then.
+    At(f64, f64),
+}
+
 #[test]
 fn a_resumed_recovery_gives_back_exactly_what_an_undisturbed_one_does() {
     let name = "a_resumed_recovery_gives_back_exactly_what_an_undisturbed_one_does";
@@ -189,18 +217,23 @@ fn a_resumed_recovery_gives_back_exactly_what_an_undisturbed_one_does() {
     let killed = Killed::of(name);
     let seed = seed(0x0E5A_4E11);
     println!("SAL_TEST_SEED={seed}");
-    let (mut in_marking, mut in_sweeping) = (0, 0);
-    let points = [(0.0, 0.0), (0.1, 0.0), (0.5, 0.0), (1.0, 0.001), (1.0, 0.1), (1.0, 0.5)];
-    for (round, (marked, reclaimed)) in points.into_iter().enumerate() {
+    let parts = [(0.0, 0.0), (0.1, 0.0), (0.5, 0.0), (1.0, 0.001), (1.0, 0.1), (1.0, 0.5)];
+    let phases = [RecoveryPhase::Marking, RecoveryPhase::Sweeping].map(Stop::In);
+    let stops = phases.into_iter().chain(parts.map(|(marked, reclaimed)| Stop::At(marked, reclaimed)));
+    for (round, stop) in stops.enumerate() {
         for level in [SyncLevel::Data, SyncLevel::Full] {
-            let what = format!("at {marked} and {reclaimed}, {level:?}");
-            let heap = killed.open(&HeapOptions::new());
+            let what = format!("{stop:?}, {level:?}");
+            let (heap, is_broken_off, marked) = match stop {
+                Stop::In(phase) => (broken_off(&killed, phase), true, 0.5),
+                Stop::At(marked, reclaimed) => {
+                    let heap = killed.open(&HeapOptions::new());
+                    let is_broken_off = abort_at(&heap, marked, reclaimed, &killed.expected);
+                    (heap, is_broken_off, marked)
+                }
+            };
             let random = Random(seed + round as u64);
             let mut program = Program { held: Vec::new(), next: 1 << 20, random };
-            if abort_at(&heap, marked, reclaimed, &killed.expected) {
-                let reclaimed = heap.recovery_progress().unwrap().reclaimed_blocks;
-                in_marking += u64::from(reclaimed == 0);
-                in_sweeping += u64::from(reclaimed > 0);
+            if is_broken_off {
                 program.work(&heap, level);
                 program.work(&heap, level);
                 // Once more, and what lies between is short now.
@@ -226,8 +259,6 @@ fn a_resumed_recovery_gives_back_exactly_what_an_undisturbed_one_does() {
             unmap(heap);
         }
     }
-    println!("{in_marking} were broken off while marking, {in_sweeping} while sweeping");
-    assert!(in_marking > 0, "the first ones are broken off at once");
 }
 
 #[test]
@@ -238,17 +269,16 @@ fn an_eager_recovery_that_was_broken_off_is_resumed_in_the_background() {
     }
     let _alone = alone();
     let killed = Killed::of(name);
-    let options = HeapOptions::new().recovery(Recovery::Eager).on_recovery(|_| ControlFlow::Break(()));
-    let heap = killed.open(&options);
-    let mut program = Program { held: Vec::new(), next: 1 << 20, random: Random(7) };
-    assert!(heap.wait_for_recovery().is_none());
-    assert_eq!(heap.recovery_progress().unwrap().phase, RecoveryPhase::Aborted);
-    program.work(&heap, SyncLevel::Full);
-    assert!(heap.resume_recovery());
-    let report = heap.wait_for_recovery().unwrap().collected;
-    assert_eq!(figures(&report), figures(&killed.expected));
-    program.check(&heap, "eager");
-    unmap(heap);
+    for phase in [RecoveryPhase::Marking, RecoveryPhase::Sweeping] {
+        let heap = broken_off(&killed, phase);
+        let mut program = Program { held: Vec::new(), next: 1 << 20, random: Random(7) };
+        program.work(&heap, SyncLevel::Full);
+        assert!(heap.resume_recovery());
+        let report = heap.wait_for_recovery().unwrap().collected;
+        assert_eq!(figures(&report), figures(&killed.expected));
+        program.check(&heap, "eager");
+        unmap(heap);
+    }
 }
 
 #[test]
@@ -259,15 +289,13 @@ fn collecting_does_what_a_recovery_that_was_broken_off_would_have_done() {
     }
     let _alone = alone();
     let killed = Killed::of(name);
-    for reclaimed in [0.0, 0.3] {
-        let heap = killed.open(&HeapOptions::new());
-        if abort_at(&heap, reclaimed, reclaimed, &killed.expected) {
-            let before = heap.recovery_progress().unwrap().reclaimed_blocks;
-            // SAFETY: no other thread uses the heap, and only roots hold anything.
-            let report = unsafe { heap.collect() }.unwrap();
-            assert_eq!(before + report.reclaimed_blocks, killed.expected.reclaimed_blocks);
-            assert!(!heap.resume_recovery() && heap.recovery_progress().is_none());
-        }
+    for phase in [RecoveryPhase::Marking, RecoveryPhase::Sweeping] {
+        let heap = broken_off(&killed, phase);
+        let before = heap.recovery_progress().unwrap().reclaimed_blocks;
+        // SAFETY: no other thread uses the heap, and only roots hold anything.
+        let report = unsafe { heap.collect() }.unwrap();
+        assert_eq!(before + report.reclaimed_blocks, killed.expected.reclaimed_blocks);
+        assert!(!heap.resume_recovery() && heap.recovery_progress().is_none());
         // SAFETY: as above.
         assert!(unsafe { heap.verify_quiet() }.is_good());
         unmap(heap);
@@ -282,15 +310,20 @@ fn closing_a_heap_whose_recovery_was_broken_off_leaves_it_to_the_next_opening() 
     }
     let _alone = alone();
     let killed = Killed::of(name);
-    let heap = killed.open(&HeapOptions::new());
-    heap.abort_recovery();
-    let was_aborted = heap.wait_for_recovery().is_none();
-    unmap(heap);
-    let heap = opened(&HeapOptions::new(), &killed.copy);
-    let report = heap.wait_for_recovery();
-    assert_eq!(report.is_some(), was_aborted);
-    if let Some(report) = report {
-        assert_eq!(figures(&report.collected), figures(&killed.expected));
+    let expected = &killed.expected;
+    for phase in [RecoveryPhase::Marking, RecoveryPhase::Sweeping] {
+        unmap(broken_off(&killed, phase));
+        let heap = opened(&HeapOptions::new(), &killed.copy);
+        let report = heap.wait_for_recovery().unwrap().collected;
+        assert_eq!(report.marked_blocks, expected.marked_blocks);
+        if phase == RecoveryPhase::Marking {
+            assert_eq!(figures(&report), figures(expected));
+        } else {
+            // Of what was swept, slabs without a live block are gone, and the others count as full again.
+            assert!((1..=expected.reclaimed_blocks).contains(&report.reclaimed_blocks), "{report}");
+        }
+        // SAFETY: no other thread uses the heap.
+        assert_eq!(unsafe { heap.leak_report() }.unwrap().blocks, 0);
+        unmap(heap);
     }
-    unmap(heap);
 }

@@ -169,3 +169,24 @@ fn page_tables_and_memory() -> usize {
     };
     field("VmRSS:") + field("VmPTE:")
 }
+
+/// What lay in the second page was shown as zeros if the first one was a hole.
+#[test]
+fn a_leak_report_shows_what_a_block_over_two_pages_begins_with() {
+    let _alone = alone();
+    let (_directory, path) = fresh_path();
+    let heap = opened(&HeapOptions::new().capacity(1 << 30).huge_pages(false), &path);
+    let layout = Layout::from_size_align(48, 8).unwrap();
+    let mut starts: Vec<usize> =
+        (0..600).map(|_| heap.alloc().allocate(layout).unwrap().cast::<u8>().as_ptr().expose_provenance()).collect();
+    starts.sort_unstable();
+    let over_two = |start: &&usize| **start % 4096 == 4096 - 16 && **start > starts[0] + 4096;
+    let start = *starts.iter().find(over_two).unwrap();
+    // SAFETY: within the block.
+    unsafe { word(start as u64, 2).write(u64::from_le_bytes(*b"wordword")) };
+    // SAFETY: no other thread uses the heap.
+    let report = unsafe { heap.leak_report() }.unwrap();
+    let leak = report.largest.iter().find(|leak| leak.block.start == start).unwrap();
+    assert_eq!(leak.first_bytes[..24], [&[0; 16][..], b"wordword"].concat());
+    unmap(heap);
+}

@@ -210,7 +210,7 @@ fn look(path: &Path, flags: u8) {
         let report = heap.verify();
         let _ = (report.to_string(), heap.scrub(|_| ControlFlow::Continue(())).to_string());
         let _ = heap.read().map(|read| read.roots().map(|roots| roots.len()));
-        let _ = heap.stats();
+        let _ = heap.stats().to_string();
         // SAFETY: nothing of it is used afterwards.
         let _ = unsafe { heap.close_and_unmap() };
     }

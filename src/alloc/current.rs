@@ -16,6 +16,7 @@ use super::thread_heap::{EMPTY, ThreadHeap};
 use super::threads::Threads;
 use super::windows;
 use crate::os::thread_exit;
+use crate::sync::AtomicU32;
 use core::cell::Cell;
 use core::ptr;
 use core::sync::atomic::Ordering;
@@ -142,12 +143,10 @@ pub(crate) fn with_window<R>(window: u32, work: impl FnOnce(*mut ThreadHeap) -> 
             };
             // SAFETY: thread heaps on the chain live until the thread gives them up, and so does their heap.
             unsafe {
-                if presence::enter(&(*heap).busy, &(*(*heap).core).state) {
-                    let result = work(heap);
-                    presence::leave(&(*heap).busy);
-                    return Some(result);
+                let leaving = Leave(&(*heap).busy);
+                if presence::enter(leaving.0, &(*(*heap).core).state) {
+                    return Some(work(heap));
                 }
-                presence::leave(&(*heap).busy);
             }
             if !forget(current, heap) {
                 return None;
@@ -155,6 +154,16 @@ pub(crate) fn with_window<R>(window: u32, work: impl FnOnce(*mut ThreadHeap) -> 
             // Another heap may have been opened at the window since.
         }
     })
+}
+
+/// Takes a thread's announcement back, also if its work panics: otherwise closing the heap would wait for ever.
+struct Leave<'a>(&'a AtomicU32);
+
+impl Drop for Leave<'_> {
+    #[inline(always)]
+    fn drop(&mut self) {
+        presence::leave(self.0);
+    }
 }
 
 #[cold]

@@ -61,6 +61,8 @@ pub(crate) struct Core {
     pub(crate) space: UnsafeCell<Space>,
     pub(crate) threads: UnsafeCell<Threads>,
     pub(crate) backing: Backing,
+    /// Whether the allocator's state is what somebody left there, a file, say, so that it may contradict itself.
+    pub(crate) has_adopted_state: bool,
     /// Whether freed blocks are overwritten with zeros.
     pub(crate) scrub_freed: AtomicBool,
     /// Slabs in the orphan lists plus idle thread heaps, or more: whether looking there may be worth the lock.
@@ -119,6 +121,8 @@ impl Core {
         // Slabs that the last process left without owner are not counted; enough that the count stays above zero.
         // SAFETY: mapped, and nobody else is there yet.
         let has_orphans = unsafe { (*soft).locked.orphans.iter().any(|&first| first != 0) };
+        // SAFETY: as above. Relaxed: nobody else is there.
+        let has_adopted_state = unsafe { (*soft).committed_units.load(Ordering::Relaxed) } > 0;
         let ownerless = if has_orphans { 1 << 30 } else { 0 };
         let threads = Threads::new()?;
         let thread_table = threads.table();
@@ -146,6 +150,7 @@ impl Core {
             space: UnsafeCell::new(unsafe { Space::new(base, layout, capacity_units) }),
             threads: UnsafeCell::new(threads),
             backing,
+            has_adopted_state,
             scrub_freed: AtomicBool::new(false),
             ownerless: AtomicU32::new(ownerless),
             holders: AtomicU32::new(1),

@@ -94,9 +94,10 @@ impl Space {
         unsafe { (*self.soft).locked.used_units.load(Ordering::Relaxed) as usize }
     }
 
-    /// Counts units in use; what a damaged file says may be anything.
+    /// Counts units that are taken, or given back. What a file says of itself may be anything; too low a count gets no
+    /// higher than that by itself.
     fn count_used(&mut self, change: i64) {
-        let used = (self.used_units() as u64).wrapping_add_signed(change);
+        let used = (self.used_units() as u64).saturating_add_signed(change);
         // SAFETY: as in `used_units`.
         unsafe { (*self.soft).locked.used_units.store(used, Ordering::Relaxed) };
     }
@@ -192,7 +193,7 @@ impl Space {
     }
 
     fn take_at(&mut self, backing: &Backing, start: usize, units: usize) -> bool {
-        if self.used_units() + units > self.capacity_units
+        if self.used_units().saturating_add(units) > self.capacity_units
             || self.reserve_again(backing, start, units).is_err()
             || self.commit(backing, start + units).is_err()
         {

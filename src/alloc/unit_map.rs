@@ -99,7 +99,8 @@ impl UnitMap {
                 let start = index * GROUP_UNITS;
                 return (start + (1 << order) <= self.limit).then_some(start);
             }
-            if GROUP_UNITS as u32 - group.used >= wanted && GROUP_UNITS as u32 - group.shortfall >= wanted {
+            let most = (GROUP_UNITS as u32).saturating_sub(group.used.max(group.shortfall));
+            if most >= wanted {
                 for word in index * GROUP_WORDS..(index + 1) * GROUP_WORDS {
                     if let Some(start) = first_aligned(!self.word(word), order) {
                         let start = word * 64 + start as usize;
@@ -119,7 +120,7 @@ impl UnitMap {
         for index in 0..self.group_count() {
             // SAFETY: as in `group`.
             let group = unsafe { *self.groups.add(index) };
-            if group.used == 0 || GROUP_UNITS as u32 - group.used < wanted {
+            if group.used == 0 || (GROUP_UNITS as u32).saturating_sub(group.used) < wanted {
                 continue;
             }
             for word in index * GROUP_WORDS..(index + 1) * GROUP_WORDS {
@@ -164,7 +165,7 @@ impl UnitMap {
             if let Some(found) = fits(start, lead) {
                 return within(found, self.limit);
             }
-            if GROUP_UNITS - group.shortfall as usize >= units {
+            if GROUP_UNITS.saturating_sub(group.shortfall as usize) >= units {
                 let mut longest = 0;
                 let mut at = first;
                 while at < last {
@@ -278,7 +279,9 @@ impl UnitMap {
         Self::for_each_word(start, units, |word, mask| {
             // SAFETY: within the limit, which the caller's search or check found free.
             unsafe { *self.words.add(word) |= mask };
-            self.group(word / GROUP_WORDS).used += mask.count_ones();
+            let group = self.group(word / GROUP_WORDS);
+            // What a file says of itself may be anything.
+            group.used = group.used.saturating_add(mask.count_ones());
         });
     }
 
@@ -289,7 +292,7 @@ impl UnitMap {
             // SAFETY: these units were taken, so they are within the map.
             unsafe { *self.words.add(word) &= !mask };
             let group = self.group(word / GROUP_WORDS);
-            group.used -= mask.count_ones();
+            group.used = group.used.saturating_sub(mask.count_ones());
             group.shortfall = 0;
         });
         let first = (start / GROUP_UNITS) as u32;

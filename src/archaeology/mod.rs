@@ -77,8 +77,8 @@ impl Archaeology {
     /// [`OpenError::NotAHeap`], [`OpenError::NotAFile`], [`OpenError::Locked`]; [`OpenError::Damaged`] when both headers
     /// are; [`OpenError::NewerVersion`], [`OpenError::UnknownFeatures`], [`OpenError::OtherMachine`],
     /// [`OpenError::Inconsistent`] when the file is not of this format; [`OpenError::LogMissing`],
-    /// [`OpenError::ForeignLog`], [`OpenError::DamagedLog`], [`OpenError::CommitsMissing`] unless [`ArchaeologyOptions::salvage`] says otherwise;
-    /// [`OpenError::Os`].
+    /// [`OpenError::ForeignLog`], [`OpenError::DamagedLog`], [`OpenError::CommitsMissing`] unless
+    /// [`ArchaeologyOptions::salvage`] says otherwise; [`OpenError::Os`].
     pub fn open(path: impl AsRef<Path>) -> Result<Self, OpenError> {
         Self::options().open(path)
     }

@@ -37,8 +37,8 @@ impl ArchaeologyOptions {
     }
 
     /// Takes what can be had when the commit log of a heap that was not closed is damaged, missing, or another heap's, or
-    /// when the header that named it is damaged: the commits up to there. Without this that is an error. Pages may then be of a later commit than the one that is
-    /// named, if they had been folded already.
+    /// when the header that named it is damaged: the commits up to there. Without this that is an error. Pages may then be
+    /// of a later commit than the one that is named, if they had been folded already.
     pub const fn salvage(mut self, salvage: bool) -> Self {
         self.salvage = salvage;
         self

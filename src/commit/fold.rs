@@ -11,6 +11,8 @@ use super::storage::Part;
 use crate::format::PAGE;
 use crate::format::header::Header;
 use crate::format::log_record::RECORDS_START;
+#[cfg(test)]
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -28,6 +30,9 @@ pub(crate) struct Folded {
 pub(super) struct Folding {
     turns: Mutex<Turns>,
     changed: Condvar,
+    /// How many are about to pause it.
+    #[cfg(test)]
+    pausing: std::sync::atomic::AtomicUsize,
 }
 
 #[derive(Debug, Default)]
@@ -110,9 +115,13 @@ impl Folding {
 impl Journal {
     /// Stops folding until the guard is dropped; waits for a fold that is under way.
     pub(crate) fn pause_folding(&self) -> FoldPause {
+        #[cfg(test)]
+        self.folding.pausing.fetch_add(1, Ordering::Relaxed);
         let turns = lock(&self.folding.turns);
         let mut turns =
             self.folding.changed.wait_while(turns, |turns| turns.is_taken).unwrap_or_else(PoisonError::into_inner);
+        #[cfg(test)]
+        self.folding.pausing.fetch_sub(1, Ordering::Relaxed);
         turns.paused += 1;
         FoldPause { folding: Arc::clone(&self.folding) }
     }
@@ -126,6 +135,13 @@ impl Journal {
     #[cfg(test)]
     pub(super) fn is_fold_awaited(&self) -> bool {
         lock(&self.folding.turns).waiting > 0
+    }
+
+    /// Whether somebody waits until he can pause it.
+    #[cfg(test)]
+    pub(crate) fn is_pause_awaited(&self) -> bool {
+        // Relaxed: a count.
+        self.folding.pausing.load(Ordering::Relaxed) > 0
     }
 
     /// For who pauses folding again and again: lets those go first who wait for their turn with a limit, if nobody else has

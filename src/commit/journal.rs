@@ -4,9 +4,10 @@
 //! - **Begin** (before the first commit after a clean close): the log, with its identity, and the directory; then the
 //!   header that says *in use* and has the log's salt; then the first record.
 //! - **Append**: direct pages, heap file synced; the record, log synced: the commit.
-//! - **Fold**: the mark, images and checksums into the heap file, synced; the header with `folded_through` and `log_start`, synced;
-//!   only then may the space of the folded records be written to again.
-//! - **Finish**: a fold first if records name direct pages, which may be cleared now; everything folded and synced; the header that says *clean* and has no salt, synced; the log's name.
+//! - **Fold**: the mark, images and checksums into the heap file, synced; the header with `folded_through` and `log_start`,
+//!   synced; only then may the space of the folded records be written to again.
+//! - **Finish**: a fold first if records name direct pages, which may be cleared now; everything folded and synced; the
+//!   header that says *clean* and has no salt, synced; the log's name.
 //! - **Recover** ([`recovery`](super::recovery)): what a killed process left in the page cache alone is written again
 //!   and synced before anything rests on it.
 //!

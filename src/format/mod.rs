@@ -38,8 +38,8 @@
 //! | then | zeros up to a multiple of 4,096 |
 //!
 //! The heap's header says where the first record lies that has not been folded; each further one follows where the one
-//! before it ends, or where a jump there, a record header without entries, leads; and which checksum it continues. The log's salt is in the heap's header:
-//! a log with another is not the heap's.
+//! before it ends, or where a jump there, a record header without entries, leads; and which checksum it continues. The
+//! log's salt is in the heap's header: a log with another is not the heap's.
 //!
 //! # Compatibility
 //! A reader refuses a file whose version is newer or whose incompatible-feature mask has a bit it does not know. With

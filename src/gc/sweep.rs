@@ -56,8 +56,8 @@ impl Swept {
     }
 }
 
-/// Gives back the blocks of `runs` that have no mark, from where `swept` says that an earlier sweep has stopped; stops early when `tick`, which is called from time to time, says so
-/// with false. Returns whether it came to the end.
+/// Gives back the blocks of `runs` that have no mark, from where `swept` says that an earlier sweep has stopped; stops
+/// early when `tick`, which is called from time to time, says so with false. Returns whether it came to the end.
 ///
 /// # Safety
 /// `runs` held all runs of the heap at one moment at which all their blocks, but those with a mark, were allocated; and

@@ -4,10 +4,13 @@
 //! the heap meanwhile; and [`SalCollect::collect`] frees blocks that no root reaches, so nobody may hold one: a vector
 //! on a stack that lies in the heap would lose its elements.
 
+mod report;
+
+pub use report::{BlockInfo, CollectReport, Leak, LeakReport};
+
 use super::atomic::Atomic;
 use super::owner::{Heap, HeapInner};
 use super::recovery::{RecoveryError, mark};
-use super::stats::Bytes;
 use crate::alloc::backing::Backing;
 use crate::alloc::heap_core::{Core, Run};
 use crate::alloc::size_class::{class_size, index_in_slab, slab_blocks};
@@ -17,106 +20,26 @@ use crate::format::PAGE;
 use crate::gc::data_pages::DataPages;
 use crate::gc::image::Image;
 use crate::gc::live::{copy_of, free_blocks};
-use crate::gc::marker::{Counters, Job, Marker, STACK};
+use crate::gc::marker::{Job, Marker, STACK};
 use crate::gc::marks::Marks;
 use crate::gc::runs::Runs;
 use crate::gc::sweep::{Swept, sweep};
 use crate::os::CallError;
+use report::LEAK_BYTES;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 /// Most threads that mark.
 const MOST_WORKERS: usize = 8;
 /// Leaked blocks that a report names.
 const LEAKS_NAMED: usize = 1000;
-/// Bytes of a leaked block that a report shows.
-const LEAK_BYTES: usize = 32;
 
 /// Threads that mark, if nobody wants another number.
 pub(crate) fn default_workers() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from).min(MOST_WORKERS)
-}
-
-/// A block of a heap.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct BlockInfo {
-    /// Address of its first byte.
-    pub start: usize,
-    /// Bytes that it really has, of which its owner may have asked for fewer.
-    pub len: usize,
-    /// Whether it stands alone, and lies in no slab with others of its size.
-    pub is_large: bool,
-    /// Whether it is allocated; none if only the thread that owns the slab knows. A block that was freed a moment ago may
-    /// still count as allocated, because threads keep such blocks at hand.
-    pub is_allocated: Option<bool>,
-}
-
-/// What [`SalCollect::collect`] found and did.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct CollectReport {
-    /// Blocks that the roots reach.
-    pub marked_blocks: u64,
-    /// Bytes in them.
-    pub marked_bytes: u64,
-    /// Blocks that were given back; large objects included.
-    pub reclaimed_blocks: u64,
-    /// Bytes in them.
-    pub reclaimed_bytes: u64,
-    /// Large objects that were given back.
-    pub reclaimed_large: u64,
-    /// Bytes in them.
-    pub reclaimed_large_bytes: u64,
-    /// How long it took to find what the roots reach.
-    pub marking: Duration,
-    /// How long it took to give back the rest.
-    pub sweeping: Duration,
-    /// Threads that looked.
-    pub workers: usize,
-}
-
-impl CollectReport {
-    pub(super) fn new(counters: &Counters, swept: &Swept, [marking, sweeping]: [Duration; 2], workers: usize) -> Self {
-        // Relaxed: the workers have been joined.
-        let of = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        Self {
-            marked_blocks: of(&counters.blocks),
-            marked_bytes: of(&counters.bytes),
-            reclaimed_blocks: of(&swept.blocks),
-            reclaimed_bytes: of(&swept.bytes),
-            reclaimed_large: of(&swept.large_count),
-            reclaimed_large_bytes: of(&swept.large_bytes),
-            marking,
-            sweeping,
-            workers,
-        }
-    }
-}
-
-/// Blocks that are allocated and that no root reaches.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct LeakReport {
-    /// How many there are.
-    pub blocks: u64,
-    /// Bytes in them.
-    pub bytes: u64,
-    /// The largest thousand of them, the largest first.
-    pub largest: Vec<Leak>,
-}
-
-/// A block that no root reaches.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Leak {
-    /// Where it lies.
-    pub block: BlockInfo,
-    /// What it begins with, or all of it and zeros.
-    pub first_bytes: [u8; LEAK_BYTES],
 }
 
 /// Looking through a whole heap.
@@ -203,7 +126,7 @@ impl Snapshot {
             let runs = Runs::of(core, units)?;
             let free = free_blocks(core, &runs)?;
             let image = Image::new(std::ptr::with_exposed_provenance(core.base), core.window, core.layout, units);
-            let data = heap.atomic.as_ref().map(|atomic| atomic.data_pages(core, image.len())).transpose()?;
+            let data = heap.atomic.as_ref().map(|atomic| atomic.data_pages(core, image.len())).transpose()?.flatten();
             Ok(Self { runs, free, image, data })
         }
     }
@@ -212,7 +135,7 @@ impl Snapshot {
     fn mark(&self, job: &Job) -> Result<(Marks, usize), CollectError> {
         let marks = copy_of(&self.free, &self.runs)?;
         let workers = default_workers();
-        // SAFETY: pages that lie in a hole of the file and are not our own hold zeros, and nobody uses the heap.
+        // SAFETY: pages that lie in a hole of the heap's very file and are not our own hold zeros, and nobody uses the heap.
         let image = unsafe { self.image.with_data(self.data.as_ref()) };
         let marker = Marker::new(image, &self.runs, &marks, Some(&self.free), job).with(workers, STACK);
         match mark(&marker, job, workers, || ()) {
@@ -225,12 +148,10 @@ impl Snapshot {
     /// What a block begins with.
     fn first_bytes(&self, core: &Core, start: usize, len: usize) -> [u8; LEAK_BYTES] {
         let first: *const u8 = std::ptr::with_exposed_provenance(start);
-        // It lies in one page.
-        if self.data.as_ref().is_some_and(|data| !data.has(start - core.base)) {
-            return [0; LEAK_BYTES];
-        }
+        // They may lie in two pages.
+        let is_hole = |at: usize| self.data.as_ref().is_some_and(|data| !data.has(start + at - core.base));
         std::array::from_fn(|at| {
-            if at >= len {
+            if at >= len || is_hole(at) {
                 return 0;
             }
             // It may never have been written, so what the read gives is taken as it is.
@@ -425,34 +346,5 @@ impl SalCollect for Heap {
         // SAFETY: the caller's promise.
         let Snapshot { runs, free, .. } = unsafe { Snapshot::of(self.inner())? };
         Ok(Objects { runs, free, segments: core.segments, unit: 0, words: Vec::new() })
-    }
-}
-
-impl fmt::Display for CollectReport {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "reached {} blocks with {} in {:.1?} by {} threads, gave back {} with {} in {:.1?}, {} large ones with {} among them",
-            self.marked_blocks,
-            Bytes(self.marked_bytes),
-            self.marking,
-            self.workers,
-            self.reclaimed_blocks,
-            Bytes(self.reclaimed_bytes),
-            self.sweeping,
-            self.reclaimed_large,
-            Bytes(self.reclaimed_large_bytes)
-        )
-    }
-}
-
-impl fmt::Display for LeakReport {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{} blocks with {} are reached by no root", self.blocks, Bytes(self.bytes))?;
-        self.largest.iter().try_for_each(|leak| {
-            write!(f, "{:#x} {:>10}", leak.block.start, Bytes(leak.block.len as u64))?;
-            leak.first_bytes.iter().take(leak.block.len).try_for_each(|byte| write!(f, " {byte:02x}"))?;
-            writeln!(f)
-        })
     }
 }

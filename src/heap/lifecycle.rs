@@ -326,21 +326,26 @@ pub(super) fn shut(heap: &HeapInner, unmap: bool) -> Result<(), CloseError> {
     let was_used = core.has_been_used() || heap.written.load(Ordering::Relaxed);
     core.state.store(state::RETIRED, Ordering::SeqCst);
     core.wait_until_idle();
-    let mut outcome = Ok(());
+    let (mut outcome, mut checked) = (Ok(()), Ok(()));
     if !heap.read_only {
         // SAFETY: nobody is inside, and nobody comes.
         unsafe { core.retire_all_threads() };
         if cfg!(debug_assertions) || cfg!(feature = "checked") || cfg!(feature = "testing") {
             // SAFETY: as above.
-            assert_eq!(unsafe { core.check() }, Ok(()), "the heap's bookkeeping contradicts itself");
+            checked = unsafe { core.check() };
+            assert!(
+                checked.is_ok() || core.has_adopted_state,
+                "the heap's bookkeeping contradicts itself: {checked:?}"
+            );
         }
         outcome = match heap.mode {
             Mode::Volatile => {
                 core.purge(1);
                 Ok(())
             }
+            Mode::Shared if checked.is_err() => Err(CloseError::DamagedState),
             Mode::Shared => shared::finish(heap, core, was_used && !unmap),
-            Mode::Atomic => atomic::finish(heap, core, was_used && !unmap),
+            Mode::Atomic => atomic::finish(heap, core, was_used && !unmap, checked.is_ok()),
         };
     }
     if let Some(lock) = core.take_file_lock() {
@@ -367,7 +372,7 @@ pub(super) fn shut(heap: &HeapInner, unmap: bool) -> Result<(), CloseError> {
         // SAFETY: as just said; the windows stay taken.
         let _ = unsafe { mapping::replace(core.base, core.layout.end() as usize, Access::None, Source::Anonymous) };
     }
-    outcome
+    outcome.and(checked.map_err(|_| CloseError::DamagedState))
 }
 
 /// Makes every page in use a copy of our own, so that nothing written to the file is seen any more.

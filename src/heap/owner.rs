@@ -299,7 +299,10 @@ impl Heap {
     }
 
     /// Gives memory that no block uses back to the system, in memory and on the disk; returns how many bytes. What is
-    /// given back has to be faulted in again when it is next used. Of an atomic heap, what its last commit holds stays.
+    /// given back has to be faulted in again when it is next used.
+    ///
+    /// Of an atomic heap, what its last commit holds stays. It gives nothing back while a recovery runs, or is broken off and
+    /// not resumed, nor while another thread syncs or a snapshot is made: this does not wait for them.
     pub fn purge(&self) -> usize {
         if self.inner.read_only || self.inner.is_forked() {
             return 0;
@@ -313,7 +316,7 @@ impl Heap {
 
     /// Waits until the heap, if it was not closed well the last time, has been recovered: until all memory that the stop left
     /// unreachable has been given back. The report says what was done; none if there was nothing to recover, or recovery
-    /// was broken off and not resumed.
+    /// is broken off, or was while this waited.
     pub fn wait_for_recovery(&self) -> Option<RecoveryReport> {
         self.atomic().and_then(Atomic::wait_for_recovery)
     }
@@ -374,8 +377,8 @@ impl Heap {
     /// what the heap holds. [`Heap::close_and_unmap`] does without.
     ///
     /// # Errors
-    /// [`CloseError::SessionsOpen`]; [`CloseError::Forked`]; [`CloseError::Os`], after which the file is not marked as
-    /// closed.
+    /// [`CloseError::SessionsOpen`]; [`CloseError::Forked`]; [`CloseError::Sync`], [`CloseError::Os`], after which the file is
+    /// not marked as closed; in a debug or checked build [`CloseError::ForeignBlock`] and [`CloseError::DamagedState`].
     pub fn close(mut self) -> Result<(), CloseError> {
         self.waits = false;
         self.inner.close(false)

@@ -12,6 +12,8 @@
 //!   [`Background`] returns, and when [`Background::is_done`] says so.
 //! - **Y4** Of the recoveries of one heap, each but the first goes on from where the one before has ended
 //!   ([`Recovery::again`]): with its runs, and if that had begun to sweep, with its marks, behind what it has swept.
+//! - **Y5** The image is read by marking alone: not once everything is marked, nor by a recovery that was given up until
+//!   whoever goes on with it has made sure that it is still there.
 //!
 //! # Taking one up again
 //! What the commit's roots did not reach when the heap was opened is not reached later, since nobody has it; it stays
@@ -25,7 +27,13 @@
 //! A recovery that is aborted or interrupted at any point leaves a heap that is right: what is not swept stays allocated,
 //! and the next one marks again.
 
+mod background;
+
+pub(crate) use background::{Background, Keeper, start_background};
+
+use super::atomic::data_of_file;
 use crate::alloc::heap_core::Core;
+use crate::commit::journal::Journal;
 use crate::gc::data_pages::DataPages;
 use crate::gc::image::Image;
 use crate::gc::marker::{Job, Marker, STACK};
@@ -33,16 +41,15 @@ use crate::gc::marks::Marks;
 use crate::gc::runs::Runs;
 use crate::gc::sweep::{Swept, sweep};
 use crate::heap::collect::CollectReport;
-use crate::os::{CallError, errno, process};
+use crate::os::CallError;
 use std::fmt;
-use std::mem::ManuallyDrop;
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::thread::{self, JoinHandle};
+use std::sync::{Arc, OnceLock};
+use std::thread;
 use std::time::{Duration, Instant};
 
-/// How often somebody who wants to know is told how far a recovery has come.
+/// How often somebody who wants to know is told how far a recovery has come, besides at the first look in each phase.
 const REPORT_EVERY: Duration = Duration::from_millis(50);
 
 /// What a recovery found and did.
@@ -133,8 +140,8 @@ pub(crate) type OnProgress<'a> = &'a dyn Fn(&RecoveryProgress) -> ControlFlow<()
 #[derive(Debug)]
 pub(crate) struct Recovery {
     image: Image<'static>,
-    /// The file whose holes the image need not show.
-    file: Option<i32>,
+    /// Of the file whose holes the image need not show.
+    file: Option<Arc<Journal>>,
     /// What the image holds besides zeros; found out when marking first begins.
     data: Arc<OnceLock<Option<DataPages>>>,
     runs: Arc<Runs>,
@@ -177,13 +184,12 @@ impl Recovery {
         })
     }
 
-    /// Leaves out what is a hole in a file.
+    /// Leaves out what is a hole in a heap file, if that can be asked.
     ///
     /// # Safety
-    /// `fd` is a file's, and stays it until marking is over. When marking first begins, the image shows that file, and
-    /// zeros behind its end.
-    pub(crate) unsafe fn without_holes_of(self, fd: i32) -> Self {
-        Self { file: Some(fd), ..self }
+    /// When marking first begins, the image shows the journal's heap file, and zeros behind its end.
+    pub(crate) unsafe fn without_holes_of(self, journal: Arc<Journal>) -> Self {
+        Self { file: Some(journal), ..self }
     }
 
     /// Marks over another image of the same bytes.
@@ -209,7 +215,7 @@ impl Recovery {
         // Relaxed: it has ended.
         Ok(Self {
             image: self.image,
-            file: self.file,
+            file: self.file.clone(),
             data: Arc::clone(&self.data),
             runs: Arc::clone(&self.runs),
             marks,
@@ -235,10 +241,7 @@ impl Recovery {
     }
 
     fn data_pages(&self) -> Result<Option<DataPages>, CallError> {
-        let Some(fd) = self.file else { return Ok(None) };
-        let mut data = DataPages::none_of(self.image.len())?;
-        data.add_file(fd, 0..self.image.len() as u64);
-        Ok(Some(data))
+        self.file.as_ref().map_or(Ok(None), |journal| data_of_file(journal, self.image.len()))
     }
 
     pub(crate) fn progress(&self) -> RecoveryProgress {
@@ -296,12 +299,13 @@ impl Recovery {
         on_progress: Option<OnProgress<'_>>,
         is_image_good: impl FnOnce() -> bool,
     ) -> Result<(), RecoveryError> {
-        let mut last: Option<Instant> = None;
+        let mut last: Option<(Instant, RecoveryPhase)> = None;
         let mut ask = || {
             if let Some(on_progress) = on_progress {
-                if last.is_none_or(|last| last.elapsed() >= REPORT_EVERY) {
-                    last = Some(Instant::now());
-                    if on_progress(&self.progress()).is_break() {
+                let progress = self.progress();
+                if last.is_none_or(|(last, phase)| last.elapsed() >= REPORT_EVERY || phase != progress.phase) {
+                    last = Some((Instant::now(), progress.phase));
+                    if on_progress(&progress).is_break() {
                         self.abort();
                     }
                 }
@@ -318,7 +322,8 @@ impl Recovery {
                 let _ = self.data.set(self.data_pages()?);
             }
             let data = self.data.get().and_then(Option::as_ref);
-            // SAFETY: what is a hole in the file holds zeros in the image, by the promise of `without_holes_of`.
+            // SAFETY: what is a hole in the file, which was asked itself, holds zeros in the image, by the promise of
+            // `without_holes_of`.
             let image = unsafe { self.image.with_data(data) };
             let marker = Marker::new(image, &self.runs, &self.marks, None, &self.job).with(workers, STACK);
             let ran = mark(&marker, &self.job, workers, &mut ask)?;
@@ -388,144 +393,6 @@ pub(crate) unsafe fn recover_eagerly(
     unsafe { Recovery::prepare(core, image)?.run(core, workers, None, || true) }
 }
 
-/// Keeps a heap's core, its window and the image of a recovery valid as long as it lives.
-pub(crate) trait Keeper: Send + Sync + 'static {
-    /// The heap.
-    fn core(&self) -> &Core;
-
-    /// Everything is marked. Whether the image has shown its commit until now; it is not looked at any more.
-    fn let_go_of_image(&self) -> bool {
-        true
-    }
-}
-
-/// A recovery on a thread of its own. Dropping it gives the recovery up and waits until its thread has ended.
-#[derive(Debug)]
-pub(crate) struct Background {
-    shared: Arc<Shared>,
-    thread: ManuallyDrop<JoinHandle<()>>,
-    /// A forked child has no such thread.
-    process: u64,
-}
-
-#[derive(Debug)]
-struct Shared {
-    recovery: Arc<Recovery>,
-    outcome: Mutex<Option<Result<RecoveryReport, RecoveryError>>>,
-    changed: Condvar,
-}
-
-impl Shared {
-    fn outcome(&self) -> MutexGuard<'_, Option<Result<RecoveryReport, RecoveryError>>> {
-        // Nothing panics while it is locked.
-        self.outcome.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// The end of the background thread, also by a panic: otherwise closing the heap would wait for ever.
-struct End<K> {
-    shared: Arc<Shared>,
-    keeper: Option<Arc<K>>,
-    outcome: Result<RecoveryReport, RecoveryError>,
-}
-
-impl<K> Drop for End<K> {
-    fn drop(&mut self) {
-        // Before anybody is told: who waits may take it that the thread has let go of the heap.
-        self.keeper = None;
-        *self.shared.outcome() = Some(self.outcome.clone());
-        self.shared.changed.notify_all();
-    }
-}
-
-/// Begins a recovery in the background, with so many threads.
-///
-/// The thread holds `keeper`, so that must not be what holds the [`Background`].
-///
-/// # Errors
-/// If there can be no thread; then the heap is as it was.
-///
-/// # Safety
-/// `recovery` was prepared for the keeper's heap. Until it is done, nobody closes the heap, and the program holds no
-/// block of before that it has not got from the roots in the image.
-pub(crate) unsafe fn start_background<K: Keeper>(
-    keeper: Arc<K>,
-    recovery: Arc<Recovery>,
-    workers: usize,
-) -> Result<Background, CallError> {
-    let shared = Arc::new(Shared { recovery, outcome: Mutex::new(None), changed: Condvar::new() });
-    let own = Arc::clone(&shared);
-    let thread = thread::Builder::new().name("sal-recovery".into()).spawn(move || {
-        let mut end = End { shared: own, keeper: Some(keeper), outcome: Err(RecoveryError::Aborted) };
-        if let Some(keeper) = &end.keeper {
-            // SAFETY: the caller's promise; the keeper is alive.
-            end.outcome = unsafe { end.shared.recovery.run(keeper.core(), workers, None, || keeper.let_go_of_image()) };
-        }
-    });
-    match thread {
-        Ok(thread) => Ok(Background { shared, thread: ManuallyDrop::new(thread), process: process::incarnation() }),
-        Err(error) => Err(CallError {
-            call: "pthread_create",
-            errno: error.raw_os_error().map_or(errno::NO_MEMORY, crate::os::Errno),
-        }),
-    }
-}
-
-impl Background {
-    fn is_forked(&self) -> bool {
-        self.process != process::incarnation()
-    }
-
-    /// What it does, or has done.
-    pub(crate) fn recovery(&self) -> &Arc<Recovery> {
-        &self.shared.recovery
-    }
-
-    /// Whether its thread is through with the heap, one way or the other.
-    pub(crate) fn is_done(&self) -> bool {
-        !self.is_forked() && self.shared.outcome().is_some()
-    }
-
-    /// Waits until it is done; says what came of it. In a forked child it never will be, and counts as aborted.
-    pub(crate) fn wait(&self) -> Result<RecoveryReport, RecoveryError> {
-        if self.is_forked() {
-            return Err(RecoveryError::Aborted);
-        }
-        let mut outcome = self.shared.outcome();
-        loop {
-            if let Some(outcome) = &*outcome {
-                return outcome.clone();
-            }
-            outcome = self.shared.changed.wait(outcome).unwrap_or_else(PoisonError::into_inner);
-        }
-    }
-
-    /// Gives it up, and waits until its thread is through with the heap. If it was done by then, says so.
-    pub(crate) fn abort(&self) -> Result<RecoveryReport, RecoveryError> {
-        // The locks of a forked child may be held for ever.
-        if !self.is_forked() {
-            self.shared.recovery.abort();
-        }
-        self.wait()
-    }
-}
-
-impl Drop for Background {
-    fn drop(&mut self) {
-        // SAFETY: taken out once, here.
-        let thread = unsafe { ManuallyDrop::take(&mut self.thread) };
-        if self.is_forked() {
-            std::mem::forget(thread);
-            return;
-        }
-        let _ = self.abort();
-        // A keeper that is dropped by the thread must not wait for it.
-        if thread.thread().id() != thread::current().id() {
-            let _ = thread.join();
-        }
-    }
-}
-
 impl fmt::Display for RecoveryReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { replayed_commits, replayed_pages, replaying, collected } = self;
@@ -548,4 +415,4 @@ impl fmt::Display for RecoveryProgress {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -35,13 +35,17 @@ pub(crate) fn start(test: &str, role: &str, path: &Path) -> Process {
 
 /// As [`start`], after `prepare` has seen the command.
 pub(crate) fn start_with(test: &str, role: &str, path: &Path, prepare: impl FnOnce(&mut Command)) -> Process {
+    try_start_with(test, role, path, prepare).unwrap()
+}
+
+fn try_start_with(test: &str, role: &str, path: &Path, prepare: impl FnOnce(&mut Command)) -> std::io::Result<Process> {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args([test, "--exact", "--nocapture", "--test-threads=1"]).env(ROLE, role).env(PATH, path);
     command.stdin(Stdio::piped()).stdout(Stdio::piped());
     prepare(&mut command);
-    let mut child = command.spawn().unwrap();
+    let mut child = command.spawn()?;
     let (input, output) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
-    Process { child, input, output: Some(BufReader::new(output)), said: String::new() }
+    Ok(Process { child, input, output: Some(BufReader::new(output)), said: String::new() })
 }
 
 /// As [`start`]; the directory of `path` is a file system of its own there, of so many MiB, which goes with the process.
@@ -50,30 +54,30 @@ pub(crate) fn start_on_small_disk(test: &str, role: &str, path: &Path, mebibytes
     let directory = path.parent().unwrap().as_os_str().as_bytes();
     let target = CString::new(directory).unwrap();
     let size = CString::new(format!("size={mebibytes}m")).unwrap();
-    let child = std::panic::catch_unwind(|| {
-        start_with(test, role, path, |command| {
-            // SAFETY: system calls only, between fork and exec.
-            unsafe {
-                command.pre_exec(move || {
-                    let flags = libc::CLONE_NEWNS | if libc::geteuid() == 0 { 0 } else { libc::CLONE_NEWUSER };
-                    let nothing = std::ptr::null();
-                    let private = libc::MS_REC | libc::MS_PRIVATE;
-                    if libc::unshare(flags) != 0
-                        || libc::mount(nothing, c"/".as_ptr(), nothing, private, nothing.cast()) != 0
-                        || libc::mount(c"none".as_ptr(), target.as_ptr(), c"tmpfs".as_ptr(), 0, size.as_ptr().cast())
-                            != 0
-                    {
-                        return Err(std::io::Error::last_os_error());
-                    }
-                    Ok(())
-                });
-            }
-        })
+    let child = try_start_with(test, role, path, |command| {
+        // SAFETY: system calls only, between fork and exec.
+        unsafe {
+            command.pre_exec(move || {
+                let flags = libc::CLONE_NEWNS | if libc::geteuid() == 0 { 0 } else { libc::CLONE_NEWUSER };
+                let nothing = std::ptr::null();
+                let private = libc::MS_REC | libc::MS_PRIVATE;
+                if libc::unshare(flags) != 0
+                    || libc::mount(nothing, c"/".as_ptr(), nothing, private, nothing.cast()) != 0
+                    || libc::mount(c"none".as_ptr(), target.as_ptr(), c"tmpfs".as_ptr(), 0, size.as_ptr().cast()) != 0
+                {
+                    return Err(std::io::Error::last_os_error());
+                }
+                Ok(())
+            });
+        }
     });
-    if child.is_err() {
-        println!("no file system of our own can be mounted");
+    match child {
+        Err(error) if matches!(error.raw_os_error(), Some(libc::EPERM | libc::EACCES | libc::ENOSYS)) => {
+            println!("no file system of our own can be mounted: {error}");
+            None
+        }
+        child => Some(child.unwrap()),
     }
-    child.ok()
 }
 
 /// Takes all space that the file system has, until what is returned is dropped.

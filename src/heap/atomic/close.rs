@@ -30,13 +30,19 @@ pub(super) fn new_epoch() -> u64 {
 /// Pages of allocator state that are written at once.
 const BATCH: usize = 64;
 
-/// Writes the file's last bytes and its clean header. Nobody else is inside.
-pub(in crate::heap) fn finish(heap: &HeapInner, core: &Core, keep_copy: bool) -> Result<(), CloseError> {
+/// Writes the file's last bytes and its clean header, and if that agrees with itself, the allocator's state. Nobody else is
+/// inside.
+pub(in crate::heap) fn finish(
+    heap: &HeapInner,
+    core: &Core,
+    keep_copy: bool,
+    is_state_sound: bool,
+) -> Result<(), CloseError> {
     let Some(atomic) = &heap.atomic else { return Ok(()) };
     atomic.end_upkeep();
     atomic.wait_for_fold();
     let was_changed = core.has_been_used() || heap.written.load(Ordering::Relaxed);
-    if !was_changed && !atomic.is_soft_stale && !atomic.journal.has_begun() {
+    if !was_changed && is_state_sound && !atomic.is_soft_stale && !atomic.journal.has_begun() {
         // The file is as clean as it was.
         forget_holder(atomic);
         return Ok(());
@@ -56,7 +62,7 @@ pub(in crate::heap) fn finish(heap: &HeapInner, core: &Core, keep_copy: bool) ->
     let mut header = heap.header.lock().unwrap_or_else(PoisonError::into_inner);
     let epoch = new_epoch();
     // Otherwise the file's allocator state keeps another epoch than the header, and the next opening rebuilds it.
-    let is_state_good = !discards && !atomic.is_recovery_pending();
+    let is_state_good = is_state_sound && !discards && !atomic.is_recovery_pending();
     let capacity = header.capacity;
     let used_len = core.layout.segments.offset + (units * UNIT) as u64;
     forget_holder(atomic);

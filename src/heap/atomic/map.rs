@@ -24,7 +24,7 @@ use core::mem::offset_of;
 pub(super) enum SoftState {
     /// It belongs to the header, and covers that many units.
     Valid { committed: u64 },
-    /// It is that of an earlier close, or none.
+    /// It is that of an earlier close, or damaged, or none.
     Stale,
 }
 
@@ -39,8 +39,12 @@ pub(super) fn soft_state(storage: &dyn Storage, header: &Header) -> Result<SoftS
     if epoch != header.epoch {
         return Ok(SoftState::Stale);
     }
-    check_soft_state(header, committed, used)?;
-    Ok(SoftState::Valid { committed })
+    match check_soft_state(header, committed, used) {
+        Ok(()) => Ok(SoftState::Valid { committed }),
+        // Damage, after which it can be made anew as after a crash.
+        Err(OpenError::Inconsistent { .. }) => Ok(SoftState::Stale),
+        Err(error) => Err(error),
+    }
 }
 
 /// Maps a heap over its reserved windows.

@@ -31,6 +31,7 @@ pub(super) use close::finish;
 #[cfg(any(test, feature = "testing"))]
 pub(crate) use on_storage::open_or_create_on;
 pub(super) use open::open_file;
+pub(super) use recover::data_of_file;
 pub use snapshot::SnapshotProgress;
 pub use stats::CommitStats;
 

@@ -68,6 +68,7 @@ pub(in crate::heap) fn open(
         Some(least) => journal.with_growth(crate::commit::ring::Growth { least, most: 2 * least }),
         None => journal,
     };
+    let journal = Arc::new(journal);
     let mut header = Header { commit: journal.last_commit(), ..journal.header() };
     limit_capacity(&mut header, options)?;
     let data_len = journal.data_len();
@@ -95,7 +96,7 @@ pub(in crate::heap) fn open(
     let plain_from = plain_from(&header.layout, data_len);
     let capture = Capture::new(tracker, base, plain_from, header.layout.end() as usize);
     let atomic = Atomic {
-        journal: Arc::new(journal),
+        journal,
         tracking: capture.tracker.tracking(),
         leaves_free: AtomicBool::new(false),
         plain_from,

@@ -9,6 +9,9 @@
 //! # Invariants
 //! - **P1** The heap file is changed through [`Preserving`] alone. So the kept image shows the commit that it was mapped
 //!   for, or [`Kept`] has let go of it.
+//! - **P2** The image is read only by a recovery that marks, whose thread holds it until everything is marked. One that was
+//!   given up still knows the address, but does not read there again unless it got the image from [`Kept::get`]; nor does
+//!   any recovery that has marked everything.
 //!
 //! # What survives a crash
 //! Nothing; the next opening marks over the commit that it finds.
@@ -68,7 +71,7 @@ impl Frozen {
 
 impl Drop for Frozen {
     fn drop(&mut self) {
-        // SAFETY: mapped by `map`, and only read through this value.
+        // SAFETY: mapped by `map`, and nobody reads there any more (P2).
         let _ = unsafe { mapping::unmap(self.start, self.len) };
     }
 }

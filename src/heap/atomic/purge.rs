@@ -12,13 +12,20 @@ use crate::alloc::heap_core::Core;
 use crate::format::UNIT;
 use crate::heap::committed_table::CommittedTable;
 use crate::os::mapping;
+use std::sync::TryLockError;
 
 impl Atomic {
     /// Gives back free memory, but only runs of at least `least` units; returns how many bytes. What the last commit holds
-    /// stays.
+    /// stays. Nothing while somebody commits.
     pub(in crate::heap) fn purge(&self, core: &Core, least: usize) -> usize {
-        // While it is held, nobody captures or appends.
-        let capture = self.capture();
+        // While it is held, nobody captures or appends. It is not waited for: who has it may wait for the write session that
+        // the caller has open.
+        let capture = match self.capture.try_lock() {
+            Ok(capture) => capture,
+            // Whoever panicked had noted everything before.
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => return 0,
+        };
         // Not while a snapshot is made: the caller may be what that tells of its progress.
         if self.is_recovery_pending() || !matches!(self.journal.try_fold(), Ok(Some(_))) {
             return 0;

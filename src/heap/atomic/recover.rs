@@ -40,6 +40,16 @@ pub(super) enum State {
     Done(RecoveryReport),
 }
 
+impl State {
+    /// What follows on a recovery that has ended like this.
+    fn after(ended: &Background, replayed: Replayed, outcome: Result<RecoveryReport, RecoveryError>) -> Self {
+        match outcome {
+            Ok(report) => Self::Done(with_replayed(report, replayed)),
+            Err(_) => Self::Suspended(Arc::clone(ended.recovery()), replayed),
+        }
+    }
+}
+
 /// What a recovery in the background needs: the heap, and until everything is marked the image, and that nothing is folded
 /// into that.
 struct Held {
@@ -87,18 +97,17 @@ pub(super) struct Prepared {
 pub(super) unsafe fn recover(
     core: &Core,
     units: usize,
-    journal: &Journal,
+    journal: &Arc<Journal>,
     kept: &Kept,
     replayed: Replayed,
     options: &HeapOptions,
 ) -> Result<(State, Option<Prepared>), OpenError> {
-    let fd = journal.storage().data_fd();
     if options.recovery == When::Background && units > 0 {
         // SAFETY: the file is as of the last commit, and is changed through `kept` alone.
         let image = unsafe { freeze(core, units, journal, kept)? };
-        // SAFETY: the caller's promise; the image stays as it is as long as it is kept. The descriptor stays the file's until
-        // the heap is closed, and holes are looked for while folding is paused.
-        let recovery = unsafe { Recovery::prepare(core, image)?.without_holes_of(fd) };
+        // SAFETY: the caller's promise; the image stays as it is as long as it is kept. It shows the journal's heap file, and
+        // holes are looked for while folding is paused.
+        let recovery = unsafe { Recovery::prepare(core, image)?.without_holes_of(Arc::clone(journal)) };
         let pause = journal.pause_folding();
         return Ok((State::Pending, Some(Prepared { recovery, pause })));
     }
@@ -108,8 +117,8 @@ pub(super) unsafe fn recover(
         Some(tell) => (tell.0)(progress),
         None => ControlFlow::Continue(()),
     };
-    // SAFETY: the caller's promise, and nobody has the heap; the memory shows the file as far as that reaches.
-    let recovery = unsafe { Recovery::prepare(core, image)?.without_holes_of(fd) };
+    // SAFETY: the caller's promise, and nobody has the heap; the memory shows the journal's heap file as far as that reaches.
+    let recovery = unsafe { Recovery::prepare(core, image)?.without_holes_of(Arc::clone(journal)) };
     // SAFETY: as above.
     match unsafe { recovery.run(core, default_workers(), Some(&tell), || true) } {
         Ok(report) => Ok((State::Done(with_replayed(report, replayed)), None)),
@@ -142,6 +151,18 @@ unsafe fn freeze(core: &Core, units: usize, journal: &Journal, kept: &Kept) -> R
     // SAFETY: the mapping shows the file as of the last commit as far as that reaches, and zeros up to the end of the last
     // unit. What is looked at of it stays as it is while it is kept.
     Ok(unsafe { Image::new(start, core.window, layout, units) })
+}
+
+/// What the first `len` bytes of a heap file hold besides zeros; none if the descriptor's number leads to another file by
+/// now, whose holes say nothing: a program may close all descriptors that it did not open.
+pub(in crate::heap) fn data_of_file(journal: &Journal, len: usize) -> Result<Option<DataPages>, CallError> {
+    if journal.check_files().is_err() {
+        return Ok(None);
+    }
+    let mut data = DataPages::none_of(len)?;
+    data.add_file(journal.storage().data_fd(), 0..len as u64);
+    // It may have become another's meanwhile.
+    Ok(journal.check_files().is_ok().then_some(data))
 }
 
 fn with_replayed(report: RecoveryReport, replayed: Replayed) -> RecoveryReport {
@@ -185,22 +206,32 @@ impl Atomic {
 
     /// Takes up a recovery that was given up; whether one is under way now.
     pub(in crate::heap) fn resume_recovery(&self, window: u32) -> bool {
-        if self.is_recovering() {
-            return true;
-        }
-        // It may have ended by itself.
-        self.end_recovery(Background::wait);
+        let needs_image = match &*self.recovery() {
+            State::Running(background, _) if !background.is_done() => return true,
+            // It has ended by itself.
+            State::Running(background, _) => !background.recovery().is_marked(),
+            State::Suspended(recovery, _) => !recovery.is_marked(),
+            State::None | State::Pending | State::Done(_) => return false,
+        };
+        // Before the lock: it may have to wait for a fold, and others ask meanwhile.
+        let pause = needs_image.then(|| self.journal.pause_folding());
         let mut state = self.recovery();
+        if let State::Running(background, replayed) = &*state {
+            if !background.is_done() {
+                // Somebody else was faster.
+                return true;
+            }
+            let ended = State::after(background, *replayed, background.wait());
+            *state = ended;
+        }
         let (suspended, replayed) = match &*state {
             State::Suspended(recovery, replayed) => (Arc::clone(recovery), *replayed),
-            // Somebody else was faster.
-            State::Running(..) => return true,
-            State::None | State::Pending | State::Done(_) => return false,
+            _ => return false,
         };
         let Ok(recovery) = suspended.again() else { return false };
         let mut image = None;
-        if !recovery.is_marked() {
-            let pause = self.journal.pause_folding();
+        // What was marked stays so: there is a pause if it is needed.
+        if let (false, Some(pause)) = (recovery.is_marked(), pause) {
             // Only now: a fold that was under way may have cost it.
             let Some(kept) = self.kept.get() else {
                 *state = State::Pending;
@@ -237,12 +268,15 @@ impl Atomic {
         }
     }
 
-    /// Waits until recovery is over; its report, if it came to its end.
+    /// Waits until recovery is over, also one that is resumed meanwhile; its report, if it came to its end.
     pub(in crate::heap) fn wait_for_recovery(&self) -> Option<RecoveryReport> {
-        self.end_recovery(Background::wait);
-        match &*self.recovery() {
-            State::Done(report) => Some(report.clone()),
-            _ => None,
+        loop {
+            self.end_recovery(Background::wait);
+            match &*self.recovery() {
+                State::Running(..) => {}
+                State::Done(report) => return Some(report.clone()),
+                State::None | State::Pending | State::Suspended(..) => return None,
+            }
         }
     }
 
@@ -256,10 +290,7 @@ impl Atomic {
         let mut state = self.recovery();
         // Another one may be under way by now.
         if matches!(&*state, State::Running(background, _) if Arc::ptr_eq(background, &running.0)) {
-            *state = match outcome {
-                Ok(report) => State::Done(with_replayed(report, running.1)),
-                Err(_) => State::Suspended(Arc::clone(running.0.recovery()), running.1),
-            };
+            *state = State::after(&running.0, running.1, outcome);
         }
     }
 
@@ -273,12 +304,12 @@ impl Atomic {
     }
 
     /// What the first `len` bytes of the heap's memory hold besides zeros: what its file does, and the pages that are its own.
-    pub(in crate::heap) fn data_pages(&self, core: &Core, len: usize) -> Result<DataPages, CallError> {
-        let mut data = DataPages::none_of(len)?;
-        data.add_file(self.journal.storage().data_fd(), 0..len as u64);
+    /// None if the file cannot be asked.
+    pub(in crate::heap) fn data_pages(&self, core: &Core, len: usize) -> Result<Option<DataPages>, CallError> {
+        let Some(mut data) = data_of_file(&self.journal, len)? else { return Ok(None) };
         let add = &mut |found: Range<usize>| data.add(found.start - core.base..found.end - core.base);
         self.capture().tracker.private_pages(core.base, len, add)?;
-        Ok(data)
+        Ok(Some(data))
     }
 
     /// Whether a recovery is under way.
@@ -305,3 +336,6 @@ impl From<RecoveryError> for OpenError {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,6 +8,8 @@ use crate::gc::testing::{Graph, Node, Stopped};
 use crate::gc::zeroed::Zeroed;
 use std::cell::Cell;
 use std::collections::HashSet;
+use std::sync::Mutex;
+use std::sync::mpsc::{Receiver, Sender, channel};
 
 const SEED: u64 = 0x0EC0_7E12;
 
@@ -319,4 +321,28 @@ fn nothing_is_swept_if_the_image_did_not_last() {
     assert!(!recovery.is_marked());
     assert_eq!(recovery.progress().reclaimed_blocks, 0);
     assert_eq!(live_blocks(&opened), total_blocks(&opened.stopped));
+}
+
+/// A heap of its own whose recovery waits for a word, or the end of whoever would say it, before it begins.
+struct Gated {
+    opened: Opened,
+    word: Mutex<Receiver<()>>,
+}
+
+impl Keeper for Gated {
+    fn core(&self) -> &Core {
+        let _ = self.word.lock().unwrap().recv();
+        self.opened.core()
+    }
+}
+
+/// A recovery of some other heap, which begins when the sender has sent something or is dropped.
+pub(in crate::heap) fn gated() -> (Sender<()>, Background) {
+    let opened = open(half_lost(SEED, 100).0);
+    // SAFETY: nobody else is there.
+    let recovery = unsafe { Recovery::prepare(opened.core(), opened.image) }.unwrap();
+    let (sender, word) = channel();
+    let keeper = Arc::new(Gated { opened, word: Mutex::new(word) });
+    // SAFETY: nobody uses that heap.
+    (sender, unsafe { start_background(keeper, Arc::new(recovery), 1) }.unwrap())
 }
