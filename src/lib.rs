@@ -26,6 +26,8 @@ pub mod persist;
 #[cfg(not(loom))]
 mod ptr;
 #[cfg(not(loom))]
+pub mod region;
+#[cfg(not(loom))]
 mod root;
 mod sync;
 #[cfg(all(any(test, feature = "testing"), not(loom)))]
@@ -34,7 +36,9 @@ pub mod testing;
 #[cfg(not(loom))]
 pub use archaeology::{Archaeology, ArchaeologyOptions, BlockRecord, RootRecord};
 #[cfg(not(loom))]
-pub use error::{CloseError, CollectError, Error, OpenError, RootError, SessionError, SessionHolder, SyncError};
+pub use error::{
+    CloseError, CollectError, Error, OpenError, RegionError, RootError, SessionError, SessionHolder, SyncError,
+};
 #[cfg(not(loom))]
 pub use heap::{
     Attached, BlockInfo, ClassStats, CollectReport, CommitStats, DamagedPage, DirtyTracking, Finding, Flaw, Heap,
@@ -46,6 +50,8 @@ pub use heap::{
 pub use persist::Persist;
 #[cfg(not(loom))]
 pub use ptr::Offset;
+#[cfg(not(loom))]
+pub use region::Region;
 #[cfg(not(loom))]
 pub use root::{Root, RootId, RootInfo, SalRoots, Tag};
 

@@ -5,7 +5,7 @@
 //! ```text
 //! testing
 //! archaeology
-//! root | collections
+//! root | collections | region
 //! persist
 //! heap
 //! gc | commit
@@ -24,7 +24,7 @@ const LAYERS: [&[&str]; 10] = [
     &["heap"],
     &["persist"],
     &["ptr"],
-    &["root", "collections"],
+    &["root", "collections", "region"],
     &["archaeology"],
     &["testing"],
 ];
@@ -63,6 +63,8 @@ const EXPORTED: &[(&str, &str)] = &[
     ("RecoveryPhase", "heap"),
     ("RecoveryProgress", "heap"),
     ("RecoveryReport", "heap"),
+    ("Region", "region"),
+    ("RegionError", "error"),
     ("Root", "root"),
     ("RootError", "error"),
     ("RootId", "root"),

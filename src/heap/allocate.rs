@@ -153,6 +153,15 @@ pub(super) fn allocate_zeroed(place: Place, layout: Layout) -> *mut u8 {
     block
 }
 
+/// Allocates a run of pages, for any layout with a size; null as for [`allocate`].
+pub(super) fn allocate_run(place: Place, layout: Layout, zeroed: bool) -> *mut u8 {
+    let block = allocate_large(place, layout, zeroed);
+    #[cfg(feature = "checked")]
+    return super::checked::allocated(place, layout, block);
+    #[cfg(not(feature = "checked"))]
+    block
+}
+
 #[inline]
 fn allocate_small_zeroed(place: Place, class: usize) -> *mut u8 {
     let from = |heap: *mut ThreadHeap| {
@@ -247,6 +256,44 @@ fn free_large(place: Place, block: *mut u8, len: usize) {
     });
 }
 
+/// Frees a run of [`allocate_run`].
+///
+/// # Safety
+/// As for [`free`].
+pub(super) unsafe fn free_run(place: Place, run: *mut u8, layout: Layout) {
+    #[cfg(feature = "checked")]
+    if !super::checked::freed(place, run, layout) {
+        return;
+    }
+    free_large(place, run, layout.size());
+}
+
+/// Makes a run of [`allocate_run`] fit another size without moving it; false if it cannot.
+///
+/// # Safety
+/// As for [`resize_in_place`].
+pub(super) unsafe fn resize_run(place: Place, run: *mut u8, old: Layout, new: Layout) -> bool {
+    #[cfg(feature = "checked")]
+    if !super::checked::may_resize(place, run, old) {
+        return false;
+    }
+    // Only the checked build asks what it was.
+    let _ = old;
+    let fits = resize_large(place, run, new.size());
+    #[cfg(feature = "checked")]
+    if fits {
+        super::checked::resized(place, run, new);
+    }
+    fits
+}
+
+fn resize_large(place: Place, block: *mut u8, size: usize) -> bool {
+    with_core(place, |core| {
+        let pages = core.large_len_pages(block.addr()).unwrap_or(0);
+        pages == size.div_ceil(PAGE) || core.resize_large(block.addr(), size)
+    }) == Some(true)
+}
+
 /// Makes a block fit another size without moving it; false if it must move.
 ///
 /// # Safety
@@ -259,12 +306,7 @@ pub(super) unsafe fn resize_in_place(place: Place, block: *mut u8, old: Layout, 
     }
     let fits = match (kind_of(old), kind_of(new)) {
         (Kind::Small(old), Kind::Small(new)) => old == new,
-        (Kind::Large, Kind::Large) => {
-            with_core(place, |core| {
-                let pages = core.large_len_pages(block.addr()).unwrap_or(0);
-                pages == new.size().div_ceil(PAGE) || core.resize_large(block.addr(), new.size())
-            }) == Some(true)
-        }
+        (Kind::Large, Kind::Large) => resize_large(place, block, new.size()),
         _ => false,
     };
     #[cfg(feature = "checked")]

@@ -20,6 +20,7 @@ mod options;
 mod owner;
 pub(crate) mod placement;
 pub(crate) mod recovery;
+mod run;
 pub(crate) mod scrub;
 mod session;
 mod shared;
