@@ -71,6 +71,7 @@ pub mod prelude {
 mod alloc {
     pub(crate) mod presence;
     pub(crate) mod remote_free;
+    pub(crate) mod run_cache;
 }
 #[cfg(loom)]
 #[allow(dead_code, unsafe_code)]

@@ -240,6 +240,7 @@ impl Core {
             }
             let _guard = self.lock.lock();
             self.collect_orphans(count);
+            self.drain_runs(|_| true);
         }
     }
 

@@ -2,9 +2,12 @@
 //!
 //! A run is found first-fit by address, so the heap stays dense; it grows where the next units are free, and shrinks in
 //! place. Two megabytes and more start at a segment, where huge
-//! pages do.
+//! pages do. Most are taken from what was freed before ([`super::run_cache`]) and never come here.
 
 use super::heap_core::Core;
+use super::run_cache::FreeRun;
+use super::thread_heap::ThreadHeap;
+use super::threads::Threads;
 use crate::format::slab_entry::{SlabEntry, large_tail_units, units_of_pages};
 use crate::format::{PAGE, SEGMENT_UNITS, UNIT};
 use core::ptr;
@@ -36,6 +39,7 @@ impl Core {
             self.count_large(len_pages as i64, 1);
             head
         };
+        self.purge_if_due();
         let block: *mut u8 = ptr::with_exposed_provenance_mut(self.address_of(head));
         for (start, units) in dirty {
             // SAFETY: these units are part of the new run, which is ours.
@@ -53,10 +57,42 @@ impl Core {
 
     /// Under the lock.
     fn count_large(&self, pages: i64, objects: i64) {
+        self.count_large_bytes(pages * PAGE as i64, objects);
+    }
+
+    /// Under the lock.
+    pub(super) fn count_large_bytes(&self, bytes: i64, objects: i64) {
         // SAFETY: these fields are only touched under the lock (K1).
         let locked = unsafe { &mut (*self.soft()).locked };
-        locked.large_bytes = locked.large_bytes.wrapping_add_signed(pages * PAGE as i64);
+        locked.large_bytes = locked.large_bytes.wrapping_add_signed(bytes);
         locked.large_count = locked.large_count.wrapping_add_signed(objects);
+    }
+
+    /// Live large objects and their bytes, those counted by threads included. Under the lock.
+    pub(crate) fn large_counters(&self) -> (u64, u64) {
+        // SAFETY: under the lock (K1); the counters of threads are atomic.
+        unsafe {
+            let locked = &(*self.soft()).locked;
+            let mut sums = (locked.large_count, locked.large_bytes);
+            let threads = &*self.threads.get();
+            for number in 1..=threads.count() {
+                let (count, bytes) = ThreadHeap::large_counters(Threads::find(threads.table(), number));
+                sums = (sums.0.wrapping_add_signed(count), sums.1.wrapping_add_signed(bytes));
+            }
+            sums
+        }
+    }
+
+    /// Makes plain units of a run that was kept at hand (Q2).
+    ///
+    /// # Safety
+    /// Under the heap's lock; the run is the caller's alone.
+    pub(super) unsafe fn return_run(&self, run: FreeRun) {
+        for unit in large_tail_units(run.head, run.units) {
+            self.set_entry(unit, SlabEntry::Free);
+        }
+        // SAFETY: under the lock (K1).
+        unsafe { (*self.space.get()).return_run(run.head, run.units, run.is_zeroed) };
     }
 
     /// The pages of the large object that starts at `address`, if one does.
@@ -70,7 +106,7 @@ impl Core {
         }
     }
 
-    /// Frees the large object that starts at `address`.
+    /// Frees the large object that starts at `address`, and keeps nothing of it at hand.
     #[cold]
     pub(crate) fn free_large(&self, address: usize) {
         let Some(len_pages) = self.large_len_pages(address) else {
@@ -99,13 +135,21 @@ impl Core {
         let head = self.unit_of(address);
         let (old_units, new_units) = (units_of_pages(old_pages as u64), units_of_pages(new_pages as u64));
         let _guard = self.lock.lock();
-        // SAFETY: under the lock (K1).
-        let space = unsafe { &mut *self.space.get() };
+        let space = self.space.get();
         if new_units > old_units {
-            if !space.take_exact(&self.backing, head + old_units, new_units - old_units) {
-                return false;
+            let (behind, more) = (head + old_units, new_units - old_units);
+            // SAFETY: under the lock (K1), here and below.
+            let take = || unsafe { (*space).take_exact(&self.backing, behind, more) };
+            if !take() {
+                // What is free but for somebody who keeps it at hand may be had.
+                // SAFETY: under the lock.
+                unsafe { self.drain_runs(|run| run.head < behind + more && behind < run.head + run.units) };
+                if !take() {
+                    return false;
+                }
             }
-            space.set_zeroed(head + old_units, new_units - old_units, false);
+            // SAFETY: as above.
+            unsafe { (*space).set_zeroed(behind, more, false) };
         }
         if new_units < old_units {
             // The head first: from then on the tails behind it mean nothing.
@@ -113,7 +157,8 @@ impl Core {
             for unit in large_tail_units(head, old_units).filter(|&unit| unit >= head + new_units) {
                 self.set_entry(unit, SlabEntry::Free);
             }
-            space.give_run(head + new_units, old_units - new_units);
+            // SAFETY: as above.
+            unsafe { (*space).give_run(head + new_units, old_units - new_units) };
         } else {
             self.write_entries(head, new_units, new_pages);
         }

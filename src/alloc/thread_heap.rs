@@ -19,6 +19,7 @@
 use super::heap_core::Core;
 use super::orphans::push_to_owner;
 use super::remote_free;
+use super::run_cache::OwnRuns;
 use super::size_class::{CLASSES, MAGAZINE_START, class_size, slab_units};
 use super::slab::Slab;
 use super::space::Lease;
@@ -74,6 +75,14 @@ pub(crate) struct ThreadHeap {
     /// For each class, slabs made less slabs given up by this thread.
     pub(super) slabs: [AtomicI32; CLASSES],
     slots: [*mut u8; SLOTS],
+    /// Large objects that this thread has allocated less those it has freed, and their bytes.
+    pub(super) large_count: AtomicI64,
+    pub(super) large_bytes: AtomicI64,
+    /// The thread whose runs were looked at last when there were none of its own.
+    pub(super) victim: u32,
+    /// Large objects since the last one for which there was a run at hand.
+    pub(super) misses: u32,
+    pub(super) runs: OwnRuns,
     /// Slabs with frees from other threads: head unit + 1, or 0.
     pending: Pending,
 }
@@ -102,6 +111,11 @@ pub(crate) static EMPTY: ThreadHeap = ThreadHeap {
     live: [const { AtomicI64::new(0) }; CLASSES],
     slabs: [const { AtomicI32::new(0) }; CLASSES],
     slots: [ptr::null_mut(); SLOTS],
+    large_count: AtomicI64::new(0),
+    large_bytes: AtomicI64::new(0),
+    victim: 0,
+    misses: 0,
+    runs: OwnRuns::new(),
     pending: Pending(AtomicU32::new(0)),
 };
 
@@ -305,6 +319,7 @@ impl ThreadHeap {
         // SAFETY: the thread's own; the space is used under the lock.
         unsafe {
             let core = Self::core(heap);
+            core.purge_if_due();
             let _guard = core.lock.lock();
             let space = &mut *core.space.get();
             let generous = (*heap).lease_order.max(order);
@@ -363,7 +378,7 @@ impl ThreadHeap {
     }
 
     /// Gives everything back that the thread only keeps at hand: blocks, slabs without a block in use, the rest of the
-    /// lease. For when the heap seems full.
+    /// lease; and the runs that any thread keeps. For when the heap seems full.
     ///
     /// # Safety
     /// As above, and not [`EMPTY`].
@@ -387,6 +402,7 @@ impl ThreadHeap {
             let _guard = core.lock.lock();
             (*core.space.get()).give_lease(core::mem::take(&mut (*heap).lease));
             core.collect_orphans(u32::MAX);
+            core.drain_runs(|_| true);
         }
     }
 
@@ -403,7 +419,7 @@ impl ThreadHeap {
     }
 
     /// Gives everything back, so that another thread can take the number over: magazines to their slabs, slabs to the
-    /// heap, the rest of the lease.
+    /// heap, the runs to all threads, the rest of the lease.
     ///
     /// # Safety
     /// As above, and not [`EMPTY`]; or the caller has seen to it that the thread does not use it again. The thread heap
@@ -427,6 +443,9 @@ impl ThreadHeap {
                 let slabs = (&(*heap).slabs)[class].swap(0, Ordering::Relaxed);
                 (*soft).locked.slabs[class] = (*soft).locked.slabs[class].wrapping_add_signed(slabs);
             }
+            core.inherit_runs(&(*heap).runs);
+            let large = [&(*heap).large_count, &(*heap).large_bytes].map(|counter| counter.swap(0, Ordering::Relaxed));
+            core.count_large_bytes(large[1], large[0]);
             (*core.space.get()).give_lease(core::mem::take(&mut (*heap).lease));
             (*heap).lease_order = LEASE_ORDERS.0;
             (*core.threads.get()).give(heap);
@@ -449,6 +468,16 @@ impl ThreadHeap {
             let (live, slabs) = (&(&(*heap).live)[class], &(&(*heap).slabs)[class]);
             (live.load(Ordering::Relaxed), cached, slabs.load(Ordering::Relaxed))
         }
+    }
+
+    /// Large objects that the thread has allocated less those it has freed, and their bytes.
+    ///
+    /// # Safety
+    /// As for [`ThreadHeap::counters`].
+    pub(crate) unsafe fn large_counters(heap: *const Self) -> (i64, i64) {
+        // Relaxed as in `counters`.
+        // SAFETY: the caller's promise.
+        unsafe { ((*heap).large_count.load(Ordering::Relaxed), (*heap).large_bytes.load(Ordering::Relaxed)) }
     }
 
     /// Units that the thread has taken and not cut slabs from: the first of their segment, and a bit for each.

@@ -73,7 +73,6 @@ fn allocate_unchecked(place: Place, layout: Layout) -> *mut u8 {
 }
 
 /// The calling thread's thread heap of a default heap, made if need be.
-#[cold]
 fn default_heap(which: Default) -> Option<*mut ThreadHeap> {
     let heap = current::of_default(which);
     // SAFETY: reads a field that only its thread writes.
@@ -127,12 +126,17 @@ pub(super) fn with_core<R>(place: Place, work: impl FnOnce(&Core) -> R) -> Optio
     }
 }
 
-#[cold]
 #[inline(never)]
 fn allocate_large(place: Place, layout: Layout, zeroed: bool) -> *mut u8 {
     let from = |heap: *mut ThreadHeap| {
-        // SAFETY: a heap outlives its thread heaps.
-        or_after_flush(heap, || unsafe { (*(*heap).core).allocate_large(layout.size(), layout.align(), zeroed) })
+        // SAFETY: the calling thread's own, of an open heap, which outlives it.
+        unsafe {
+            let block = ThreadHeap::reuse_large(heap, layout.size(), layout.align(), zeroed);
+            if !block.is_null() {
+                return block;
+            }
+            or_after_flush(heap, || (*(*heap).core).allocate_large(layout.size(), layout.align(), zeroed))
+        }
     };
     match place {
         Place::Default(which) => default_heap(which).map_or(ptr::null_mut(), from),
@@ -246,14 +250,28 @@ fn free_default_slow(which: Default, class: usize, block: *mut u8) {
     }
 }
 
-#[cold]
 #[inline(never)]
 fn free_large(place: Place, block: *mut u8, len: usize) {
-    with_core(place, |core| {
-        // SAFETY: as for `free`, whose caller's block this is.
-        unsafe { scrub(core, block, len) };
-        core.free_large(block.addr());
-    });
+    match place {
+        Place::Default(which) => {
+            if let Some(heap) = default_heap(which) {
+                // SAFETY: the calling thread's own; as for `free`, whose caller's block this is.
+                unsafe { ThreadHeap::free_large(heap, block.addr()) };
+            } else if let Some(core) = defaults::made(which) {
+                core.free_large(block.addr());
+            }
+        }
+        Place::Window(window) => {
+            // A closed heap takes nothing back.
+            current::with_window(window, |heap| {
+                // SAFETY: as above, and the heap is open.
+                unsafe {
+                    scrub(&*(*heap).core, block, len);
+                    ThreadHeap::free_large(heap, block.addr());
+                }
+            });
+        }
+    }
 }
 
 /// Frees a run of [`allocate_run`].

@@ -305,7 +305,10 @@ impl Heap {
             return 0;
         }
         match &self.inner.atomic {
-            Some(atomic) => atomic.purge(self.inner.core(), 1),
+            Some(atomic) => {
+                self.inner.core().return_all_runs();
+                atomic.purge(self.inner.core(), 1)
+            }
             None => self.inner.core().purge(1),
         }
     }

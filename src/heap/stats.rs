@@ -33,7 +33,7 @@ pub struct Stats {
     pub capacity: u64,
     /// Bytes that memory or disk space is reserved for.
     pub committed: u64,
-    /// Bytes in slabs, large objects and what threads keep to cut slabs from.
+    /// Bytes in slabs, large objects and what threads keep to cut slabs from or of freed large objects.
     pub used: u64,
     /// Bytes in live blocks, as large as the blocks really are.
     pub live_bytes: u64,
@@ -81,14 +81,13 @@ fn collect(core: &Core, mut classes: Vec<ClassStats>) -> Stats {
     let _guard = core.lock.lock();
     // SAFETY: under the lock; the counters of threads are atomic.
     let (space, soft, threads) = unsafe { (&mut *core.space.get(), core.soft(), &*core.threads.get()) };
+    let (large_objects, large_bytes) = core.large_counters();
     let mut stats = Stats {
         capacity: (space.capacity_units * UNIT) as u64,
         committed: (space.committed_units() * UNIT) as u64,
         used: (space.used_units() * UNIT) as u64,
-        // SAFETY: these fields change under the lock only.
-        large_objects: unsafe { (*soft).locked.large_count },
-        // SAFETY: as above.
-        large_bytes: unsafe { (*soft).locked.large_bytes },
+        large_objects,
+        large_bytes,
         threads: threads.count(),
         ..Stats::default()
     };
