@@ -41,10 +41,10 @@ pub use error::{
 };
 #[cfg(not(loom))]
 pub use heap::{
-    Attached, BlockInfo, ClassStats, CollectReport, CommitStats, DamagedPage, DirtyTracking, Finding, Flaw, Heap,
-    HeapOptions, Leak, LeakReport, Mode, Objects, PageDamage, Place, Read, Recovery, RecoveryPhase, RecoveryProgress,
-    RecoveryReport, SalAlloc, SalCollect, SalSync, ScrubProgress, ScrubReport, SnapshotProgress, Stats, SyncLevel,
-    VerifyReport, Write,
+    Attached, BlockInfo, ClassStats, CollectReport, CommitStats, DamagedPage, DirtyTracking, Finding, Flaw, Growth,
+    Heap, HeapOptions, Leak, LeakReport, Mode, Objects, PageDamage, Place, Purge, Read, Recovery, RecoveryPhase,
+    RecoveryProgress, RecoveryReport, SalAlloc, SalCollect, SalSync, ScrubProgress, ScrubReport, SnapshotProgress,
+    Stats, SyncLevel, Tuning, VerifyReport, Watermark, WatermarkReached, Write,
 };
 #[cfg(not(loom))]
 pub use persist::Persist;

@@ -79,6 +79,11 @@ const EXPORTED: &[(&str, &str)] = &[
     ("SyncError", "error"),
     ("SyncLevel", "heap"),
     ("Tag", "root"),
+    ("Growth", "heap"),
+    ("Purge", "heap"),
+    ("Tuning", "heap"),
+    ("Watermark", "heap"),
+    ("WatermarkReached", "heap"),
     ("Write", "heap"),
 ];
 

@@ -7,6 +7,7 @@
 //! - **K3** All area pointers stay valid as long as the `Core`: a window is never unmapped while a `Core` exists.
 
 use super::backing::Backing;
+use super::marks::Marks;
 use super::remote_free::RemoteSlab;
 use super::run_cache::SharedRuns;
 use super::size_class::{slab_blocks, slab_units};
@@ -71,6 +72,7 @@ pub(crate) struct Core {
     /// Threads that are just giving their thread heap back.
     pub(crate) leaving: AtomicU32,
     pub(crate) tuning: Tuning,
+    pub(crate) marks: Marks,
     /// Free runs that all threads share; mapped by itself, as most of it is never touched.
     shared_runs: *mut SharedRuns,
     #[cfg(feature = "checked")]
@@ -150,6 +152,7 @@ impl Core {
             file_lock: UnsafeCell::new(None),
             leaving: AtomicU32::new(0),
             tuning: Tuning::new(),
+            marks: Marks::new(),
             shared_runs: exposed(runs),
             #[cfg(feature = "checked")]
             checked,

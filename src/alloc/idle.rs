@@ -23,7 +23,7 @@ impl Core {
     /// keep at hand too; returns how many bytes.
     pub(crate) fn purge(&self, least: usize) -> usize {
         self.return_all_runs();
-        let bytes = self.purge_units(Which { least, keep: 0 }, usize::MAX);
+        let bytes = self.purge_units(Which { least, keep: 0, by_segment: true }, usize::MAX);
         if least <= 1 {
             let _guard = self.lock.lock();
             // SAFETY: under the lock (K1).
@@ -49,7 +49,7 @@ impl Core {
     /// Ends the period and gives back what was idle in it, at most `most` bytes; returns how many.
     pub(crate) fn purge_idle(&self, most: usize) -> usize {
         let keep = self.end_period();
-        self.purge_units(Which { least: 1, keep }, most / crate::format::UNIT)
+        self.purge_units(Which { least: 1, keep, by_segment: true }, most / crate::format::UNIT)
     }
 
     /// Makes plain units of what was kept at hand for a whole period; returns how many units that hold something are to stay

@@ -37,6 +37,7 @@ impl Core {
             space.set_zeroed(head, units, false);
             self.write_entries(head, units, len_pages);
             self.count_large(len_pages as i64, 1);
+            self.note_use();
             head
         };
         self.purge_if_due();
@@ -163,6 +164,7 @@ impl Core {
             self.write_entries(head, new_units, new_pages);
         }
         self.count_large(new_pages as i64 - old_pages as i64, 0);
+        self.note_use();
         true
     }
 }

@@ -20,6 +20,7 @@ pub(crate) mod heap_core;
 pub(crate) mod idle;
 pub(crate) mod large;
 mod large_reuse;
+pub(crate) mod marks;
 pub(crate) mod orphans;
 pub(crate) mod presence;
 pub(crate) mod rebuild;

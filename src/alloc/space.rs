@@ -49,7 +49,9 @@ pub(crate) struct Space {
     pub(crate) most_committed: usize,
     pub(crate) growth: Growth,
     /// Most units that were in use at once in the current period.
-    pub(super) peak_used: usize,
+    peak_used: usize,
+    /// Fewest units in use, and reserved, since somebody asked.
+    least: (usize, usize),
     /// See S3.
     reserved_from: usize,
     /// The unit behind the last one that was ever in use since the heap was opened.
@@ -92,6 +94,7 @@ impl Space {
             most_committed: usize::MAX,
             growth: Growth::USUAL,
             peak_used: 0,
+            least: (0, 0),
             reserved_from: 0,
             peak_end: 0,
         };
@@ -162,7 +165,11 @@ impl Space {
 
     /// Makes units below `end` usable that hold whatever the last process left there; returns how many are usable now.
     pub(super) fn adopt(&mut self, backing: &Backing, end: usize) -> Result<usize, CallError> {
-        self.commit(backing, end)?;
+        // What is there is there; a limit is for what is to come.
+        let most = core::mem::replace(&mut self.most_committed, usize::MAX);
+        let done = self.commit(backing, end);
+        self.most_committed = most;
+        done?;
         let committed = self.committed_units();
         self.set_zeroed(0, committed, false);
         Ok(committed)
@@ -242,6 +249,7 @@ impl Space {
     pub(crate) fn give_run(&mut self, start: usize, units: usize) {
         self.map.give(start, units);
         self.locked().used_units -= units as u64;
+        self.least.0 = self.least.0.min(self.used_units());
     }
 
     /// Gives a run back that may read as zeros by now, because its memory has been given back.
@@ -351,6 +359,7 @@ impl Space {
             self.set_zeroed(end, committed - end, true);
             // Relaxed: nobody else is inside.
             self.committed().store(end as u64, Ordering::Relaxed);
+            self.least.1 = self.least.1.min(end);
             self.reserved_from = self.reserved_from.min(end);
         }
         end.min(committed)
@@ -381,7 +390,7 @@ impl Space {
     /// Calls `purge` with each free run of at least `least` units that does not read as zeros: its offset and its length;
     /// if that returns true, the run reads as zeros from then on. Returns how many bytes these were.
     pub(crate) fn give_back(&mut self, least: usize, purge: impl FnMut(usize, usize) -> bool) -> usize {
-        self.give_back_some(&mut Which { least, keep: 0 }, 0, usize::MAX, purge).bytes
+        self.give_back_some(&mut Which { least, keep: 0, by_segment: false }, 0, usize::MAX, purge).bytes
     }
 
     fn give_back_some(
@@ -391,7 +400,7 @@ impl Space {
         most: usize,
         mut purge: impl FnMut(usize, usize) -> bool,
     ) -> Purged {
-        let (mut at, mut bytes, mut asked) = (from, 0, 0);
+        let (mut at, mut bytes, mut asked, mut next) = (from, 0, 0, from);
         let end = self.committed_units().min(self.map.limit());
         while let Some((start, units)) = self.map.next_free_run(at, end) {
             at = start + units;
@@ -406,26 +415,42 @@ impl Space {
                 which.keep -= kept;
                 from += kept;
                 if to - from >= which.least.max(1) {
+                    if which.by_segment {
+                        // What was never used may have memory all the same: of a huge page, or of a file's reservation.
+                        let left =
+                            if kept == 0 { start.max(from / SEGMENT_UNITS * SEGMENT_UNITS).max(next) } else { from };
+                        (from, to) = (left, at.min(to.next_multiple_of(SEGMENT_UNITS)));
+                    }
                     let len = (to - from).min(most - asked);
                     let offset = self.layout.segments.offset as usize + from * UNIT;
+                    let held = (from..from + len).filter(|&unit| !self.is_zeroed(unit)).count();
                     if purge(offset, len * UNIT) {
                         self.set_zeroed(from, len, true);
                         self.reserved_from = self.committed_units();
-                        bytes += len * UNIT;
+                        bytes += held * UNIT;
                     }
                     asked += len;
+                    next = from + len;
                     if asked == most {
-                        return Purged { bytes, next: Some(from + len) };
+                        return Purged { bytes, next: Some(next) };
                     }
+                    to = next;
                 }
-                from = to + 1;
+                from = to.max(from + 1);
             }
         }
         Purged { bytes, next: None }
     }
 
-    /// How many of the units that hold something could go, if only what was in use in the last period is to stay: all but
-    /// as many free ones as would be needed to have that again. Begins a new period.
+    /// Units in use, and units reserved: how many there are now, and how few there were since this was last asked.
+    pub(super) fn take_range(&mut self) -> ((usize, usize), (usize, usize)) {
+        let now = (self.used_units(), self.committed_units());
+        let least = core::mem::replace(&mut self.least, now);
+        ((now.0, least.0), (now.1, least.1))
+    }
+
+    /// How many free units that hold something it would take to have again what was in use at most in the period, which ends
+    /// with this.
     pub(super) fn end_period(&mut self) -> usize {
         let used = self.used_units();
         let spare = self.peak_used.saturating_sub(used);
@@ -441,6 +466,8 @@ pub(super) struct Which {
     pub(super) least: usize,
     /// Behind the first so many units, which stay.
     pub(super) keep: usize,
+    /// With what is free beside them in the same segments.
+    pub(super) by_segment: bool,
 }
 
 /// What was given back.

@@ -325,6 +325,7 @@ impl ThreadHeap {
             let generous = (*heap).lease_order.max(order);
             let Some(lease) = space.take_lease(&core.backing, order, generous) else { return false };
             space.give_lease(core::mem::replace(&mut (*heap).lease, lease));
+            core.note_use();
             (*heap).lease_order = (generous + 1).min(LEASE_ORDERS.1);
             true
         }

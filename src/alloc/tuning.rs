@@ -42,7 +42,7 @@ impl Tuning {
         Self {
             thread_units: AtomicUsize::new(THREAD_BYTES as usize / UNIT),
             largest_units: AtomicUsize::new(THREAD_BYTES as usize / UNIT),
-            purge: AtomicU32::new(purge::RETAIN),
+            purge: AtomicU32::new(purge::BACKGROUND),
             period_len: AtomicU64::new(PERIOD),
             period: AtomicU32::new(0),
             period_end: AtomicU64::new(0),

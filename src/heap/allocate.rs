@@ -10,6 +10,7 @@
 
 use super::defaults;
 use super::handle::Place;
+use super::watermarks;
 use crate::alloc::current::{self, Default};
 use crate::alloc::heap_core::Core;
 use crate::alloc::size_class::{MAX_SMALL, class_align, class_of_last, class_size};
@@ -64,11 +65,13 @@ fn allocate_unchecked(place: Place, layout: Layout) -> *mut u8 {
                 None => allocate_default_slow(which, class),
             }
         }
-        Place::Window(window) => current::with_window(window, |heap| {
+        Place::Window(window) => {
             // SAFETY: the calling thread's own, of an open heap.
-            unsafe { ThreadHeap::allocate(heap, class) }.unwrap_or_else(|| allocate_slow(heap, class))
-        })
-        .unwrap_or(ptr::null_mut()),
+            match current::with_window(window, |heap| unsafe { ThreadHeap::allocate(heap, class) }) {
+                Some(Some(block)) => block,
+                _ => allocate_window_slow(window, class),
+            }
+        }
     }
 }
 
@@ -87,6 +90,26 @@ fn default_heap(which: Default) -> Option<*mut ThreadHeap> {
 #[inline(never)]
 fn allocate_default_slow(which: Default, class: usize) -> *mut u8 {
     default_heap(which).map_or(ptr::null_mut(), |heap| allocate_slow(heap, class))
+}
+
+/// From outside of the heap, so that what is to be told can be told after it.
+#[cold]
+#[inline(never)]
+fn allocate_window_slow(window: u32, class: usize) -> *mut u8 {
+    in_window(window, |heap| allocate_slow(heap, class)).unwrap_or(ptr::null_mut())
+}
+
+/// Runs `work` as [`current::with_window`] does; then tells whatever mark has been passed.
+fn in_window<R>(window: u32, work: impl FnOnce(*mut ThreadHeap) -> R) -> Option<R> {
+    let (done, has_news) = current::with_window(window, |heap| {
+        let done = work(heap);
+        // SAFETY: the heap is open, and outlives its thread heaps.
+        (done, unsafe { (*(*heap).core).marks.has_news() })
+    })?;
+    if has_news {
+        watermarks::tell_news(window);
+    }
+    Some(done)
 }
 
 /// A block from a slab, or one that stands alone if there is no room for a whole slab.
@@ -140,7 +163,7 @@ fn allocate_large(place: Place, layout: Layout, zeroed: bool) -> *mut u8 {
     };
     match place {
         Place::Default(which) => default_heap(which).map_or(ptr::null_mut(), from),
-        Place::Window(window) => current::with_window(window, from).unwrap_or(ptr::null_mut()),
+        Place::Window(window) => in_window(window, from).unwrap_or(ptr::null_mut()),
     }
 }
 
@@ -180,7 +203,7 @@ fn allocate_small_zeroed(place: Place, class: usize) -> *mut u8 {
     };
     match place {
         Place::Default(which) => default_heap(which).map_or(ptr::null_mut(), from),
-        Place::Window(window) => current::with_window(window, from).unwrap_or(ptr::null_mut()),
+        Place::Window(window) => in_window(window, from).unwrap_or(ptr::null_mut()),
     }
 }
 
@@ -306,10 +329,15 @@ pub(super) unsafe fn resize_run(place: Place, run: *mut u8, old: Layout, new: La
 }
 
 fn resize_large(place: Place, block: *mut u8, size: usize) -> bool {
-    with_core(place, |core| {
+    let resize = |core: &Core| {
         let pages = core.large_len_pages(block.addr()).unwrap_or(0);
         pages == size.div_ceil(PAGE) || core.resize_large(block.addr(), size)
-    }) == Some(true)
+    };
+    match place {
+        Place::Default(which) => defaults::get(which).is_some_and(resize),
+        // SAFETY: the heap is open while the closure runs, and outlives its thread heaps.
+        Place::Window(window) => in_window(window, |heap| resize(unsafe { &*(*heap).core })) == Some(true),
+    }
 }
 
 /// Makes a block fit another size without moving it; false if it must move.

@@ -28,7 +28,9 @@ mod stats;
 mod sync;
 mod table;
 mod temporary;
+mod tuning;
 pub(crate) mod verify;
+mod watermarks;
 
 #[cfg(any(test, feature = "testing"))]
 pub(crate) use atomic::open_or_create_on;
@@ -43,4 +45,6 @@ pub use scrub::{DamagedPage, PageDamage, Place, ScrubProgress, ScrubReport};
 pub use session::{Attached, Read, Write};
 pub use stats::{ClassStats, Stats};
 pub use sync::{SalSync, SyncLevel};
+pub use tuning::{Growth, Purge, Tuning};
 pub use verify::{Finding, Flaw, VerifyReport};
+pub use watermarks::{Watermark, WatermarkReached};

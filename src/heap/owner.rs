@@ -10,6 +10,7 @@ use super::recovery::{RecoveryProgress, RecoveryReport};
 use super::session::{Read, Write};
 use super::sync::SyncLevel;
 use super::table::HEAPS;
+use super::watermarks::Watermarks;
 use crate::alloc::backing::Backing;
 use crate::alloc::heap_core::Core;
 use crate::alloc::windows;
@@ -70,6 +71,7 @@ pub(crate) struct HeapInner {
     pub(super) group: GroupCommit<SyncLevel, u64, Arc<SyncError>>,
     /// How long a sync waits for write sessions to end.
     pub(super) sync_timeout: Duration,
+    pub(super) watermarks: Watermarks,
     /// Of files that are made for it.
     pub(super) permissions: u32,
     attachment: OnceLock<Box<dyn Attachment>>,
@@ -119,6 +121,7 @@ impl HeapInner {
             gate: Gate::default(),
             group: GroupCommit::default(),
             sync_timeout: options.sync_timeout,
+            watermarks: options.watermarks.clone(),
             permissions: options.permissions,
             attachment: OnceLock::new(),
             shut: Mutex::new(false),
