@@ -22,7 +22,7 @@ const VICTIMS: u32 = 8;
 /// become units, of which any length can be made.
 const MISSES: u32 = 4;
 /// The shared runs may have as many units as so many threads.
-const SHARE: usize = 4;
+const SHARE: usize = 2;
 
 impl ThreadHeap {
     /// Takes a large object out of the runs at hand; null if there is none of that length.

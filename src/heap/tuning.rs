@@ -125,7 +125,7 @@ impl Tuning {
     }
 
     /// Bytes of freed large objects (more than 256 KiB) that a thread keeps for the next one of that length; 64 MiB unless said
-    /// otherwise. Zero turns this off. Four times as much is kept where all threads find it.
+    /// otherwise. Zero turns this off. Twice as much is kept where all threads find it.
     pub const fn thread_cache_bytes(mut self, bytes: u64) -> Self {
         self.thread_cache_bytes = Some(bytes);
         self

@@ -28,7 +28,7 @@ fn classes_of_lengths_are_in_order_and_narrow() {
     let mut last = 0;
     for units in 1..100_000 {
         let class = run_class(units);
-        assert!(class == last || class > last, "{units}");
+        assert!(class >= last, "{units}");
         if class == run_class(units + 1) && units > 3 {
             assert_eq!(class, run_class(units | 1), "{units}");
         }
@@ -127,19 +127,19 @@ fn a_thread_keeps_up_to_its_limit_the_next_ones_find_the_rest_and_nothing_is_los
     blocks.iter().for_each(|&block| free(first, block));
     // SAFETY: this thread plays both.
     let own = unsafe { ThreadHeap::runs(first) };
-    assert_eq!((own.units() * UNIT, heap.shared_runs().units() * UNIT), (4 * MIB, 16 * MIB));
-    let mut again: Vec<_> = (0..20).map(|_| reuse(second, MIB, false)).collect();
+    assert_eq!((own.units() * UNIT, heap.shared_runs().units() * UNIT), (4 * MIB, 8 * MIB));
+    let mut again: Vec<_> = (0..12).map(|_| reuse(second, MIB, false)).collect();
     assert!(again.iter().all(|block| blocks.contains(block)));
     again.sort_unstable();
     again.dedup();
-    assert_eq!((again.len(), own.units(), heap.shared_runs().units()), (20, 0, 0));
+    assert_eq!((again.len(), own.units(), heap.shared_runs().units()), (12, 0, 0));
     assert!(reuse(second, MIB, false).is_null() && reuse(first, MIB, false).is_null());
     again.into_iter().for_each(|block| free(second, block));
     // SAFETY: as above.
     unsafe {
         assert_eq!(ThreadHeap::runs(second).units() * UNIT, 4 * MIB);
         ThreadHeap::retire(second);
-        assert_eq!((ThreadHeap::runs(second).units(), heap.shared_runs().units() * UNIT), (0, 16 * MIB));
+        assert_eq!((ThreadHeap::runs(second).units(), heap.shared_runs().units() * UNIT), (0, 8 * MIB));
         assert_eq!(heap.check(), Ok(()));
         assert_eq!((*heap.space.get()).used_units(), 0);
     }
