@@ -138,7 +138,7 @@ impl Tuning {
     }
 
     /// Most bytes that may be in use, in units of 32 KiB, what threads keep at hand included: past it allocations fail. The
-    /// heap's [capacity](HeapOptions::capacity) is a limit besides, and is the file's. [`u64::MAX`] takes the limit away. What
+    /// heap's [capacity](crate::HeapOptions::capacity) is a limit besides, and is the file's. [`u64::MAX`] takes the limit away. What
     /// is in use already stays.
     pub const fn max_bytes(mut self, bytes: u64) -> Self {
         self.max_bytes = Some(bytes);
@@ -147,7 +147,7 @@ impl Tuning {
 
     /// Most bytes of the file, or of memory, that may be reserved for blocks: past it allocations fail. A heap reserves more
     /// than it uses, first of all where large objects leave gaps. The log of an atomic heap has
-    /// [its own limit](HeapOptions::log_limit). [`u64::MAX`] takes the limit away.
+    /// [its own limit](crate::HeapOptions::log_limit). [`u64::MAX`] takes the limit away.
     pub const fn max_disk(mut self, bytes: u64) -> Self {
         self.max_disk = Some(bytes);
         self

@@ -11,7 +11,7 @@
 //!
 //! # Invariants
 //! - **A1** If `run_len` is zero, the region has no run and `start` dangles. Otherwise `start` is the begin of a run that was
-//!   taken from `heap`, or resized since, with the layout of [`Region::run_layout`].
+//!   taken from `heap`, or resized since, with the layout that `run_layout` gives for `run_len`.
 //! - **A2** `len <= capacity()`, and the first `len` elements are initialised and owned by the region alone.
 //! - **A3** Both hold whenever foreign code runs: an iterator, `Clone`, `Default` or `Drop` of an element.
 //!

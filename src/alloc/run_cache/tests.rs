@@ -220,3 +220,21 @@ fn threads_that_allocate_and_free_for_each_other_never_share_a_run() {
     // SAFETY: all threads have ended.
     assert_eq!(unsafe { heap.check() }, Ok(()));
 }
+
+#[test]
+fn a_longer_object_over_units_that_were_kept_holds_none_of_their_entries() {
+    let heap = TestHeap::new(64 << 20);
+    let thread = heap.take_thread_heap();
+    let blocks = [60, 40, 30].map(|units| heap.allocate_large(units * UNIT, 8, false));
+    assert_eq!(blocks.map(|block| heap.unit_of(block.addr())), [0, 60, 100]);
+    blocks.into_iter().for_each(|block| free(thread, block));
+    heap.return_all_runs();
+    let long = heap.allocate_large(200 * UNIT, 8, false);
+    assert_eq!(long, blocks[0]);
+    for unit in 0..200 {
+        let run = heap.run_of(heap.address_of(unit));
+        assert!(matches!(run, Some(crate::alloc::heap_core::Run::Large { head: 0, .. })), "unit {unit}");
+    }
+    // SAFETY: nobody else is there.
+    assert_eq!(unsafe { heap.check() }, Ok(()));
+}
