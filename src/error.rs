@@ -355,6 +355,27 @@ pub enum MaintenanceError {
     },
 }
 
+/// Why a [`Region`](crate::Region) has no room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RegionError {
+    /// So many elements have more bytes than there are addresses.
+    TooLarge {
+        /// Elements that were asked for.
+        len: usize,
+    },
+    /// The heap has no run of pages as long as that, has reached a limit, or is closed.
+    NoRoom {
+        /// Bytes that were asked for.
+        bytes: usize,
+    },
+    /// The region has to grow, and what lies behind it is in use: it would have to move.
+    CannotGrow {
+        /// Bytes that it would have to have.
+        bytes: usize,
+    },
+}
+
 /// Any error of this crate.
 #[derive(Debug)]
 #[non_exhaustive]
@@ -373,6 +394,8 @@ pub enum Error {
     Collect(CollectError),
     /// A heap could not be maintained.
     Maintenance(MaintenanceError),
+    /// A region could not be made or grown.
+    Region(RegionError),
 }
 
 /// Why a heap could not be looked through.
@@ -567,6 +590,18 @@ impl fmt::Display for RootError {
     }
 }
 
+impl fmt::Display for RegionError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TooLarge { len } => write!(f, "{len} elements are more than there are addresses for"),
+            Self::NoRoom { bytes } => write!(f, "the heap has no room for a region of {bytes} bytes"),
+            Self::CannotGrow { bytes } => {
+                write!(f, "the region cannot grow to {bytes} bytes, as what lies behind it is in use")
+            }
+        }
+    }
+}
+
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -577,6 +612,7 @@ impl fmt::Display for Error {
             Self::Sync(error) => error.fmt(f),
             Self::Collect(error) => error.fmt(f),
             Self::Maintenance(error) => error.fmt(f),
+            Self::Region(error) => error.fmt(f),
         }
     }
 }
@@ -611,6 +647,7 @@ macro_rules! source_of_os {
 source_of_os!(OpenError CloseError SyncError CollectError MaintenanceError);
 impl std::error::Error for SessionError {}
 impl std::error::Error for RootError {}
+impl std::error::Error for RegionError {}
 
 impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
@@ -622,6 +659,7 @@ impl std::error::Error for Error {
             Self::Sync(error) => error.source(),
             Self::Collect(error) => error.source(),
             Self::Maintenance(error) => error.source(),
+            Self::Region(error) => error.source(),
         }
     }
 }
@@ -636,7 +674,9 @@ macro_rules! into_error {
     };
 }
 
-into_error!(Open OpenError Close CloseError Session SessionError Root RootError Sync SyncError Collect CollectError Maintenance MaintenanceError);
+into_error!(Open OpenError Close CloseError Session SessionError Root RootError Sync SyncError Collect CollectError);
+into_error!(Maintenance MaintenanceError);
+into_error!(Region RegionError);
 
 impl From<SessionError> for RootError {
     fn from(error: SessionError) -> Self {

@@ -28,6 +28,8 @@ mod preload;
 #[cfg(not(loom))]
 mod ptr;
 #[cfg(not(loom))]
+pub mod region;
+#[cfg(not(loom))]
 mod root;
 mod sync;
 #[cfg(all(any(test, feature = "testing"), not(loom)))]
@@ -37,19 +39,23 @@ pub mod testing;
 pub use archaeology::{Archaeology, ArchaeologyOptions, BlockRecord, RootRecord};
 #[cfg(not(loom))]
 pub use error::{
-    CloseError, CollectError, Error, MaintenanceError, OpenError, RootError, SessionError, SessionHolder, SyncError,
+    CloseError, CollectError, Error, MaintenanceError, OpenError, RegionError, RootError, SessionError, SessionHolder,
+    SyncError,
 };
 #[cfg(not(loom))]
 pub use heap::{
     Attached, BlockInfo, ClassStats, Classes, CollectReport, CommitStats, DamagedPage, DirtyTracking, Finding, Flaw,
-    Heap, HeapOptions, Leak, LeakReport, Maintenance, MaintenanceOptions, MaintenanceReport, MaintenanceStats, Mode,
-    Objects, PageDamage, Place, Read, Recovery, RecoveryPhase, RecoveryProgress, RecoveryReport, Residency, SalAlloc,
-    SalCollect, SalSync, ScrubProgress, ScrubReport, SnapshotProgress, Stats, SyncLevel, VerifyReport, Write,
+    Growth, Heap, HeapOptions, Leak, LeakReport, Maintenance, MaintenanceOptions, MaintenanceReport, MaintenanceStats,
+    Mode, Objects, PageDamage, Place, Purge, Read, Recovery, RecoveryPhase, RecoveryProgress, RecoveryReport,
+    Residency, SalAlloc, SalCollect, SalSync, ScrubProgress, ScrubReport, SnapshotProgress, Stats, SyncLevel, Tuning,
+    VerifyReport, Watermark, WatermarkReached, Write,
 };
 #[cfg(not(loom))]
 pub use persist::Persist;
 #[cfg(not(loom))]
 pub use ptr::Offset;
+#[cfg(not(loom))]
+pub use region::Region;
 #[cfg(not(loom))]
 pub use root::{Root, RootId, RootInfo, SalRoots, Tag};
 
@@ -69,6 +75,7 @@ pub mod prelude {
 mod alloc {
     pub(crate) mod presence;
     pub(crate) mod remote_free;
+    pub(crate) mod run_cache;
 }
 #[cfg(loom)]
 #[allow(dead_code, unsafe_code)]

@@ -5,7 +5,7 @@
 //! ```text
 //! testing | preload
 //! archaeology
-//! root | collections
+//! root | collections | region
 //! persist
 //! heap
 //! gc | commit
@@ -24,7 +24,7 @@ const LAYERS: [&[&str]; 10] = [
     &["heap"],
     &["persist"],
     &["ptr"],
-    &["root", "collections"],
+    &["root", "collections", "region"],
     &["archaeology"],
     &["testing", "preload"],
 ];
@@ -69,6 +69,8 @@ const EXPORTED: &[(&str, &str)] = &[
     ("RecoveryPhase", "heap"),
     ("RecoveryProgress", "heap"),
     ("RecoveryReport", "heap"),
+    ("Region", "region"),
+    ("RegionError", "error"),
     ("Residency", "heap"),
     ("Root", "root"),
     ("RootError", "error"),
@@ -84,6 +86,11 @@ const EXPORTED: &[(&str, &str)] = &[
     ("SyncError", "error"),
     ("SyncLevel", "heap"),
     ("Tag", "root"),
+    ("Growth", "heap"),
+    ("Purge", "heap"),
+    ("Tuning", "heap"),
+    ("Watermark", "heap"),
+    ("WatermarkReached", "heap"),
     ("Write", "heap"),
 ];
 

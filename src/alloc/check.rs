@@ -77,6 +77,9 @@ impl Core {
     /// blocks and leases at hand.
     pub(crate) unsafe fn check(&self) -> Result<(), Broken> {
         let _guard = self.lock.lock();
+        // What threads keep at hand is looked at as what it will be.
+        // SAFETY: under the lock.
+        unsafe { self.drain_runs(|_| true) };
         let mut found = Found {
             slabs: [0; CLASSES],
             out: [0; CLASSES],
@@ -354,8 +357,7 @@ impl Core {
                     return Err(Broken::ClassCounters { class });
                 }
             }
-            let large = [&locked.large_count, &locked.large_bytes].map(|counter| counter.load(Ordering::Relaxed));
-            if large != [found.large_count, found.large_bytes] {
+            if self.large_counters() != (found.large_count, found.large_bytes) {
                 return Err(Broken::LargeCounters);
             }
             Ok(())

@@ -49,10 +49,13 @@ pub(crate) struct Totals {
     purged_bytes: AtomicU64,
 }
 
-/// What has happened in a heap as a whole.
+/// What has happened in a heap as a whole, and what it has of large objects.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Events {
     pub(crate) remote_frees: u64,
+    /// Live large objects, and their bytes.
+    pub(crate) large_objects: u64,
+    pub(crate) large_bytes: u64,
     pub(crate) large_allocations: u64,
     pub(crate) large_frees: u64,
     pub(crate) purges: u64,
@@ -103,9 +106,10 @@ impl Totals {
         add(&of_class.slow_paths, counted.slow_paths as i64);
     }
 
-    /// Counts a large object that is new, or gone. Under the heap's lock.
-    pub(super) fn count_large(&self, objects: i64) {
-        add(if objects > 0 { &self.large_allocations } else { &self.large_frees }, objects.abs());
+    /// Counts large objects that are new, and such that are gone. Under the heap's lock.
+    pub(super) fn count_large(&self, allocations: i64, frees: i64) {
+        add(&self.large_allocations, allocations);
+        add(&self.large_frees, frees);
     }
 
     /// Counts memory that was given back to the system.
@@ -136,16 +140,24 @@ impl Core {
         let totals = &self.totals;
         let mut events = Events {
             remote_frees: load(&totals.remote_frees),
+            large_objects: 0,
+            large_bytes: 0,
             large_allocations: load(&totals.large_allocations),
             large_frees: load(&totals.large_frees),
             purges: load(&totals.purges),
             purged_bytes: load(&totals.purged_bytes),
         };
+        // SAFETY: as above.
+        let large = unsafe { [&(*self.soft()).locked.large_count, &(*self.soft()).locked.large_bytes] };
+        // Whoever frees what another thread has allocated counts below zero; the heap may, too, when that one has ended.
+        let mut large = large.map(|counter| load(counter) as i64);
         let mut threads = 0;
         loop {
             // They are numbered without gaps.
             let heap = Threads::find(self.thread_table, threads + 1);
             if heap.is_null() {
+                let [objects, bytes] = large.map(|sum| u64::try_from(sum).unwrap_or(0));
+                (events.large_objects, events.large_bytes) = (objects, bytes);
                 return (events, threads);
             }
             threads += 1;
@@ -153,6 +165,10 @@ impl Core {
             unsafe {
                 let Some(remote) = ThreadHeap::remote_frees(heap) else { continue };
                 events.remote_frees = events.remote_frees.saturating_add(remote);
+                let counted = ThreadHeap::large_counters(heap);
+                large = [large[0].saturating_add(counted.count), large[1].saturating_add(counted.bytes)];
+                events.large_allocations = events.large_allocations.saturating_add(counted.allocations as u64);
+                events.large_frees = events.large_frees.saturating_add(counted.frees() as u64);
                 for (class, count) in classes.iter_mut().enumerate() {
                     count.add(&ThreadHeap::counters(heap, class));
                 }

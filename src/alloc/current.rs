@@ -309,6 +309,7 @@ impl Core {
             }
             let _guard = self.lock.lock();
             self.collect_orphans(count);
+            self.drain_runs(|_| true);
         }
     }
 

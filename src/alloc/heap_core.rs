@@ -8,11 +8,14 @@
 
 use super::backing::Backing;
 use super::counters::Totals;
+use super::marks::Marks;
 use super::remote_free::RemoteSlab;
+use super::run_cache::SharedRuns;
 use super::size_class::{slab_blocks, slab_units};
 use super::space::Space;
 use super::thread_heap::ThreadHeap;
 use super::threads::Threads;
+use super::tuning::Tuning;
 use crate::format::layout::Layout;
 use crate::format::slab_entry::{SlabEntry, units_of_pages};
 use crate::format::soft::{SlabState, SoftHeader};
@@ -80,6 +83,10 @@ pub(crate) struct Core {
     pub(crate) totals: Totals,
     /// For whoever maintains the heap; see [`super::prefault::event`].
     pub(crate) signal: Signal,
+    pub(crate) tuning: Tuning,
+    pub(crate) marks: Marks,
+    /// Free runs that all threads share; mapped by itself, as most of it is never touched.
+    shared_runs: *mut SharedRuns,
     #[cfg(feature = "checked")]
     pub(crate) checked: super::checked::Shadow,
 }
@@ -91,6 +98,9 @@ unsafe impl Send for Core {}
 
 /// Bytes mapped for a `Core`.
 const MAPPED: usize = size_of::<Core>().next_multiple_of(mapping::PAGE);
+
+/// Bytes mapped for the runs that all threads share.
+const RUNS_MAPPED: usize = size_of::<SharedRuns>().next_multiple_of(mapping::PAGE);
 
 /// What an address falls on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -132,6 +142,7 @@ impl Core {
             let committed = unsafe { (*soft).committed_units.load(Ordering::Relaxed) };
             super::checked::Shadow::new(layout.segments.len as usize, committed as usize)?
         };
+        let runs = mapping::map_anywhere(RUNS_MAPPED, Access::ReadWrite, Source::Anonymous)?;
         let place = mapping::map_anywhere(MAPPED, Access::ReadWrite, Source::Anonymous)?;
         let core: *mut Self = exposed(place);
         let value = Self {
@@ -160,6 +171,9 @@ impl Core {
             capacity: (capacity_units * UNIT) as u64,
             totals: Totals::new(),
             signal: Signal::new(),
+            tuning: Tuning::new(),
+            marks: Marks::new(),
+            shared_runs: exposed(runs),
             #[cfg(feature = "checked")]
             checked,
         };
@@ -178,9 +192,16 @@ impl Core {
     pub(crate) unsafe fn destroy(core: *mut Self) {
         // SAFETY: the caller's promise.
         unsafe {
+            let runs = (*core).shared_runs.expose_provenance();
             core.drop_in_place();
+            let _ = mapping::unmap(runs, RUNS_MAPPED);
             let _ = mapping::unmap(core.expose_provenance(), MAPPED);
         }
+    }
+
+    pub(crate) fn shared_runs(&self) -> &SharedRuns {
+        // SAFETY: mapped by `new` until `destroy`; zeros are empty slots, and all of it is atomic.
+        unsafe { &*self.shared_runs }
     }
 
     pub(crate) fn soft(&self) -> *mut SoftHeader {
@@ -323,16 +344,6 @@ impl Core {
     pub(crate) fn forget_file_lock(&self) {
         // SAFETY: the child has one thread, which holds the lock.
         drop(unsafe { (*self.file_lock.get()).take() });
-    }
-
-    /// Gives the memory of free units back to the system, but only of runs of at least `least_units`; returns how many
-    /// bytes.
-    pub(crate) fn purge(&self, least_units: usize) -> usize {
-        let _guard = self.lock.lock();
-        // SAFETY: under the lock (K1).
-        let bytes = unsafe { (*self.space.get()).purge(&self.backing, least_units) };
-        self.totals.count_purge(bytes);
-        bytes
     }
 }
 

@@ -2,12 +2,16 @@
 //!
 //! A run is found first-fit by address, so the heap stays dense; it grows where the next units are free, and shrinks in
 //! place. Two megabytes and more start at a segment, where huge
-//! pages do.
+//! pages do. Most are taken from what was freed before ([`super::run_cache`]) and never come here.
 
 use super::counters;
 use super::heap_core::Core;
+use super::run_cache::FreeRun;
+use super::thread_heap::ThreadHeap;
+use super::threads::Threads;
 use crate::format::slab_entry::{SlabEntry, large_tail_units, units_of_pages};
 use crate::format::{PAGE, SEGMENT_UNITS, UNIT};
+use crate::sync::Ordering;
 use core::ptr;
 
 impl Core {
@@ -35,8 +39,10 @@ impl Core {
             space.set_zeroed(head, units, false);
             self.write_entries(head, units, len_pages);
             self.count_large(len_pages as i64, 1);
+            self.note_use();
             head
         };
+        self.purge_if_due();
         let block: *mut u8 = ptr::with_exposed_provenance_mut(self.address_of(head));
         for (start, units) in dirty {
             // SAFETY: these units are part of the new run, which is ours.
@@ -54,11 +60,45 @@ impl Core {
 
     /// Under the lock.
     fn count_large(&self, pages: i64, objects: i64) {
+        self.count_large_bytes(pages * PAGE as i64, objects);
+        self.totals.count_large(objects.max(0), (-objects).max(0));
+    }
+
+    /// Under the lock.
+    pub(super) fn count_large_bytes(&self, bytes: i64, objects: i64) {
         // SAFETY: mapped (K3); atomics, which all may share.
-        let (bytes, count) = unsafe { (&(*self.soft()).locked.large_bytes, &(*self.soft()).locked.large_count) };
-        counters::add(bytes, pages * PAGE as i64);
-        counters::add(count, objects);
-        self.totals.count_large(objects);
+        let locked = unsafe { (&(*self.soft()).locked.large_bytes, &(*self.soft()).locked.large_count) };
+        counters::add(locked.0, bytes);
+        counters::add(locked.1, objects);
+    }
+
+    /// Live large objects and their bytes, those counted by threads included. Under the lock.
+    pub(crate) fn large_counters(&self) -> (u64, u64) {
+        // SAFETY: under the lock (K1); the counters are atomic.
+        unsafe {
+            let locked = [&(*self.soft()).locked.large_count, &(*self.soft()).locked.large_bytes];
+            // Relaxed: written under the lock.
+            let mut sums = locked.map(|counter| counter.load(Ordering::Relaxed));
+            let threads = &*self.threads.get();
+            for number in 1..=threads.count() {
+                let counted = ThreadHeap::large_counters(Threads::find(threads.table(), number));
+                // Any of them may be below zero, but for their sum.
+                sums = [sums[0].wrapping_add_signed(counted.count), sums[1].wrapping_add_signed(counted.bytes)];
+            }
+            (sums[0], sums[1])
+        }
+    }
+
+    /// Makes plain units of a run that was kept at hand (Q2).
+    ///
+    /// # Safety
+    /// Under the heap's lock; the run is the caller's alone.
+    pub(super) unsafe fn return_run(&self, run: FreeRun) {
+        for unit in large_tail_units(run.head, run.units) {
+            self.set_entry(unit, SlabEntry::Free);
+        }
+        // SAFETY: under the lock (K1).
+        unsafe { (*self.space.get()).return_run(run.head, run.units, run.is_zeroed) };
     }
 
     /// The pages of the large object that starts at `address`, if one does.
@@ -72,7 +112,7 @@ impl Core {
         }
     }
 
-    /// Frees the large object that starts at `address`.
+    /// Frees the large object that starts at `address`, and keeps nothing of it at hand.
     #[cold]
     pub(crate) fn free_large(&self, address: usize) {
         let Some(len_pages) = self.large_len_pages(address) else {
@@ -101,13 +141,21 @@ impl Core {
         let head = self.unit_of(address);
         let (old_units, new_units) = (units_of_pages(old_pages as u64), units_of_pages(new_pages as u64));
         let _guard = self.lock.lock();
-        // SAFETY: under the lock (K1).
-        let space = unsafe { &mut *self.space.get() };
+        let space = self.space.get();
         if new_units > old_units {
-            if !space.take_exact(&self.backing, head + old_units, new_units - old_units) {
-                return false;
+            let (behind, more) = (head + old_units, new_units - old_units);
+            // SAFETY: under the lock (K1), here and below.
+            let take = || unsafe { (*space).take_exact(&self.backing, behind, more) };
+            if !take() {
+                // What is free but for somebody who keeps it at hand may be had.
+                // SAFETY: under the lock.
+                unsafe { self.drain_runs(|run| run.head < behind + more && behind < run.head + run.units) };
+                if !take() {
+                    return false;
+                }
             }
-            space.set_zeroed(head + old_units, new_units - old_units, false);
+            // SAFETY: as above.
+            unsafe { (*space).set_zeroed(behind, more, false) };
         }
         if new_units < old_units {
             // The head first: from then on the tails behind it mean nothing.
@@ -115,11 +163,13 @@ impl Core {
             for unit in large_tail_units(head, old_units).filter(|&unit| unit >= head + new_units) {
                 self.set_entry(unit, SlabEntry::Free);
             }
-            space.give_run(head + new_units, old_units - new_units);
+            // SAFETY: as above.
+            unsafe { (*space).give_run(head + new_units, old_units - new_units) };
         } else {
             self.write_entries(head, new_units, new_pages);
         }
         self.count_large(new_pages as i64 - old_pages as i64, 0);
+        self.note_use();
         true
     }
 }

@@ -2,11 +2,11 @@
 //!
 //! Bottom to top: [`unit_map`] knows which 32 KiB units of a heap are used; [`space`] adds what reads as zeros and how
 //! far memory has been reserved; [`slab`] cuts runs of units into blocks of one class; [`thread_heap`] is what one
-//! thread has at hand; [`large`] hands out runs of units themselves; [`heap_core`] is one open heap; [`current`] finds the
-//! calling thread's part of it and [`presence`] gets threads out of it; [`windows`] knows which addresses belong to
-//! which heap; [`counters`] counts for those
-//! who look on; [`prefault`] makes memory ready ahead of them; [`check`] holds all of it against each other; [`rebuild`] makes it anew from the
-//! table alone, of those runs that [`whole_runs`] lets stay.
+//! thread has at hand; [`large`] hands out runs of units themselves, [`run_cache`] keeps those that were freed, [`idle`]
+//! gives back what was not needed for a while; [`heap_core`] is one open heap; [`current`] finds the calling thread's part
+//! of it and [`presence`] gets threads out of it; [`windows`] knows which addresses belong to which heap; [`counters`]
+//! counts for those who look on; [`prefault`] makes memory ready ahead of them; [`check`] holds all of it against each
+//! other; [`rebuild`] makes it anew from the table alone, of those runs that [`whole_runs`] lets stay.
 //!
 //! With the feature `preload`, `unit_classes` finds the class of a block without its layout, and `stray` serves threads that
 //! have ended.
@@ -21,13 +21,17 @@ pub(crate) mod checked;
 pub(crate) mod counters;
 pub(crate) mod current;
 pub(crate) mod heap_core;
+pub(crate) mod idle;
 pub(crate) mod large;
+mod large_reuse;
+pub(crate) mod marks;
 pub(crate) mod orphans;
 pub(crate) mod prefault;
 pub(crate) mod presence;
 pub(crate) mod rebuild;
 mod release;
 pub(crate) mod remote_free;
+pub(crate) mod run_cache;
 pub(crate) mod size_class;
 pub(crate) mod slab;
 pub(crate) mod space;
@@ -35,6 +39,7 @@ pub(crate) mod space;
 pub(crate) mod stray;
 pub(crate) mod thread_heap;
 pub(crate) mod threads;
+pub(crate) mod tuning;
 #[cfg(feature = "preload")]
 pub(crate) mod unit_classes;
 pub(crate) mod unit_map;

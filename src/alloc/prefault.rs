@@ -40,7 +40,8 @@ impl Core {
         let peak_end = space.peak_end();
         let start = from.max(peak_end).next_multiple_of(SEGMENT_UNITS);
         let end = start + SEGMENT_UNITS;
-        if start >= peak_end.saturating_add(ahead) || end > space.capacity_units.min(self.layout.units as usize) {
+        let most = space.capacity_units.min(space.most_committed).min(self.layout.units as usize);
+        if start >= peak_end.saturating_add(ahead) || end > most {
             return Ok(None);
         }
         // Private memory can be used without: what counts as reserved is what commits look at.

@@ -12,12 +12,28 @@ use super::unit_map::UnitMap;
 use crate::format::layout::{BITS_PER_UNIT_BYTES, Layout};
 use crate::format::soft::{SlabState, SoftHeader};
 use crate::format::{PAGE, SEGMENT_UNITS, UNIT};
-use crate::os::CallError;
 use crate::os::signal::Signal;
+use crate::os::{CallError, errno};
 use crate::sync::{AtomicU64, Ordering};
 
-/// Smallest and largest step in which memory is reserved, in units: 2 MiB and 64 MiB.
-const COMMIT_STEP: (usize, usize) = (SEGMENT_UNITS, 32 * SEGMENT_UNITS);
+/// By how much reserved memory grows when more is needed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Growth {
+    /// A step is this part of what is reserved,
+    pub(crate) part: usize,
+    /// and has at least and at most so many units.
+    pub(crate) least: usize,
+    pub(crate) most: usize,
+}
+
+impl Growth {
+    /// An eighth, from 2 MiB to 64 MiB.
+    pub(crate) const USUAL: Self = Self { part: 8, least: SEGMENT_UNITS, most: 32 * SEGMENT_UNITS };
+
+    fn step(self, committed: usize) -> usize {
+        (committed / self.part.max(1)).min(self.most).max(self.least)
+    }
+}
 
 /// The units of one heap.
 #[derive(Debug)]
@@ -29,6 +45,15 @@ pub(crate) struct Space {
     base: usize,
     /// Most units that may be in use at once.
     pub(crate) capacity_units: usize,
+    /// A second limit of that kind, which is not the file's.
+    pub(crate) most_used: usize,
+    /// Memory or disk space is reserved for no more than so many units.
+    pub(crate) most_committed: usize,
+    pub(crate) growth: Growth,
+    /// Most units that were in use at once in the current period.
+    peak_used: usize,
+    /// Fewest units in use, and reserved, since somebody asked.
+    least: (usize, usize),
     /// See S3.
     reserved_from: usize,
     /// The unit behind the last one that was ever in use since the heap was opened, or that was when it was.
@@ -69,6 +94,11 @@ impl Space {
             layout,
             base,
             capacity_units,
+            most_used: usize::MAX,
+            most_committed: usize::MAX,
+            growth: Growth::USUAL,
+            peak_used: 0,
+            least: (0, 0),
             reserved_from: 0,
             peak_end: 0,
             signal: core::ptr::null(),
@@ -108,9 +138,13 @@ impl Space {
         if end <= committed {
             return Ok(());
         }
-        let step = (committed / 8).clamp(COMMIT_STEP.0, COMMIT_STEP.1);
-        let generous = end.max(committed + step).next_multiple_of(SEGMENT_UNITS).min(self.layout.units as usize);
-        let exact = end.next_multiple_of(SEGMENT_UNITS).min(self.layout.units as usize);
+        let most = self.most_committed.min(self.layout.units as usize);
+        if end > most {
+            return Err(CallError { call: "reserve", errno: errno::NO_SPACE });
+        }
+        let step = self.growth.step(committed);
+        let generous = end.max(committed + step).next_multiple_of(SEGMENT_UNITS).min(most);
+        let exact = end.next_multiple_of(SEGMENT_UNITS).min(most);
         let target = match self.commit_range(backing, committed, generous) {
             Ok(()) => generous,
             // A disk that is nearly full may have room for what is needed now.
@@ -139,7 +173,11 @@ impl Space {
 
     /// Makes units below `end` usable that hold whatever the last process left there; returns how many are usable now.
     pub(super) fn adopt(&mut self, backing: &Backing, end: usize) -> Result<usize, CallError> {
-        self.commit(backing, end)?;
+        // What is there is there; a limit is for what is to come.
+        let most = core::mem::replace(&mut self.most_committed, usize::MAX);
+        let done = self.commit(backing, end);
+        self.most_committed = most;
+        done?;
         let committed = self.committed_units();
         self.set_zeroed(0, committed, false);
         // Blocks of that time are changed in place.
@@ -193,7 +231,8 @@ impl Space {
     }
 
     fn take_at(&mut self, backing: &Backing, start: usize, units: usize) -> bool {
-        if self.used_units().saturating_add(units) > self.capacity_units
+        let used = self.used_units().saturating_add(units);
+        if used > self.capacity_units.min(self.most_used)
             || self.reserve_again(backing, start, units).is_err()
             || self.commit(backing, start + units).is_err()
         {
@@ -201,6 +240,7 @@ impl Space {
         }
         self.map.take(start, units);
         self.count_used(units as i64);
+        self.peak_used = self.peak_used.max(used);
         let grown = self.peak_end.max(start + units);
         if grown.div_ceil(SEGMENT_UNITS) > self.peak_end.div_ceil(SEGMENT_UNITS) {
             self.tell(event::GROWN);
@@ -221,9 +261,14 @@ impl Space {
 
     /// Gives units back. What they hold stays: their dirty bits say so.
     pub(crate) fn give_run(&mut self, start: usize, units: usize) {
+        self.give(start, units);
+        self.tell(event::FREED | event::FREED_AGAIN);
+    }
+
+    fn give(&mut self, start: usize, units: usize) {
         self.map.give(start, units);
         self.count_used(-(units as i64));
-        self.tell(event::FREED | event::FREED_AGAIN);
+        self.least.0 = self.least.0.min(self.used_units());
     }
 
     /// Tells whoever maintains the heap. Under the heap's lock, as everything here.
@@ -232,6 +277,16 @@ impl Space {
         if let Some(signal) = unsafe { self.signal.as_ref() } {
             signal.tell(events);
         }
+    }
+
+    /// Gives a run back that was kept at hand, and may read as zeros by now because its memory has been given back. Nobody is
+    /// told: that was done when it was kept.
+    pub(super) fn return_run(&mut self, start: usize, units: usize, is_zeroed: bool) {
+        if is_zeroed {
+            self.set_zeroed(start, units, true);
+            self.reserved_from = self.committed_units();
+        }
+        self.give(start, units);
     }
 
     /// Takes units for a thread to cut slabs from: `2^generous` of them if a segment in use has them, or fewer, down to
@@ -332,13 +387,14 @@ impl Space {
             self.set_zeroed(end, committed - end, true);
             // Relaxed: nobody else is inside.
             self.committed().store(end as u64, Ordering::Relaxed);
+            self.least.1 = self.least.1.min(end);
             self.reserved_from = self.reserved_from.min(end);
         }
         end.min(committed)
     }
 
     /// Gives the disk space back that is reserved behind the last segment in use.
-    fn purge_tail(&mut self, backing: &Backing) {
+    pub(super) fn purge_tail(&mut self, backing: &Backing) {
         let committed = self.committed_units();
         let end = self.used_end().next_multiple_of(SEGMENT_UNITS);
         if !backing.can_lose_space() || end >= committed {
@@ -351,22 +407,28 @@ impl Space {
         }
     }
 
-    /// Gives the memory of free units back to the system, but only of runs of at least `least` units; returns how many
-    /// bytes.
-    pub(crate) fn purge(&mut self, backing: &Backing, least: usize) -> usize {
+    /// Gives the memory of free units from `from` on back to the system, but of no more than `most` units before it
+    /// returns: how many bytes, and where to go on, if not at the end.
+    pub(super) fn purge_some(&mut self, backing: &Backing, which: &mut Which, from: usize, most: usize) -> Purged {
         let base = self.base;
         // SAFETY: free units hold nothing that anyone relies on, and under the lock nobody takes them.
-        let bytes = self.give_back(least, |offset, len| unsafe { backing.purge(base, offset, len) });
-        if least <= 1 {
-            self.purge_tail(backing);
-        }
-        bytes
+        self.give_back_some(which, from, most, |offset, len| unsafe { backing.purge(base, offset, len) })
     }
 
     /// Calls `purge` with each free run of at least `least` units that does not read as zeros: its offset and its length;
     /// if that returns true, the run reads as zeros from then on. Returns how many bytes these were.
-    pub(crate) fn give_back(&mut self, least: usize, mut purge: impl FnMut(usize, usize) -> bool) -> usize {
-        let (mut at, mut bytes) = (0, 0);
+    pub(crate) fn give_back(&mut self, least: usize, purge: impl FnMut(usize, usize) -> bool) -> usize {
+        self.give_back_some(&mut Which { least, keep: 0, by_segment: false }, 0, usize::MAX, purge).bytes
+    }
+
+    fn give_back_some(
+        &mut self,
+        which: &mut Which,
+        from: usize,
+        most: usize,
+        mut purge: impl FnMut(usize, usize) -> bool,
+    ) -> Purged {
+        let (mut at, mut bytes, mut asked, mut next) = (from, 0, 0, from);
         let end = self.committed_units().min(self.map.limit());
         while let Some((start, units)) = self.map.next_free_run(at, end) {
             at = start + units;
@@ -377,17 +439,69 @@ impl Space {
                 while to < at && !self.is_zeroed(to) {
                     to += 1;
                 }
-                if to - from >= least.max(1) {
-                    let offset = self.layout.segments.offset as usize + from * UNIT;
-                    if purge(offset, (to - from) * UNIT) {
-                        self.set_zeroed(from, to - from, true);
-                        self.reserved_from = self.committed_units();
-                        bytes += (to - from) * UNIT;
+                let kept = which.keep.min(to - from);
+                which.keep -= kept;
+                from += kept;
+                if to - from >= which.least.max(1) {
+                    if which.by_segment {
+                        // What was never used may have memory all the same: of a huge page, or of a file's reservation.
+                        let left =
+                            if kept == 0 { start.max(from / SEGMENT_UNITS * SEGMENT_UNITS).max(next) } else { from };
+                        (from, to) = (left, at.min(to.next_multiple_of(SEGMENT_UNITS)));
                     }
+                    let len = (to - from).min(most - asked);
+                    let offset = self.layout.segments.offset as usize + from * UNIT;
+                    let held = (from..from + len).filter(|&unit| !self.is_zeroed(unit)).count();
+                    if purge(offset, len * UNIT) {
+                        self.set_zeroed(from, len, true);
+                        self.reserved_from = self.committed_units();
+                        bytes += held * UNIT;
+                    }
+                    asked += len;
+                    next = from + len;
+                    if asked == most {
+                        return Purged { bytes, next: Some(next) };
+                    }
+                    to = next;
                 }
-                from = to + 1;
+                from = to.max(from + 1);
             }
         }
-        bytes
+        Purged { bytes, next: None }
     }
+
+    /// Units in use, and units reserved: how many there are now, and how few there were since this was last asked.
+    pub(super) fn take_range(&mut self) -> ((usize, usize), (usize, usize)) {
+        let now = (self.used_units(), self.committed_units());
+        let least = core::mem::replace(&mut self.least, now);
+        ((now.0, least.0), (now.1, least.1))
+    }
+
+    /// How many free units that hold something it would take to have again what was in use at most in the period, which ends
+    /// with this.
+    pub(super) fn end_period(&mut self) -> usize {
+        let used = self.used_units();
+        let spare = self.peak_used.saturating_sub(used);
+        self.peak_used = used;
+        spare
+    }
+}
+
+/// Which free runs are given back.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Which {
+    /// Those of so many units.
+    pub(super) least: usize,
+    /// Behind the first so many units, which stay.
+    pub(super) keep: usize,
+    /// With what is free beside them in the same segments.
+    pub(super) by_segment: bool,
+}
+
+/// What was given back.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Purged {
+    pub(super) bytes: usize,
+    /// Where to go on.
+    pub(super) next: Option<usize>,
 }

@@ -20,6 +20,7 @@
 use super::heap_core::Core;
 use super::orphans::push_to_owner;
 use super::remote_free;
+use super::run_cache::OwnRuns;
 use super::size_class::{CLASSES, MAGAZINE_START, class_size, slab_units};
 use super::slab::Slab;
 use super::space::Lease;
@@ -107,6 +108,23 @@ impl Counted {
     }
 }
 
+/// What one thread has counted of large objects, as far as it has not been added to what its heap has.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct CountedLarge {
+    /// Those allocated less those freed.
+    pub(crate) count: i64,
+    /// The same in bytes.
+    pub(crate) bytes: i64,
+    pub(crate) allocations: i64,
+}
+
+impl CountedLarge {
+    /// Those freed; not below zero, also where the counters were read at different moments.
+    pub(crate) fn frees(&self) -> i64 {
+        self.allocations.saturating_sub(self.count).max(0)
+    }
+}
+
 const SLOTS: usize = MAGAZINE_START[CLASSES] as usize;
 /// A thread's first lease has 8 units, each further one twice as many up to a segment.
 const LEASE_ORDERS: (u32, u32) = (3, 6);
@@ -150,6 +168,16 @@ pub(crate) struct ThreadHeap {
     /// Whether any of its counters may be other than zero: whether a thread has it. For those who count.
     pub(super) counts: AtomicU32,
     slots: [*mut u8; SLOTS],
+    /// Large objects that this thread has allocated less those it has freed, and their bytes, by way of the runs at hand.
+    pub(super) large_count: AtomicI64,
+    pub(super) large_bytes: AtomicI64,
+    /// Those that it has allocated so.
+    pub(super) large_allocations: AtomicI64,
+    /// The thread whose runs were looked at last when there were none of its own.
+    pub(super) victim: u32,
+    /// Large objects since the last one for which there was a run at hand.
+    pub(super) misses: u32,
+    pub(super) runs: OwnRuns,
     /// Slabs with frees from other threads: head unit + 1, or 0.
     pending: Pending,
 }
@@ -183,6 +211,12 @@ pub(crate) static EMPTY: ThreadHeap = ThreadHeap {
     remote_frees: AtomicU64::new(0),
     counts: AtomicU32::new(0),
     slots: [ptr::null_mut(); SLOTS],
+    large_count: AtomicI64::new(0),
+    large_bytes: AtomicI64::new(0),
+    large_allocations: AtomicI64::new(0),
+    victim: 0,
+    misses: 0,
+    runs: OwnRuns::new(),
     pending: Pending(AtomicU32::new(0)),
 };
 
@@ -416,11 +450,13 @@ impl ThreadHeap {
         // SAFETY: the thread's own; the space is used under the lock.
         unsafe {
             let core = Self::core(heap);
+            core.purge_if_due();
             let _guard = core.lock.lock();
             let space = &mut *core.space.get();
             let generous = (*heap).lease_order.max(order);
             let Some(lease) = space.take_lease(&core.backing, order, generous) else { return false };
             space.give_lease(core::mem::replace(&mut (*heap).lease, lease));
+            core.note_use();
             (*heap).lease_order = (generous + 1).min(LEASE_ORDERS.1);
             true
         }
@@ -474,7 +510,7 @@ impl ThreadHeap {
     }
 
     /// Gives everything back that the thread only keeps at hand: blocks, slabs without a block in use, the rest of the
-    /// lease. For when the heap seems full.
+    /// lease; and the runs that any thread keeps. For when the heap seems full.
     ///
     /// # Safety
     /// As above, and not [`EMPTY`].
@@ -498,6 +534,7 @@ impl ThreadHeap {
             let _guard = core.lock.lock();
             (*core.space.get()).give_lease(core::mem::take(&mut (*heap).lease));
             core.collect_orphans(u32::MAX);
+            core.drain_runs(|_| true);
         }
     }
 
@@ -514,7 +551,7 @@ impl ThreadHeap {
     }
 
     /// Gives everything back, so that another thread can take the number over: magazines to their slabs, slabs to the
-    /// heap, the rest of the lease.
+    /// heap, the runs to all threads, the rest of the lease.
     ///
     /// # Safety
     /// As above, and not [`EMPTY`]; or the caller has seen to it that the thread does not use it again. The thread heap
@@ -537,6 +574,8 @@ impl ThreadHeap {
             }
             let remote = (*heap).remote_frees.swap(0, Ordering::Relaxed);
             core.totals.remote_frees.fetch_add(remote, Ordering::Relaxed);
+            core.inherit_runs(&(*heap).runs);
+            Self::hand_over_large(heap, core);
             (*heap).counts.store(0, Ordering::Relaxed);
             (*core.space.get()).give_lease(core::mem::take(&mut (*heap).lease));
             (*heap).lease_order = LEASE_ORDERS.0;
@@ -600,6 +639,39 @@ impl ThreadHeap {
         unsafe {
             let counts = (*heap).counts.load(Ordering::Relaxed) != 0;
             counts.then(|| (*heap).remote_frees.load(Ordering::Relaxed))
+        }
+    }
+
+    /// What the thread has counted of large objects.
+    ///
+    /// # Safety
+    /// As for [`ThreadHeap::counters`].
+    pub(crate) unsafe fn large_counters(heap: *const Self) -> CountedLarge {
+        // Relaxed as in `counters`.
+        // SAFETY: the caller's promise.
+        unsafe {
+            CountedLarge {
+                count: (*heap).large_count.load(Ordering::Relaxed),
+                bytes: (*heap).large_bytes.load(Ordering::Relaxed),
+                allocations: (*heap).large_allocations.load(Ordering::Relaxed),
+            }
+        }
+    }
+
+    /// Adds what the thread has counted of large objects to what the heap has. Under the heap's lock.
+    ///
+    /// # Safety
+    /// As for [`ThreadHeap::retire`].
+    unsafe fn hand_over_large(heap: *mut Self, core: &Core) {
+        // SAFETY: the thread's own.
+        unsafe {
+            let counted = Self::large_counters(heap);
+            // First there, then here, as in `hand_over`.
+            core.count_large_bytes(counted.bytes, counted.count);
+            core.totals.count_large(counted.allocations, counted.frees());
+            for counter in [&(*heap).large_count, &(*heap).large_bytes, &(*heap).large_allocations] {
+                counter.store(0, Ordering::Relaxed);
+            }
         }
     }
 

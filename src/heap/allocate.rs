@@ -10,6 +10,7 @@
 
 use super::defaults;
 use super::handle::Place;
+use super::watermarks;
 use crate::alloc::current::{self, Default};
 use crate::alloc::heap_core::Core;
 use crate::alloc::size_class::{MAX_SMALL, class_align, class_of_last, class_size};
@@ -64,16 +65,17 @@ fn allocate_unchecked(place: Place, layout: Layout) -> *mut u8 {
                 None => allocate_default_slow(which, class),
             }
         }
-        Place::Window(window) => current::with_window(window, |heap| {
+        Place::Window(window) => {
             // SAFETY: the calling thread's own, of an open heap.
-            unsafe { ThreadHeap::allocate(heap, class) }.unwrap_or_else(|| allocate_slow(heap, class))
-        })
-        .unwrap_or(ptr::null_mut()),
+            match current::with_window(window, |heap| unsafe { ThreadHeap::allocate(heap, class) }) {
+                Some(Some(block)) => block,
+                _ => allocate_window_slow(window, class),
+            }
+        }
     }
 }
 
 /// The calling thread's thread heap of a default heap, made if need be.
-#[cold]
 fn default_heap(which: Default) -> Option<*mut ThreadHeap> {
     let heap = current::of_default(which);
     // SAFETY: reads a field that only its thread writes.
@@ -88,6 +90,26 @@ fn default_heap(which: Default) -> Option<*mut ThreadHeap> {
 #[inline(never)]
 fn allocate_default_slow(which: Default, class: usize) -> *mut u8 {
     default_heap(which).map_or(ptr::null_mut(), |heap| allocate_slow(heap, class))
+}
+
+/// From outside of the heap, so that what is to be told can be told after it.
+#[cold]
+#[inline(never)]
+fn allocate_window_slow(window: u32, class: usize) -> *mut u8 {
+    in_window(window, |heap| allocate_slow(heap, class)).unwrap_or(ptr::null_mut())
+}
+
+/// Runs `work` as [`current::with_window`] does; then tells whatever mark has been passed.
+fn in_window<R>(window: u32, work: impl FnOnce(*mut ThreadHeap) -> R) -> Option<R> {
+    let (done, has_news) = current::with_window(window, |heap| {
+        let done = work(heap);
+        // SAFETY: the heap is open, and outlives its thread heaps.
+        (done, unsafe { (*(*heap).core).marks.has_news() })
+    })?;
+    if has_news {
+        watermarks::tell_news(window);
+    }
+    Some(done)
 }
 
 /// A block from a slab, or one that stands alone if there is no room for a whole slab.
@@ -127,21 +149,26 @@ pub(super) fn with_core<R>(place: Place, work: impl FnOnce(&Core) -> R) -> Optio
     }
 }
 
-#[cold]
 #[inline(never)]
 fn allocate_large(place: Place, layout: Layout, zeroed: bool) -> *mut u8 {
-    let from = |heap| allocate_large_slow(heap, layout, zeroed);
+    let from = |heap| allocate_large_from(heap, layout, zeroed);
     match place {
         Place::Default(which) => default_heap(which).map_or(ptr::null_mut(), from),
-        Place::Window(window) => current::with_window(window, from).unwrap_or(ptr::null_mut()),
+        Place::Window(window) => in_window(window, from).unwrap_or(ptr::null_mut()),
     }
 }
 
-/// A large object from the heap of a thread heap.
+/// A large object from the runs at hand, or from the units of the thread heap's heap.
 #[inline]
-pub(super) fn allocate_large_slow(heap: *mut ThreadHeap, layout: Layout, zeroed: bool) -> *mut u8 {
-    // SAFETY: a heap outlives its thread heaps.
-    or_after_flush(heap, || unsafe { (*(*heap).core).allocate_large(layout.size(), layout.align(), zeroed) })
+pub(super) fn allocate_large_from(heap: *mut ThreadHeap, layout: Layout, zeroed: bool) -> *mut u8 {
+    // SAFETY: the calling thread's own, of an open heap, which outlives it.
+    unsafe {
+        let block = ThreadHeap::reuse_large(heap, layout.size(), layout.align(), zeroed);
+        if !block.is_null() {
+            return block;
+        }
+        or_after_flush(heap, || (*(*heap).core).allocate_large(layout.size(), layout.align(), zeroed))
+    }
 }
 
 /// Allocates zeros; memory that reads as zeros already is not written.
@@ -157,12 +184,21 @@ pub(super) fn allocate_zeroed(place: Place, layout: Layout) -> *mut u8 {
     block
 }
 
+/// Allocates a run of pages, for any layout with a size; null as for [`allocate`].
+pub(super) fn allocate_run(place: Place, layout: Layout, zeroed: bool) -> *mut u8 {
+    let block = allocate_large(place, layout, zeroed);
+    #[cfg(feature = "checked")]
+    return super::checked::allocated(place, layout, block);
+    #[cfg(not(feature = "checked"))]
+    block
+}
+
 #[inline]
 fn allocate_small_zeroed(place: Place, class: usize) -> *mut u8 {
     let from = |heap| allocate_zeroed_slow(heap, class);
     match place {
         Place::Default(which) => default_heap(which).map_or(ptr::null_mut(), from),
-        Place::Window(window) => current::with_window(window, from).unwrap_or(ptr::null_mut()),
+        Place::Window(window) => in_window(window, from).unwrap_or(ptr::null_mut()),
     }
 }
 
@@ -245,14 +281,71 @@ fn free_default_slow(which: Default, class: usize, block: *mut u8) {
     }
 }
 
-#[cold]
 #[inline(never)]
 fn free_large(place: Place, block: *mut u8, len: usize) {
-    with_core(place, |core| {
-        // SAFETY: as for `free`, whose caller's block this is.
-        unsafe { scrub(core, block, len) };
-        core.free_large(block.addr());
-    });
+    match place {
+        Place::Default(which) => {
+            if let Some(heap) = default_heap(which) {
+                // SAFETY: the calling thread's own; as for `free`, whose caller's block this is.
+                unsafe { ThreadHeap::free_large(heap, block.addr()) };
+            } else if let Some(core) = defaults::made(which) {
+                core.free_large(block.addr());
+            }
+        }
+        Place::Window(window) => {
+            // A closed heap takes nothing back.
+            current::with_window(window, |heap| {
+                // SAFETY: as above, and the heap is open.
+                unsafe {
+                    scrub(&*(*heap).core, block, len);
+                    ThreadHeap::free_large(heap, block.addr());
+                }
+            });
+        }
+    }
+}
+
+/// Frees a run of [`allocate_run`].
+///
+/// # Safety
+/// As for [`free`].
+pub(super) unsafe fn free_run(place: Place, run: *mut u8, layout: Layout) {
+    #[cfg(feature = "checked")]
+    if !super::checked::freed(place, run, layout) {
+        return;
+    }
+    free_large(place, run, layout.size());
+}
+
+/// Makes a run of [`allocate_run`] fit another size without moving it; false if it cannot.
+///
+/// # Safety
+/// As for [`resize_in_place`].
+pub(super) unsafe fn resize_run(place: Place, run: *mut u8, old: Layout, new: Layout) -> bool {
+    #[cfg(feature = "checked")]
+    if !super::checked::may_resize(place, run, old) {
+        return false;
+    }
+    // Only the checked build asks what it was.
+    let _ = old;
+    let fits = resize_large(place, run, new.size());
+    #[cfg(feature = "checked")]
+    if fits {
+        super::checked::resized(place, run, new);
+    }
+    fits
+}
+
+fn resize_large(place: Place, block: *mut u8, size: usize) -> bool {
+    let resize = |core: &Core| {
+        let pages = core.large_len_pages(block.addr()).unwrap_or(0);
+        pages == size.div_ceil(PAGE) || core.resize_large(block.addr(), size)
+    };
+    match place {
+        Place::Default(which) => defaults::get(which).is_some_and(resize),
+        // SAFETY: the heap is open while the closure runs, and outlives its thread heaps.
+        Place::Window(window) => in_window(window, |heap| resize(unsafe { &*(*heap).core })) == Some(true),
+    }
 }
 
 /// Makes a block fit another size without moving it; false if it must move.
@@ -267,12 +360,7 @@ pub(super) unsafe fn resize_in_place(place: Place, block: *mut u8, old: Layout, 
     }
     let fits = match (kind_of(old), kind_of(new)) {
         (Kind::Small(old), Kind::Small(new)) => old == new,
-        (Kind::Large, Kind::Large) => {
-            with_core(place, |core| {
-                let pages = core.large_len_pages(block.addr()).unwrap_or(0);
-                pages == new.size().div_ceil(PAGE) || core.resize_large(block.addr(), new.size())
-            }) == Some(true)
-        }
+        (Kind::Large, Kind::Large) => resize_large(place, block, new.size()),
         _ => false,
     };
     #[cfg(feature = "checked")]

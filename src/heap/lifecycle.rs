@@ -292,6 +292,11 @@ pub(super) fn make_core(header: &Header, backing: Backing, options: &HeapOptions
     // SAFETY: just made.
     let held = unsafe { core.as_ref() };
     held.scrub_freed.store(options.scrub_freed, Ordering::Relaxed);
+    options.tuning.apply(held);
+    options.watermarks.set_in(held).inspect_err(|_| {
+        // SAFETY: just made, and nobody knows of it.
+        unsafe { Core::destroy(core.as_ptr()) };
+    })?;
     if matches!(held.backing, Backing::ReadOnly(_)) {
         held.state.store(state::READ_ONLY, Ordering::Release);
     }

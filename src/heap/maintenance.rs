@@ -2,8 +2,8 @@
 //! folded, huge pages made whole.
 //!
 //! [`Heap::start_maintenance`] does it on one thread, which sleeps until a [signal](crate::os::signal) tells it of something
-//! to do: the heap has grown by a segment, units were freed, the log has become long. It does not look by itself, so an idle
-//! heap costs nothing. [`Heap::maintain`] does it by hand.
+//! to do: the heap has grown by a segment, units were freed or kept at hand, the log has become long. It does not look by
+//! itself, so an idle heap costs nothing. What is given back is what was idle for a period ([`crate::alloc::idle`]). [`Heap::maintain`] does it by hand.
 //!
 //! # Invariants
 //! - **M1** The thread ends before its heap is closed: closing ends it first ([`Slot::end`]). So it may use the heap

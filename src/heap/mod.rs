@@ -21,6 +21,7 @@ mod options;
 mod owner;
 pub(crate) mod placement;
 pub(crate) mod recovery;
+mod run;
 pub(crate) mod scrub;
 mod session;
 mod shared;
@@ -28,9 +29,11 @@ mod stats;
 mod sync;
 mod table;
 mod temporary;
+mod tuning;
 #[cfg(feature = "preload")]
 pub(crate) mod untyped;
 pub(crate) mod verify;
+mod watermarks;
 
 #[cfg(any(test, feature = "testing"))]
 pub(crate) use atomic::open_or_create_on;
@@ -46,4 +49,6 @@ pub use scrub::{DamagedPage, PageDamage, Place, ScrubProgress, ScrubReport};
 pub use session::{Attached, Read, Write};
 pub use stats::{ClassStats, Classes, Residency, Stats};
 pub use sync::{SalSync, SyncLevel};
+pub use tuning::{Growth, Purge, Tuning};
 pub use verify::{Finding, Flaw, VerifyReport};
+pub use watermarks::{Watermark, WatermarkReached};

@@ -4,6 +4,8 @@ use super::lifecycle::{self, Existing};
 use super::owner::Heap;
 use super::recovery::RecoveryProgress;
 use super::sync::SYNC_TIMEOUT;
+use super::tuning::Tuning;
+use super::watermarks::Watermarks;
 use crate::error::OpenError;
 use std::fmt;
 use std::ops::ControlFlow;
@@ -108,6 +110,8 @@ pub struct HeapOptions {
     pub(super) permissions: u32,
     pub(super) scrub_freed: bool,
     pub(super) sync_timeout: Duration,
+    pub(super) tuning: Tuning,
+    pub(super) watermarks: Watermarks,
     /// Bytes by which the commit log grows, at least.
     #[cfg(any(test, feature = "testing"))]
     pub(super) log_step: Option<u64>,
@@ -138,6 +142,8 @@ impl HeapOptions {
             permissions: 0o600,
             scrub_freed: false,
             sync_timeout: SYNC_TIMEOUT,
+            tuning: Tuning::new(),
+            watermarks: Watermarks::NONE,
             #[cfg(any(test, feature = "testing"))]
             log_step: None,
         }
@@ -260,6 +266,13 @@ impl HeapOptions {
     /// begin wait meanwhile. [`Duration::MAX`] stands for as long as it takes.
     pub const fn sync_timeout(mut self, limit: Duration) -> Self {
         self.sync_timeout = limit;
+        self
+    }
+
+    /// How the heap deals with free memory, and how much it may take. [`SalAlloc::tune`](crate::SalAlloc::tune) changes that
+    /// while it is used.
+    pub const fn tuning(mut self, tuning: Tuning) -> Self {
+        self.tuning = tuning;
         self
     }
 

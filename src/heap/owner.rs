@@ -11,6 +11,7 @@ use super::recovery::{RecoveryProgress, RecoveryReport};
 use super::session::{Read, Write};
 use super::sync::SyncLevel;
 use super::table::HEAPS;
+use super::watermarks::Watermarks;
 use crate::alloc::backing::Backing;
 use crate::alloc::heap_core::Core;
 use crate::alloc::windows;
@@ -70,6 +71,7 @@ pub(crate) struct HeapInner {
     pub(super) group: GroupCommit<SyncLevel, u64, Arc<SyncError>>,
     /// How long a sync waits for write sessions to end.
     pub(super) sync_timeout: Duration,
+    pub(super) watermarks: Watermarks,
     /// Of files that are made for it.
     pub(super) permissions: u32,
     attachment: OnceLock<Box<dyn Attachment>>,
@@ -120,6 +122,7 @@ impl HeapInner {
             gate: Gate::default(),
             group: GroupCommit::default(),
             sync_timeout: options.sync_timeout,
+            watermarks: options.watermarks.clone(),
             permissions: options.permissions,
             attachment: OnceLock::new(),
             shut: Mutex::new(false),
@@ -309,7 +312,10 @@ impl Heap {
         }
         self.inner.maintenance.forget_ready();
         match &self.inner.atomic {
-            Some(atomic) => atomic.purge(self.inner.core(), 1),
+            Some(atomic) => {
+                self.inner.core().return_all_runs();
+                atomic.purge(self.inner.core(), 1)
+            }
             None => self.inner.core().purge(1),
         }
     }

@@ -59,7 +59,7 @@ pub struct Stats {
     pub mapped: u64,
     /// Bytes that memory or disk space is reserved for.
     pub committed: u64,
-    /// Bytes in slabs, large objects and what threads keep to cut slabs from.
+    /// Bytes in slabs, large objects and what threads keep to cut slabs from or of freed large objects.
     pub used: u64,
     /// Bytes in live blocks, as large as the blocks really are.
     pub live_bytes: u64,
@@ -123,20 +123,18 @@ fn collect(core: &Core, stats: &mut Stats) {
     let mut counts = [ClassCount::default(); CLASSES];
     let (events, threads) = core.count(&mut counts);
     // SAFETY: mapped as long as the core lives; atomics, which all may share. Relaxed: the figures are shown.
-    let (committed, used, large_objects, large_bytes) = unsafe {
+    let (committed, used) = unsafe {
         let soft = core.soft();
-        let locked = [&(*soft).locked.used_units, &(*soft).locked.large_count, &(*soft).locked.large_bytes];
-        let [used, count, bytes] = locked.map(|counter| counter.load(Ordering::Relaxed));
-        ((*soft).committed_units.load(Ordering::Relaxed), used, count, bytes)
+        ((*soft).committed_units.load(Ordering::Relaxed), (*soft).locked.used_units.load(Ordering::Relaxed))
     };
     stats.capacity = core.capacity;
     stats.mapped = u64::from(core.layout.windows()) * WINDOW as u64;
     stats.committed = committed.saturating_mul(UNIT as u64);
     stats.used = used.saturating_mul(UNIT as u64);
-    stats.live_bytes = large_bytes;
+    stats.live_bytes = events.large_bytes;
     stats.table_bytes = core.layout.soft.len.saturating_add(committed.saturating_mul(classes::TABLE_BYTES_PER_UNIT));
-    stats.large_objects = large_objects;
-    stats.large_bytes = large_bytes;
+    stats.large_objects = events.large_objects;
+    stats.large_bytes = events.large_bytes;
     stats.large_allocations = events.large_allocations;
     stats.large_frees = events.large_frees;
     stats.threads = threads;

@@ -149,7 +149,7 @@ pub(crate) fn allocate(layout: Layout, zeroed: bool) -> *mut u8 {
     with_heap(|heap| match kind_of(layout) {
         Kind::Small(class) if zeroed => allocate::allocate_zeroed_slow(heap, class),
         Kind::Small(class) => allocate::allocate_slow(heap, class),
-        Kind::Large => allocate::allocate_large_slow(heap, layout, zeroed),
+        Kind::Large => allocate::allocate_large_from(heap, layout, zeroed),
     })
     .unwrap_or(ptr::null_mut())
 }
@@ -194,7 +194,10 @@ pub(crate) unsafe fn free(block: *mut u8) -> Result<(), NotOurs> {
             class_size(class) * 64
         }
         Found::Large { core, len } => {
-            core.free_large(block.addr());
+            // SAFETY: the calling thread's own, or whoever has it stands for one; the object is the caller's to give.
+            if with_heap(|heap| unsafe { ThreadHeap::free_large(heap, block.addr()) }).is_none() {
+                core.free_large(block.addr());
+            }
             len
         }
     };

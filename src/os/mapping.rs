@@ -171,6 +171,18 @@ pub(crate) enum Advice {
     PopulateWrite,
     /// Move what lies in a range now into huge pages.
     Collapse,
+    /// Neither of the next two.
+    Normal,
+    /// Read ahead far.
+    Sequential,
+    /// Do not read ahead.
+    Random,
+    /// Read in, in the background, what is not in memory.
+    WillNeed,
+    /// First to go when memory is short.
+    Cold,
+    /// Write out and drop now.
+    PageOut,
 }
 
 /// Advice of Linux 6.1, which the C library's headers may not name.
@@ -182,6 +194,12 @@ pub(crate) fn advise(address: usize, len: usize, advice: Advice) -> Result<(), C
         Advice::HugePage => libc::MADV_HUGEPAGE,
         Advice::PopulateWrite => libc::MADV_POPULATE_WRITE,
         Advice::Collapse => MADV_COLLAPSE,
+        Advice::Normal => libc::MADV_NORMAL,
+        Advice::Sequential => libc::MADV_SEQUENTIAL,
+        Advice::Random => libc::MADV_RANDOM,
+        Advice::WillNeed => libc::MADV_WILLNEED,
+        Advice::Cold => libc::MADV_COLD,
+        Advice::PageOut => libc::MADV_PAGEOUT,
     };
     // SAFETY: these kinds of advice change no contents.
     let returned = unsafe { libc::madvise(ptr::with_exposed_provenance_mut(address), len, advice) };

@@ -6,6 +6,7 @@
 
 pub(crate) mod barrier;
 pub(crate) mod buffer;
+pub(crate) mod clock;
 pub(crate) mod copy;
 mod descriptor;
 pub(crate) mod dirty_pages;

@@ -6,8 +6,14 @@ use std::time::Duration;
 /// Default for [`MaintenanceOptions::prefault`]: 8 MiB.
 pub(super) const PREFAULT: u64 = 8 << 20;
 
-/// Default for [`MaintenanceOptions::purge_after`].
-const PURGE_AFTER: Duration = Duration::from_secs(10);
+/// When free memory is given back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum PurgeAfter {
+    /// As the heap's [`Purge`](crate::Purge) says at that moment.
+    Policy,
+    Time(Duration),
+    Never,
+}
 
 /// What a maintenance thread is to do besides folding the log and making huge pages whole.
 ///
@@ -24,7 +30,7 @@ const PURGE_AFTER: Duration = Duration::from_secs(10);
 #[must_use]
 pub struct MaintenanceOptions {
     pub(super) prefault: u64,
-    pub(super) purge_after: Option<Duration>,
+    pub(super) purge_after: PurgeAfter,
 }
 
 impl Default for MaintenanceOptions {
@@ -34,9 +40,10 @@ impl Default for MaintenanceOptions {
 }
 
 impl MaintenanceOptions {
-    /// 8 MiB are kept ready, and what has been free for ten seconds is given back.
+    /// 8 MiB are kept ready, and memory is given back as the heap's [`Purge`](crate::Purge) says: what was not needed for ten
+    /// seconds, unless something else is set.
     pub const fn new() -> Self {
-        Self { prefault: PREFAULT, purge_after: Some(PURGE_AFTER) }
+        Self { prefault: PREFAULT, purge_after: PurgeAfter::Policy }
     }
 
     /// Bytes that are to be ready behind the end of what the heap has in use, rounded up to whole segments of 2 MiB: whoever
@@ -48,16 +55,21 @@ impl MaintenanceOptions {
         self
     }
 
-    /// How long memory stays with the heap when it is free. If more is freed in that time it starts again, at most eight
-    /// times: a program that frees all the time would soon need what was given back. Runs below 2 MiB stay, as huge pages
-    /// would be split for them. None: until somebody calls [`Heap::purge`](crate::Heap::purge).
+    /// How long memory stays with the heap when it is free, whatever its [`Purge`](crate::Purge) says. When that time is over
+    /// what was not needed in it is given back: freed large objects that nobody has taken again, and as many free bytes as the
+    /// heap did not have in use besides; so memory goes after twice that time at most. If more is freed meanwhile the time
+    /// starts again, at most eight times: a program that frees all the time would soon need what was given back. Runs below
+    /// 2 MiB stay, as huge pages would be split for them. None: until somebody calls [`Heap::purge`](crate::Heap::purge).
     pub const fn purge_after(mut self, time: Option<Duration>) -> Self {
-        self.purge_after = time;
+        self.purge_after = match time {
+            Some(time) => PurgeAfter::Time(time),
+            None => PurgeAfter::Never,
+        };
         self
     }
 
     pub(super) fn check(&self) -> Result<(), MaintenanceError> {
-        if self.purge_after == Some(Duration::ZERO) {
+        if self.purge_after == PurgeAfter::Time(Duration::ZERO) {
             return Err(MaintenanceError::InvalidOptions { reason: "free memory would be purged without a pause" });
         }
         Ok(())

@@ -42,8 +42,12 @@ fn work_as_told(heap: &HeapInner, options: &MaintenanceOptions) {
     let mut purge_at: Option<PurgeAt> = None;
     let mut is_first = true;
     while goes_on() {
+        let purge_after = work::purge_after(heap, options);
+        if purge_after.is_none() {
+            purge_at = None;
+        }
         // Memory that is freed need not be told of while it is known already that some is free, or nobody cares.
-        let cares = options.purge_after.is_some() && purge_at.is_none();
+        let cares = purge_after.is_some() && purge_at.is_none();
         let limit = purge_at.as_ref().map(|purge| purge.at.saturating_duration_since(Instant::now()));
         let events = signal.wait(if cares { 0 } else { event::FREED }, limit);
         counters.woken();
@@ -60,21 +64,22 @@ fn work_as_told(heap: &HeapInner, options: &MaintenanceOptions) {
         if events & event::SPLIT != 0 && goes_on() {
             work::make_huge_pages_whole(heap);
         }
-        if let Some(after) = options.purge_after {
+        if let Some(after) = purge_after {
             let is_new = events & event::FREED != 0 && (!is_first || work::is_purgeable(heap));
-            purge_at = when_to_purge(signal, purge_at, is_new, after, || work::purge(heap, counters));
+            purge_at = when_to_purge(signal, purge_at, is_new, after, || work::purge_idle(heap, counters));
         }
         is_first = false;
     }
 }
 
-/// What becomes of a purge that is planned, or not: it is begun to be waited for, put off, or done.
+/// What becomes of a purge that is planned, or not: it is begun to be waited for, put off, or done, and planned again if it
+/// says so.
 fn when_to_purge(
     signal: &Signal,
     planned: Option<PurgeAt>,
     is_new: bool,
     after: Duration,
-    purge: impl FnOnce(),
+    purge: impl FnOnce() -> bool,
 ) -> Option<PurgeAt> {
     let later = |delays| Some(PurgeAt { at: Instant::now().checked_add(after.min(NEVER))?, delays });
     let Some(planned) = planned else {
@@ -89,8 +94,7 @@ fn when_to_purge(
     }
     // Before looking at what is free: what is freed from here on is told again.
     signal.forget(event::FREED | event::FREED_AGAIN);
-    purge();
-    None
+    if purge() { later(0) } else { None }
 }
 
 /// All there is to do, until the budget is over.
@@ -100,7 +104,7 @@ pub(super) fn by_hand(heap: &HeapInner, budget: Duration, counters: &Counters) {
     let steps: [&dyn Fn(); 4] = [
         &|| work::fold(heap, 2, counters),
         &|| work::make_huge_pages_whole(heap),
-        &|| work::purge(heap, counters),
+        &|| work::purge_all(heap, counters),
         &|| work::prefault(heap, PREFAULT, counters, &has_time),
     ];
     for step in steps {
@@ -120,7 +124,7 @@ pub(super) fn times_put_off(signal: &Signal, meanwhile: impl Fn()) -> u32 {
         // It is due at once.
         let after = Duration::from_nanos(1);
         while planned.as_ref().is_some_and(|planned| planned.at > Instant::now()) {}
-        planned = when_to_purge(signal, planned, false, after, || ());
+        planned = when_to_purge(signal, planned, false, after, || false);
         if planned.is_none() {
             return delays;
         }

@@ -1,9 +1,12 @@
 //! The pieces of work, each short enough to look in between whether there is time for more.
 
+use super::options::{MaintenanceOptions, PurgeAfter};
 use super::report::{Counters, Fault};
+use crate::alloc::tuning::purge;
 use crate::format::{SEGMENT_UNITS, UNIT};
 use crate::heap::owner::HeapInner;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 /// Free runs of at least this many units are given back: smaller ones would split huge pages.
 const LEAST_PURGED: usize = SEGMENT_UNITS;
@@ -31,21 +34,58 @@ pub(super) fn make_huge_pages_whole(heap: &HeapInner) {
     }
 }
 
-/// Whether there is anything to purge.
-pub(super) fn is_purgeable(heap: &HeapInner) -> bool {
-    heap.core().purgeable(LEAST_PURGED) > 0
+/// How long free memory stays; none if that is for others to say.
+pub(super) fn purge_after(heap: &HeapInner, options: &MaintenanceOptions) -> Option<Duration> {
+    match options.purge_after {
+        PurgeAfter::Never => None,
+        PurgeAfter::Time(time) => Some(time),
+        PurgeAfter::Policy => {
+            let tuning = &heap.core().tuning;
+            // Relaxed: settings, and who changes them tells.
+            match tuning.purge.load(Ordering::Relaxed) {
+                purge::DECAY | purge::BACKGROUND => {
+                    Some(Duration::from_nanos(tuning.period_len.load(Ordering::Relaxed)))
+                }
+                _ => None,
+            }
+        }
+    }
 }
 
-/// Gives free memory back.
-pub(super) fn purge(heap: &HeapInner, counters: &Counters) {
+/// Whether there is anything to purge, at once or later.
+pub(super) fn is_purgeable(heap: &HeapInner) -> bool {
+    heap.core().keeps_runs() || heap.core().purgeable(LEAST_PURGED) > 0
+}
+
+/// Gives memory back that was not needed since this was last called; whether some stays that would go next time.
+pub(super) fn purge_idle(heap: &HeapInner, counters: &Counters) -> bool {
+    if !is_purgeable(heap) {
+        return false;
+    }
+    let purged = heap.purge_idle_open(LEAST_PURGED, usize::MAX);
+    note_purged(heap, counters, purged.bytes);
+    purged.leaves_some
+}
+
+/// Gives all free memory back.
+pub(super) fn purge_all(heap: &HeapInner, counters: &Counters) {
     if is_purgeable(heap) {
-        counters.purged(match &heap.atomic {
-            Some(atomic) => atomic.purge(heap.core(), LEAST_PURGED),
-            None => heap.core().purge(LEAST_PURGED),
-        });
-        if let Some(atomic) = &heap.atomic {
-            atomic.note_left(is_purgeable(heap));
-        }
+        let core = heap.core();
+        let bytes = match &heap.atomic {
+            Some(atomic) => {
+                core.return_all_runs();
+                atomic.purge(core, LEAST_PURGED)
+            }
+            None => core.purge(LEAST_PURGED),
+        };
+        note_purged(heap, counters, bytes);
+    }
+}
+
+fn note_purged(heap: &HeapInner, counters: &Counters, bytes: usize) {
+    counters.purged(bytes);
+    if let Some(atomic) = &heap.atomic {
+        atomic.note_left(heap.core().purgeable(LEAST_PURGED) > 0);
     }
 }
 
