@@ -2,7 +2,9 @@
 #![allow(unsafe_code)]
 
 use allocator_api2::alloc::{Allocator, Layout};
-use sal::{Heap, HeapOptions, MaintenanceError, MaintenanceOptions, MaintenanceStats, Mode, Root, SalAlloc};
+use sal::{
+    Heap, HeapOptions, MaintenanceError, MaintenanceOptions, MaintenanceStats, Mode, Purge, Root, SalAlloc, Tuning,
+};
 use std::ptr::NonNull;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
@@ -141,6 +143,61 @@ fn memory_that_stays_free_is_given_back() {
         wait_for(&heap, |done| done.purged_bytes >= 16 << 20);
         assert!(guard.stop().last_error.is_none());
         assert!(heap.stats().purged_bytes >= 16 << 20);
+    }
+}
+
+#[test]
+fn what_is_kept_at_hand_and_taken_again_in_time_stays() {
+    let _alone = ALONE.lock();
+    let heap = volatile();
+    let layout = Layout::from_size_align(16 << 20, 8).unwrap();
+    let options = MaintenanceOptions::new().prefault(0).purge_after(Some(Duration::from_secs(3600)));
+    let guard = heap.start_maintenance(options).unwrap();
+    let block = touched(heap.alloc(), layout);
+    // SAFETY: allocated above, freed once.
+    unsafe { heap.alloc().deallocate(block, layout) };
+    let before = faults();
+    let block = touched(heap.alloc(), layout);
+    assert!(faults() - before < 64);
+    // SAFETY: as above.
+    unsafe { heap.alloc().deallocate(block, layout) };
+    // By hand nothing is waited for.
+    assert!(heap.maintain(Duration::from_secs(60)).done.purged_bytes >= 16 << 20);
+    assert!(guard.stop().last_error.is_none());
+}
+
+#[test]
+fn the_thread_does_as_the_policy_of_the_heap_says_and_hears_when_that_changes() {
+    let _alone = ALONE.lock();
+    let options = HeapOptions::new().capacity(1 << 30).tuning(Tuning::new().purge(Purge::Retain));
+    let heap = options.volatile().unwrap();
+    let guard = heap.start_maintenance(MaintenanceOptions::new()).unwrap();
+    let layout = Layout::from_size_align(16 << 20, 8).unwrap();
+    let block = touched(heap.alloc(), layout);
+    // SAFETY: allocated above, freed once.
+    unsafe { heap.alloc().deallocate(block, layout) };
+    wait_for(&heap, |done| done.prefaulted_bytes >= 8 << 20);
+    assert_eq!(heap.stats().purges, 0);
+    assert!(heap.alloc().tune(&Tuning::new().purge(Purge::Background(Duration::from_millis(20)))));
+    wait_for(&heap, |done| done.purged_bytes >= 16 << 20);
+    assert!(guard.stop().last_error.is_none());
+}
+
+#[test]
+fn closing_ends_a_thread_that_is_about_to_purge() {
+    let _alone = ALONE.lock();
+    for round in 0..200 {
+        let heap = volatile();
+        let options = MaintenanceOptions::new().prefault(0).purge_after(Some(Duration::from_nanos(1)));
+        let guard = heap.start_maintenance(options).unwrap();
+        let layout = Layout::from_size_align(2 << 20, 8).unwrap();
+        for _ in 0..round % 10 {
+            let block = touched(heap.alloc(), layout);
+            // SAFETY: allocated above, freed once.
+            unsafe { heap.alloc().deallocate(block, layout) };
+        }
+        heap.close().unwrap();
+        assert!(!guard.is_running());
     }
 }
 

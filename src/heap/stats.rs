@@ -112,7 +112,7 @@ impl Stats {
         (self.live_bytes as f64 / (self.used as f64).max(1.0)).min(1.0)
     }
 
-    /// Bytes in use that are in no live block: of slabs and leases, and of the allocator's tables.
+    /// Bytes in use that are in no live block: of slabs, leases and kept runs, and of the allocator's tables.
     pub fn overhead(&self) -> u64 {
         self.used.saturating_sub(self.live_bytes).saturating_add(self.table_bytes)
     }

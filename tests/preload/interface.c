@@ -54,6 +54,23 @@ static void sizes_and_alignment(void) {
     free_sized(NULL, 1);
 }
 
+/* Large blocks that were freed are kept for the next one of that length, and read as zeros if they are asked to. */
+static void large_blocks_again(void) {
+    enum { LEN = 3 << 20 };
+    unsigned char *block = malloc(LEN);
+    CHECK(block && malloc_usable_size(block) == LEN);
+    memset(block, 7, LEN);
+    free(block);
+    unsigned char *again = calloc(1, LEN);
+    CHECK(again == block && malloc_usable_size(again) == LEN && is_all(again, 0, LEN));
+    memset(again, 8, LEN);
+    again = realloc(again, LEN / 2);
+    CHECK(again && malloc_usable_size(again) == LEN / 2 && is_all(again, 8, LEN / 2));
+    again = realloc(again, 2 * LEN);
+    CHECK(again && malloc_usable_size(again) == 2 * LEN && is_all(again, 8, LEN / 2));
+    free(again);
+}
+
 static void no_memory(void) {
     void *block = malloc(100);
     size_t sizes[] = {huge, half, half - 1};
@@ -214,6 +231,7 @@ static void other_names(void) {
 int main(void) {
     other_names();
     sizes_and_alignment();
+    large_blocks_again();
     no_memory();
     zeros();
     resizing();

@@ -43,8 +43,9 @@ fn work_as_told(heap: &HeapInner, options: &MaintenanceOptions) {
     let mut is_first = true;
     while goes_on() {
         let purge_after = work::purge_after(heap, options);
-        if purge_after.is_none() {
-            purge_at = None;
+        if purge_after.is_none() && purge_at.take().is_some() {
+            // What is free stays known, for when that is of interest again.
+            signal.tell(event::FREED);
         }
         // Memory that is freed need not be told of while it is known already that some is free, or nobody cares.
         let cares = purge_after.is_some() && purge_at.is_none();

@@ -84,6 +84,51 @@ fn what_ended_threads_have_done_stays_counted() {
 }
 
 #[test]
+fn large_objects_that_are_kept_and_taken_again_are_counted_whoever_frees_them() {
+    let heap = HeapOptions::new().capacity(1 << 30).volatile().unwrap();
+    let handle = heap.alloc();
+    let layout = Layout::from_size_align(3 << 20, 8).unwrap();
+    let allocate = || handle.allocate(layout).unwrap().cast::<u8>().as_ptr().expose_provenance();
+    let free = |address: usize| {
+        let block = std::ptr::NonNull::new(std::ptr::with_exposed_provenance_mut(address)).unwrap();
+        // SAFETY: allocated by `allocate`, freed once.
+        unsafe { handle.deallocate(block, layout) }
+    };
+    // The second time they were kept at hand, and are this thread's to count.
+    for _ in 0..2 {
+        let mine = [allocate(), allocate()];
+        mine.into_iter().for_each(free);
+    }
+    let mine = [allocate(), allocate()];
+    let counted = || {
+        let stats = heap.stats();
+        (stats.large_objects, stats.large_bytes, stats.large_allocations, stats.large_frees)
+    };
+    assert_eq!(counted(), (2, 6 << 20, 6, 4));
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            mine.into_iter().for_each(free);
+            assert_eq!(counted(), (0, 0, 6, 6));
+            let block = allocate();
+            assert_eq!(counted(), (1, 3 << 20, 7, 6));
+            free(block);
+        });
+    });
+    // Before that thread has given its part back, and after.
+    let has_ended = || {
+        let _guard = heap.inner().core().lock.lock();
+        // SAFETY: under the lock.
+        unsafe { (*heap.inner().core().threads.get()).has_idle() }
+    };
+    assert_eq!(counted(), (0, 0, 7, 7));
+    while !has_ended() {
+        std::thread::yield_now();
+    }
+    assert_eq!(counted(), (0, 0, 7, 7));
+    heap.close().unwrap();
+}
+
+#[test]
 fn counts_never_go_wrong_while_threads_come_and_go() {
     let heap = HeapOptions::new().capacity(1 << 30).volatile().unwrap();
     let handle = heap.alloc();
