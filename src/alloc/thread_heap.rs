@@ -175,14 +175,24 @@ impl ThreadHeap {
         unsafe {
             debug_assert!(class < CLASSES);
             let magazine = (*heap).magazines.get_unchecked(class);
-            let top = magazine.top.load(Ordering::Relaxed);
-            if top == magazine.ceiling {
-                return false;
-            }
-            (&raw mut (*heap).slots).cast::<*mut u8>().add(top as usize).write(block);
-            magazine.top.store(top + 1, Ordering::Relaxed);
-            true
+            Self::push(heap, magazine, block)
         }
+    }
+
+    /// Puts a block into a magazine; false if that is full.
+    ///
+    /// # Safety
+    /// As for [`ThreadHeap::free`]; the magazine is one of this thread heap.
+    #[inline(always)]
+    unsafe fn push(heap: *mut Self, magazine: &Magazine, block: *mut u8) -> bool {
+        let top = magazine.top.load(Ordering::Relaxed);
+        if top == magazine.ceiling {
+            return false;
+        }
+        // SAFETY: H1; the magazine's slots are its own, up to its ceiling.
+        unsafe { (&raw mut (*heap).slots).cast::<*mut u8>().add(top as usize).write(block) };
+        magazine.top.store(top + 1, Ordering::Relaxed);
+        true
     }
 
     /// As [`ThreadHeap::free`], for a block of the class before `number`; false also if `number` is 0.
@@ -201,13 +211,7 @@ impl ThreadHeap {
             debug_assert!(number <= CLASSES);
             let first = heap.byte_add(core::mem::offset_of!(ThreadHeap, nothing)).cast::<Magazine>();
             let magazine = &*first.add(number);
-            let top = magazine.top.load(Ordering::Relaxed);
-            if top == magazine.ceiling {
-                return false;
-            }
-            (&raw mut (*heap).slots).cast::<*mut u8>().add(top as usize).write(block);
-            magazine.top.store(top + 1, Ordering::Relaxed);
-            true
+            Self::push(heap, magazine, block)
         }
     }
 

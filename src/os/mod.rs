@@ -16,6 +16,8 @@ pub(crate) mod fork;
 pub(crate) mod image;
 #[cfg(feature = "preload")]
 pub(crate) mod kept_stderr;
+#[cfg(any(feature = "preload", feature = "checked"))]
+pub(crate) mod line;
 #[cfg(feature = "preload")]
 pub(crate) mod loader;
 pub(crate) mod lock;

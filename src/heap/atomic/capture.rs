@@ -148,8 +148,11 @@ impl Capture {
         Ok(())
     }
 
-    /// Registers all that can ever be scanned, so that what is added to the heap needs no call.
+    /// Registers all that can ever be scanned, once, so that what is added to the heap needs no call.
     fn register(&mut self, core: &Core) -> Result<(), CallError> {
+        if self.is_registered {
+            return Ok(());
+        }
         for (offset, len) in tracked_areas(core) {
             self.tracker.register(core.base + offset, len)?;
         }
@@ -162,9 +165,7 @@ impl Capture {
     pub(super) fn take(&mut self, core: &Core, journal: &Journal) -> Result<(), CallError> {
         self.forget();
         let ranges = tracked_ranges(core);
-        if !self.is_registered {
-            self.register(core)?;
-        }
+        self.register(core)?;
         self.scan(ranges);
         self.take_pages(core, journal).inspect_err(|_| self.left_something = true)?;
         // Last (Q2).
