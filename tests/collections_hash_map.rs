@@ -126,7 +126,9 @@ fn apply<const H: u64>(step: &Step, map: &mut Map<H>, model: &mut HashMap<u64, u
         Step::ShrinkTo(n) => {
             let before = map.capacity();
             map.shrink_to(n);
-            assert!(map.capacity() >= n.min(before) && map.capacity() <= before);
+            assert!(map.capacity() >= n.min(before));
+            // A smaller block can have more room if many entries of the larger one had been removed.
+            assert!(map.capacity() <= before || map.capacity() < 16.max(3 * map.len().max(n)));
         }
         Step::DrainSome(n) => {
             let before = map.capacity();

@@ -285,6 +285,18 @@ impl ThreadHeap {
         unsafe {
             debug_assert!(class < CLASSES);
             let magazine = (*heap).magazines.get_unchecked(class);
+            Self::push(heap, magazine, block)
+        }
+    }
+
+    /// Puts a block into a magazine; false if that is full.
+    ///
+    /// # Safety
+    /// As for [`ThreadHeap::free`]; the magazine is one of this thread heap.
+    #[inline(always)]
+    unsafe fn push(heap: *mut Self, magazine: &Magazine, block: *mut u8) -> bool {
+        // SAFETY: H1; the thread is the one that the magazine belongs to, and its slots are its own, up to its ceiling.
+        unsafe {
             let top = magazine.top();
             if top == magazine.ceiling {
                 return false;
@@ -311,13 +323,7 @@ impl ThreadHeap {
             debug_assert!(number <= CLASSES);
             let first = heap.byte_add(core::mem::offset_of!(ThreadHeap, nothing)).cast::<Magazine>();
             let magazine = &*first.add(number);
-            let top = magazine.top();
-            if top == magazine.ceiling {
-                return false;
-            }
-            (&raw mut (*heap).slots).cast::<*mut u8>().add(top as usize).write(block);
-            magazine.add(1);
-            true
+            Self::push(heap, magazine, block)
         }
     }
 

@@ -456,6 +456,7 @@ impl Journal {
             (header, place, state.ring.len(), jump)
         };
         header.seal(&appender.entries);
+        appender.assembler.prepare(durability);
         let written = self.lengthen_log(&place, header.record_len(), file_len).and_then(|len| {
             if let Some((at, jump)) = jump {
                 appender.assembler.write_record(&*self.storage, at, &jump, &[], &[])?;

@@ -1,5 +1,6 @@
 //! Records of the log: writing one, and what memory keeps of it.
 
+use super::journal::Durability;
 use super::storage::{Part, Storage};
 use crate::format::PAGE;
 use crate::format::log_record::{Entry, RecordHeader};
@@ -42,15 +43,22 @@ pub(super) struct Assembler {
     buffer: Buffer,
     /// Where the buffer goes.
     at: u64,
+    /// Whether the record need not be on the medium soon, so that it goes to the page cache and nobody waits.
+    is_cached: bool,
 }
 
 impl Default for Assembler {
     fn default() -> Self {
-        Self { buffer: Buffer::new(), at: 0 }
+        Self { buffer: Buffer::new(), at: 0, is_cached: false }
     }
 }
 
 impl Assembler {
+    /// What the records that follow are to survive.
+    pub(super) fn prepare(&mut self, durability: Durability) {
+        self.is_cached = durability == Durability::Written;
+    }
+
     /// Writes a record, from memory and to places and in lengths that are multiples of [`PAGE`].
     pub(super) fn write_record(
         &mut self,
@@ -85,7 +93,12 @@ impl Assembler {
 
     fn flush(&mut self, storage: &dyn Storage) -> Result<(), CallError> {
         if self.buffer.len() > 0 {
-            storage.write_around(Part::Log, self.buffer.as_slice(), self.at)?;
+            let bytes = self.buffer.as_slice();
+            if self.is_cached {
+                storage.write_at(Part::Log, bytes, self.at)?;
+            } else {
+                storage.write_around(Part::Log, bytes, self.at)?;
+            }
             self.at += self.buffer.len() as u64;
             self.buffer.clear();
         }

@@ -8,6 +8,7 @@ use super::handle::Place;
 use crate::alloc::checked::{Kind, Misuse, Where};
 use crate::alloc::current;
 use crate::alloc::heap_core::Core;
+use crate::os::line::Line;
 use crate::os::process;
 use core::alloc::Layout;
 use core::fmt::{self, Write};
@@ -61,29 +62,13 @@ fn passes(place: Place, act: Act, layout: Layout, check: impl FnOnce(&Core, u32)
     checked.is_some()
 }
 
-/// A line of text of limited length; what does not fit is dropped.
-struct Line {
-    bytes: [u8; 512],
-    len: usize,
-}
-
-impl Write for Line {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        let room = &mut self.bytes[self.len..];
-        let len = text.len().min(room.len());
-        room[..len].copy_from_slice(&text.as_bytes()[..len]);
-        self.len += len;
-        Ok(())
-    }
-}
-
 /// Writes what is wrong to standard error and ends the process.
 #[cold]
 fn report(place: Place, act: Act, given: Layout, misuse: &Misuse) -> ! {
-    let mut line = Line { bytes: [0; 512], len: 0 };
+    let mut line = Line::new();
     // Cannot fail: what is too long is cut.
     let _ = describe(&mut line, place, act, given, misuse);
-    process::write_stderr(&line.bytes[..line.len]);
+    line.say();
     process::abort()
 }
 
@@ -173,14 +158,5 @@ mod tests {
             assert!(!freed(place, block, layout) && !may_resize(place, block, layout));
         }
         assert!(allocate::allocate(place, layout).is_null());
-    }
-
-    #[test]
-    fn a_line_that_is_too_long_is_cut() {
-        let mut line = Line { bytes: [0; 512], len: 0 };
-        for _ in 0..40 {
-            line.write_str("twenty-seven characters ...").unwrap();
-        }
-        assert_eq!(line.len, 512);
     }
 }

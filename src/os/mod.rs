@@ -18,6 +18,8 @@ mod futex;
 pub(crate) mod image;
 #[cfg(feature = "preload")]
 pub(crate) mod kept_stderr;
+#[cfg(any(feature = "preload", feature = "checked"))]
+pub(crate) mod line;
 #[cfg(feature = "preload")]
 pub(crate) mod loader;
 pub(crate) mod lock;

@@ -1,30 +1,15 @@
 //! Lines on standard error, made without allocating.
 
+use crate::os::line::Line;
 use crate::os::{kept_stderr, process};
 use core::fmt::{self, Write};
 
-/// A line of text of limited length; what does not fit is dropped.
-struct Line {
-    bytes: [u8; 512],
-    len: usize,
-}
-
-impl Write for Line {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        let room = &mut self.bytes[self.len..];
-        let len = text.len().min(room.len());
-        room[..len].copy_from_slice(&text.as_bytes()[..len]);
-        self.len += len;
-        Ok(())
-    }
-}
-
 /// Writes one line.
 pub(super) fn say(text: fmt::Arguments<'_>) {
-    let mut line = Line { bytes: [0; 512], len: 0 };
+    let mut line = Line::new();
     // Cannot fail: what is too long is cut.
     let _ = writeln!(line, "sal: {text}");
-    process::write_stderr(&line.bytes[..line.len]);
+    line.say();
 }
 
 /// Writes one line and ends the process.

@@ -148,7 +148,7 @@ impl Capture {
         Ok(())
     }
 
-    /// Registers all that can ever be scanned, if that has not been done, so that what is added to the heap needs no call.
+    /// Registers all that can ever be scanned, once, so that what is added to the heap needs no call.
     pub(super) fn register(&mut self, core: &Core) -> Result<(), CallError> {
         if self.is_registered {
             return Ok(());

@@ -25,7 +25,7 @@ pub struct BlockInfo {
     pub is_allocated: Option<bool>,
 }
 
-/// What [`SalCollect::collect`] found and did.
+/// What [`SalCollect::collect`](super::SalCollect::collect) found and did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CollectReport {

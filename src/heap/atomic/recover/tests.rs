@@ -105,6 +105,8 @@ fn resuming_waits_neither_for_a_recovery_nor_lets_others_wait_for_a_fold() {
         let progress = told.recv_timeout(AT_ONCE);
         // Another thread has resumed it meanwhile.
         let begun = Arc::new(second);
+        // Dropped before that, also when the test fails.
+        let begin_second = begin_second;
         if progress.is_ok() {
             *atomic.recovery() = State::Running(Arc::clone(&begun), Replayed::default());
         }
