@@ -1,15 +1,15 @@
 //! Blocks on their way from a magazine back to their slabs.
 //!
 //! Blocks that were allocated one behind the other tend to be freed so, too. A batch is therefore taken apart into runs
-//! of one slab, and a run into words: one change of bits for each word, one look at the slab for each run.
+//! of one slab, and a run into words: one change of bits for each word, one look at the slab for each run. A block alone
+//! in its run of units is told from a slab's at the first of each run: a slab fills the aligned units that it lies in.
 
-use super::heap_core::Core;
 use super::orphans::push_to_owner;
 use super::size_class::{index_in_slab, slab_units};
 use super::slab::{Returned, Slab};
 use super::thread_heap::{ThreadHeap, add32, add64, is_medium};
-use crate::format::SEGMENT_UNITS;
 use crate::format::slab_entry::SlabEntry;
+use crate::format::{SEGMENT_UNITS, UNIT};
 use crate::sync::Ordering;
 
 impl ThreadHeap {
@@ -18,22 +18,51 @@ impl ThreadHeap {
         // SAFETY: the thread's own; the blocks are ours (H1) and of the class.
         unsafe {
             let core = Self::core(heap);
-            let mut run = Run::default();
+            let mut blocks = core::slice::from_raw_parts(blocks, count as usize);
             let mut returned = i64::from(count);
-            for position in 0..count as usize {
-                let address = blocks.add(position).read().addr();
+            while let Some(first) = blocks.first() {
                 if is_medium(class) {
-                    if let SlabEntry::LargeHead { .. } = core.entry(core.unit_of(address)) {
+                    if let SlabEntry::LargeHead { .. } = core.entry(core.unit_of(first.addr())) {
                         // A block that stood alone because no slab could be had.
-                        core.free_large(address);
+                        core.free_large(first.addr());
                         returned -= 1;
+                        blocks = &blocks[1..];
                         continue;
                     }
                 }
-                run.add(heap, core, class, address);
+                let slab = Slab::new(core, core.slab_head(class, first.addr()), class);
+                // Relaxed: if it is our number, we wrote it; any other one leads to the remote path, which puts up with
+                // stale ones.
+                let owner = (*slab.state()).owner.load(Ordering::Relaxed);
+                let run = if owner == (*heap).number {
+                    let run = for_each_word(slab, blocks, |word, mask| slab.put(word, mask));
+                    Self::settle(heap, slab, slab.credit(run as u32));
+                    run
+                } else {
+                    Self::release_remote(heap, slab, blocks)
+                };
+                blocks = &blocks[run..];
             }
-            run.finish(heap, core, class);
             add64(&(&(*heap).live)[class], -returned);
+        }
+    }
+
+    /// Frees the first blocks of `blocks`, as far as they lie in `slab`, which is another thread's; says how many.
+    unsafe fn release_remote(heap: *mut Self, slab: Slab<'_>, blocks: &[*mut u8]) -> usize {
+        let remote = slab.core.remote(slab.head, slab.class);
+        // SAFETY: the blocks are ours (H1); after the count was raised from zero, the push is, too (R1).
+        unsafe {
+            let run = for_each_word(slab, blocks, |word, mask| {
+                remote.set(word, mask);
+            });
+            let freed = &(*heap).remote_frees;
+            // Relaxed: only this thread writes it.
+            freed.store(freed.load(Ordering::Relaxed) + run as u64, Ordering::Relaxed);
+            if remote.count(run as u32) {
+                let owner = (*slab.state()).owner.load(Ordering::Relaxed);
+                push_to_owner(slab.core, (*heap).threads, owner, slab.head);
+            }
+            run
         }
     }
 
@@ -72,75 +101,32 @@ impl ThreadHeap {
     }
 }
 
-/// Freed blocks of one slab, one behind the other in a magazine: their bits are gathered by word, and the slab is
-/// looked at once.
-#[derive(Default)]
-struct Run {
-    head: usize,
-    word: usize,
-    mask: u64,
-    count: u32,
-    is_own: bool,
-}
-
-impl Run {
-    /// # Safety
-    /// `heap` is the calling thread's own, of `core`; the block at `address` is of the class and ours to free (H1). So it
-    /// is for the others.
-    #[inline(always)]
-    unsafe fn add(&mut self, heap: *mut ThreadHeap, core: &Core, class: usize, address: usize) {
-        let head = core.slab_head(class, address);
-        let index = index_in_slab(class, address - core.address_of(head)) as usize;
-        // SAFETY: the caller's promise.
-        unsafe {
-            if head != self.head || self.count == 0 {
-                self.finish(heap, core, class);
-                // Relaxed: if it is our number, we wrote it; any other one leads to the remote path, which puts up with
-                // stale ones.
-                let owner = (*core.slab_state(head)).owner.load(Ordering::Relaxed);
-                *self = Self { head, word: index / 64, mask: 0, count: 0, is_own: owner == (*heap).number };
-            } else if index / 64 != self.word {
-                self.put_word(core, class);
-                (self.word, self.mask) = (index / 64, 0);
-            }
+/// Calls `put` with the bits of each word of a slab that the first blocks of `blocks` have there, as far as they lie in
+/// the slab; says how many those are. What lies one behind the other in a word is gathered.
+///
+/// # Safety
+/// The first block lies in the slab, and all are of its class.
+#[inline(always)]
+unsafe fn for_each_word(slab: Slab<'_>, blocks: &[*mut u8], put: impl Fn(usize, u64)) -> usize {
+    let start = slab.core.address_of(slab.head);
+    let len = slab_units(slab.class) * UNIT;
+    let (mut word, mut mask) = (0, 0);
+    let mut count = 0;
+    for block in blocks {
+        let offset = block.addr().wrapping_sub(start);
+        if offset >= len {
+            break;
         }
-        self.mask |= 1 << (index % 64);
-        self.count += 1;
+        let index = index_in_slab(slab.class, offset) as usize;
+        if index / 64 != word {
+            if mask != 0 {
+                put(word, mask);
+            }
+            (word, mask) = (index / 64, 0);
+        }
+        mask |= 1 << (index % 64);
+        count += 1;
     }
-
-    #[inline(always)]
-    unsafe fn put_word(&self, core: &Core, class: usize) {
-        // SAFETY: the slab is ours, or its bits are set where all may.
-        unsafe {
-            if self.is_own {
-                Slab::new(core, self.head, class).put(self.word, self.mask);
-            } else {
-                core.remote(self.head, class).set(self.word, self.mask);
-            }
-        }
-    }
-
-    #[inline(always)]
-    unsafe fn finish(&mut self, heap: *mut ThreadHeap, core: &Core, class: usize) {
-        if self.count == 0 {
-            return;
-        }
-        // SAFETY: the slab is ours; or, after the count was raised from zero, the push is (R1).
-        unsafe {
-            self.put_word(core, class);
-            if self.is_own {
-                let slab = Slab::new(core, self.head, class);
-                ThreadHeap::settle(heap, slab, slab.credit(self.count));
-                return self.count = 0;
-            }
-            let freed = &(*heap).remote_frees;
-            // Relaxed: only this thread writes it.
-            freed.store(freed.load(Ordering::Relaxed) + u64::from(self.count), Ordering::Relaxed);
-            if core.remote(self.head, class).count(self.count) {
-                let owner = (*core.slab_state(self.head)).owner.load(Ordering::Relaxed);
-                push_to_owner(core, (*heap).threads, owner, self.head);
-            }
-        }
-        self.count = 0;
-    }
+    put(word, mask);
+    count
 }

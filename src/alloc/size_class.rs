@@ -17,6 +17,9 @@ use crate::format::{PAGE, UNIT};
 /// Largest block that lies in a slab, in bytes; what is larger is a large object.
 pub(crate) const MAX_SMALL: usize = 256 << 10;
 
+/// What all blocks are aligned to.
+pub(crate) const LEAST_ALIGN: usize = 16;
+
 /// The class of blocks for `size` bytes, at most [`MAX_SMALL`]; none shares the class of one.
 #[cfg(test)]
 pub(crate) const fn class_of(size: usize) -> usize {

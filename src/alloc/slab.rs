@@ -112,32 +112,37 @@ impl<'a> Slab<'a> {
         let start = self.core.address_of(self.head);
         let n = want.min(state.free + (state.blocks - state.fresh));
         let mut slot = end;
-        let mut put = |index: usize| {
+        let mut put = |address: usize| {
             // SAFETY: called `n <= want` times.
             unsafe {
                 slot = slot.sub(1);
-                slot.write(core::ptr::with_exposed_provenance_mut(start + index * size));
+                slot.write(core::ptr::with_exposed_provenance_mut(address));
             }
         };
         let mut from_bits = n.min(state.free);
         let from_fresh = n - from_bits;
         state.free -= from_bits;
-        let mut word_index = 0;
+        let (mut word, mut first) = (self.core.free_bits(self.head), start);
         while from_bits > 0 {
             // SAFETY: as long as set bits are left (B1), the word is the slab's.
-            let word = unsafe { &mut *self.core.free_bits(self.head).add(word_index) };
-            let mut bits = *word;
+            let mut bits = unsafe { *word };
+            if bits == u64::MAX && from_bits >= 64 {
+                (0..64).for_each(|index| put(first + index * size));
+                (bits, from_bits) = (0, from_bits - 64);
+            }
             while bits != 0 && from_bits > 0 {
-                put(word_index * 64 + bits.trailing_zeros() as usize);
+                put(first + bits.trailing_zeros() as usize * size);
                 bits &= bits - 1;
                 from_bits -= 1;
             }
-            *word = bits;
-            word_index += 1;
+            // SAFETY: as above.
+            unsafe {
+                *word = bits;
+                word = word.add(1);
+            }
+            first += 64 * size;
         }
-        for index in state.fresh..state.fresh + from_fresh {
-            put(index as usize);
-        }
+        (state.fresh..state.fresh + from_fresh).for_each(|index| put(start + index as usize * size));
         state.fresh += from_fresh;
         n
     }

@@ -13,7 +13,7 @@ use super::handle::Place;
 use super::watermarks;
 use crate::alloc::current::{self, Default};
 use crate::alloc::heap_core::Core;
-use crate::alloc::size_class::{MAX_SMALL, class_align, class_of_last, class_size};
+use crate::alloc::size_class::{LEAST_ALIGN, LOOKED_UP, MAX_SMALL, class_align, class_of_last, class_size};
 use crate::alloc::thread_heap::{ThreadHeap, is_medium};
 use crate::format::PAGE;
 use core::alloc::Layout;
@@ -30,6 +30,12 @@ pub(super) enum Kind {
 /// Whether a layout's block lies in a slab, and of which class. A layout without a size counts as large.
 #[inline(always)]
 pub(super) const fn kind_of(layout: Layout) -> Kind {
+    const { assert!(LOOKED_UP % LEAST_ALIGN == 0) };
+    let last = layout.size().wrapping_sub(1);
+    // One test for both: an alignment up to the least scales to less than that, and a larger one to that or more.
+    if (last | ((layout.align() - 1) * (LOOKED_UP / LEAST_ALIGN))) < LOOKED_UP {
+        return Kind::Small(class_of_last(last));
+    }
     // Cannot overflow: `Layout` promises that the rounded size fits.
     let rounded = (layout.size() + layout.align() - 1) & !(layout.align() - 1);
     let last = rounded.wrapping_sub(1);
