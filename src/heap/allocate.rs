@@ -9,7 +9,7 @@
 //! larger than [`MAX_SMALL`] is a run of units of its own.
 
 use super::defaults;
-use super::handle::Place;
+use super::handle::{Place, SalAlloc};
 use super::watermarks;
 use crate::alloc::current::{self, Default};
 use crate::alloc::heap_core::Core;
@@ -27,15 +27,22 @@ pub(super) enum Kind {
     Large,
 }
 
+/// The class of a layout that most allocations have: of up to 1 KiB, and aligned as all blocks are.
+#[inline(always)]
+const fn class_of_common(layout: Layout) -> Option<usize> {
+    const { assert!(LOOKED_UP % LEAST_ALIGN == 0) };
+    let last = layout.size().wrapping_sub(1);
+    // One test for both: an alignment up to the least scales to less than the limit, and a larger one to more.
+    if (last | ((layout.align() - 1) * (LOOKED_UP / LEAST_ALIGN))) < LOOKED_UP {
+        Some(class_of_last(last))
+    } else {
+        None
+    }
+}
+
 /// Whether a layout's block lies in a slab, and of which class. A layout without a size counts as large.
 #[inline(always)]
 pub(super) const fn kind_of(layout: Layout) -> Kind {
-    const { assert!(LOOKED_UP % LEAST_ALIGN == 0) };
-    let last = layout.size().wrapping_sub(1);
-    // One test for both: an alignment up to the least scales to less than that, and a larger one to that or more.
-    if (last | ((layout.align() - 1) * (LOOKED_UP / LEAST_ALIGN))) < LOOKED_UP {
-        return Kind::Small(class_of_last(last));
-    }
     // Cannot overflow: `Layout` promises that the rounded size fits.
     let rounded = (layout.size() + layout.align() - 1) & !(layout.align() - 1);
     let last = rounded.wrapping_sub(1);
@@ -53,24 +60,39 @@ pub(super) const fn usable_size(layout: Layout) -> usize {
 
 /// Allocates; null if the heap has no room or is not open.
 #[inline(always)]
-pub(super) fn allocate(place: Place, layout: Layout) -> *mut u8 {
+pub(super) fn allocate(heap: SalAlloc, layout: Layout) -> *mut u8 {
     #[cfg(feature = "checked")]
-    return super::checked::allocated(place, layout, allocate_unchecked(place, layout));
+    return super::checked::allocated(heap.place(), layout, allocate_unchecked(heap, layout));
     #[cfg(not(feature = "checked"))]
-    allocate_unchecked(place, layout)
+    allocate_unchecked(heap, layout)
+}
+
+/// What is short enough to become part of the caller; the rest stands apart, so that it does.
+#[inline(always)]
+fn allocate_unchecked(heap: SalAlloc, layout: Layout) -> *mut u8 {
+    match class_of_common(layout) {
+        Some(class) => allocate_small(heap, class),
+        None => allocate_other(heap, layout),
+    }
+}
+
+#[inline(never)]
+fn allocate_other(heap: SalAlloc, layout: Layout) -> *mut u8 {
+    match kind_of(layout) {
+        Kind::Small(class) => allocate_small(heap, class),
+        Kind::Large => allocate_large(heap.place(), layout, false),
+    }
 }
 
 #[inline(always)]
-fn allocate_unchecked(place: Place, layout: Layout) -> *mut u8 {
-    let Kind::Small(class) = kind_of(layout) else { return allocate_large(place, layout, false) };
-    match place {
-        Place::Default(which) => {
-            // SAFETY: the calling thread's own, or the empty one.
-            match unsafe { ThreadHeap::allocate(current::of_default(which), class) } {
-                Some(block) => block,
-                None => allocate_default_slow(which, class),
-            }
-        }
+fn allocate_small(heap: SalAlloc, class: usize) -> *mut u8 {
+    if heap == SalAlloc::new() { allocate_default(Default::Anonymous, class) } else { allocate_elsewhere(heap, class) }
+}
+
+#[inline(never)]
+fn allocate_elsewhere(heap: SalAlloc, class: usize) -> *mut u8 {
+    match heap.place() {
+        Place::Default(which) => allocate_default(which, class),
         Place::Window(window) => {
             // SAFETY: the calling thread's own, of an open heap.
             match current::with_window(window, |heap| unsafe { ThreadHeap::allocate(heap, class) }) {
@@ -78,6 +100,15 @@ fn allocate_unchecked(place: Place, layout: Layout) -> *mut u8 {
                 _ => allocate_window_slow(window, class),
             }
         }
+    }
+}
+
+#[inline(always)]
+fn allocate_default(which: Default, class: usize) -> *mut u8 {
+    // SAFETY: the calling thread's own, or the empty one.
+    match unsafe { ThreadHeap::allocate(current::of_default(which), class) } {
+        Some(block) => block,
+        None => allocate_default_slow(which, class),
     }
 }
 
@@ -226,33 +257,73 @@ pub(super) fn allocate_zeroed_slow(heap: *mut ThreadHeap, class: usize) -> *mut 
 /// # Safety
 /// `block` was allocated from `place` with `layout` or one that fits the same block, and nobody uses it any more.
 #[inline(always)]
-pub(super) unsafe fn free(place: Place, block: *mut u8, layout: Layout) {
+pub(super) unsafe fn free(heap: SalAlloc, block: *mut u8, layout: Layout) {
     #[cfg(feature = "checked")]
-    if !super::checked::freed(place, block, layout) {
+    if !super::checked::freed(heap.place(), block, layout) {
         return;
     }
     // SAFETY: the caller's promise.
-    unsafe { free_unchecked(place, block, layout) }
+    unsafe { free_unchecked(heap, block, layout) }
 }
 
+/// As short as [`allocate_unchecked`].
 #[inline(always)]
-unsafe fn free_unchecked(place: Place, block: *mut u8, layout: Layout) {
-    let Kind::Small(class) = kind_of(layout) else { return free_large(place, block, layout.size()) };
-    match place {
-        Place::Default(which) => {
-            // SAFETY: the calling thread's own, or the empty one; the block is the caller's to give.
-            if unsafe { !ThreadHeap::free(current::of_default(which), class, block) } {
-                free_default_slow(which, class, block);
-            }
+unsafe fn free_unchecked(heap: SalAlloc, block: *mut u8, layout: Layout) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        match class_of_common(layout) {
+            Some(class) => free_small(heap, class, block, layout.size()),
+            None => free_other(heap, block, layout),
         }
+    }
+}
+
+/// # Safety
+/// As for [`free`].
+#[inline(never)]
+unsafe fn free_other(heap: SalAlloc, block: *mut u8, layout: Layout) {
+    match kind_of(layout) {
+        // SAFETY: the caller's promise.
+        Kind::Small(class) => unsafe { free_small(heap, class, block, layout.size()) },
+        Kind::Large => free_large(heap.place(), block, layout.size()),
+    }
+}
+
+/// # Safety
+/// As for [`free`], of a block of the class whose layout has `len` bytes. So it is for the next two.
+#[inline(always)]
+unsafe fn free_small(heap: SalAlloc, class: usize, block: *mut u8, len: usize) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        if heap == SalAlloc::new() {
+            free_default(Default::Anonymous, class, block);
+        } else {
+            free_elsewhere(heap, class, block, len);
+        }
+    }
+}
+
+#[inline(never)]
+unsafe fn free_elsewhere(heap: SalAlloc, class: usize, block: *mut u8, len: usize) {
+    match heap.place() {
+        // SAFETY: the caller's promise.
+        Place::Default(which) => unsafe { free_default(which, class, block) },
         Place::Window(window) => {
             // A closed heap takes nothing back.
             current::with_window(window, |heap| {
                 // SAFETY: the heap is open; the block is the caller's to give and as large as its layout says.
-                unsafe { scrub(&*(*heap).core, block, layout.size()) };
+                unsafe { scrub(&*(*heap).core, block, len) };
                 free_slow_unless(heap, class, block);
             });
         }
+    }
+}
+
+#[inline(always)]
+unsafe fn free_default(which: Default, class: usize, block: *mut u8) {
+    // SAFETY: the calling thread's own, or the empty one; the block is the caller's to give.
+    if unsafe { !ThreadHeap::free(current::of_default(which), class, block) } {
+        free_default_slow(which, class, block);
     }
 }
 
@@ -382,19 +453,19 @@ pub(super) unsafe fn resize_in_place(place: Place, block: *mut u8, old: Layout, 
 /// # Safety
 /// As for [`free`]; `new` has the alignment of `old` or a smaller one.
 #[inline]
-pub(super) unsafe fn reallocate(place: Place, block: *mut u8, old: Layout, new: Layout) -> *mut u8 {
+pub(super) unsafe fn reallocate(heap: SalAlloc, block: *mut u8, old: Layout, new: Layout) -> *mut u8 {
     // SAFETY: the caller's promise; the old block is freed once, after its contents have been taken.
     unsafe {
-        if resize_in_place(place, block, old, new) {
+        if resize_in_place(heap.place(), block, old, new) {
             return block;
         }
-        let moved = allocate(place, new);
+        let moved = allocate(heap, new);
         if moved.is_null() {
             return moved;
         }
         let len = old.size().min(new.size());
         ptr::copy_nonoverlapping(block, moved, len);
-        free(place, block, old);
+        free(heap, block, old);
         moved
     }
 }

@@ -27,11 +27,8 @@ impl SalAlloc {
         if layout.size() == 0 {
             return Some(dangling(layout));
         }
-        let block = if zeroed {
-            allocate::allocate_zeroed(self.place(), layout)
-        } else {
-            allocate::allocate(self.place(), layout)
-        };
+        let block =
+            if zeroed { allocate::allocate_zeroed(self.place(), layout) } else { allocate::allocate(self, layout) };
         whole_block(block, layout)
     }
 
@@ -41,7 +38,7 @@ impl SalAlloc {
     unsafe fn give(self, block: NonNull<u8>, layout: Layout) {
         if layout.size() != 0 {
             // SAFETY: the caller's promise.
-            unsafe { allocate::free(self.place(), block.as_ptr(), layout) }
+            unsafe { allocate::free(self, block.as_ptr(), layout) }
         }
     }
 
@@ -59,13 +56,13 @@ impl SalAlloc {
                 return Some(dangling(new));
             }
             let moved = if new.align() <= old.align() {
-                allocate::reallocate(self.place(), block.as_ptr(), old, new)
+                allocate::reallocate(self, block.as_ptr(), old, new)
             } else {
-                let moved = allocate::allocate(self.place(), new);
+                let moved = allocate::allocate(self, new);
                 if !moved.is_null() {
                     let len = old.size().min(new.size());
                     core::ptr::copy_nonoverlapping(block.as_ptr(), moved, len);
-                    allocate::free(self.place(), block.as_ptr(), old);
+                    allocate::free(self, block.as_ptr(), old);
                 }
                 moved
             };
@@ -83,7 +80,7 @@ macro_rules! implement_allocator {
         // SAFETY: blocks stay valid until they are freed, also when the heap is closed; copies of a handle are
         // interchangeable; the slices returned are as large as the blocks really are.
         unsafe impl $api::alloc::Allocator for SalAlloc {
-            #[inline]
+            #[inline(always)]
             fn allocate(&self, layout: Layout) -> Result<NonNull<[u8]>, $api::alloc::AllocError> {
                 self.take(layout, false).ok_or($api::alloc::AllocError)
             }
@@ -93,7 +90,7 @@ macro_rules! implement_allocator {
                 self.take(layout, true).ok_or($api::alloc::AllocError)
             }
 
-            #[inline]
+            #[inline(always)]
             unsafe fn deallocate(&self, block: NonNull<u8>, layout: Layout) {
                 // SAFETY: the caller's promise.
                 unsafe { self.give(block, layout) }

@@ -148,8 +148,9 @@ mod tests {
     fn a_free_in_a_closed_heap_is_no_misuse_and_does_nothing() {
         let heap = TestHeap::new(64 << 20);
         windows::publish(heap.0, heap.window);
-        let (place, layout) = (Place::Window(heap.window), Layout::new::<[u64; 9]>());
-        let [first, second] = [0; 2].map(|_| allocate::allocate(place, layout));
+        let (handle, layout) = (SalAlloc::of_window(heap.window), Layout::new::<[u64; 9]>());
+        let place = handle.place();
+        let [first, second] = [0; 2].map(|_| allocate::allocate(handle, layout));
         assert!(!first.is_null() && freed(place, first, layout));
         heap.state.store(state::RETIRED, Ordering::SeqCst);
         windows::withdraw(heap.window);
@@ -157,6 +158,6 @@ mod tests {
         for block in [first, second, second] {
             assert!(!freed(place, block, layout) && !may_resize(place, block, layout));
         }
-        assert!(allocate::allocate(place, layout).is_null());
+        assert!(allocate::allocate(handle, layout).is_null());
     }
 }

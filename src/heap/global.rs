@@ -9,13 +9,13 @@ use core::alloc::{GlobalAlloc, Layout};
 unsafe impl GlobalAlloc for SalAlloc {
     #[inline]
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        allocate::allocate(self.place(), layout)
+        allocate::allocate(*self, layout)
     }
 
     #[inline]
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
         // SAFETY: the caller's promise.
-        unsafe { allocate::free(self.place(), block, layout) }
+        unsafe { allocate::free(*self, block, layout) }
     }
 
     #[inline]
@@ -28,7 +28,7 @@ unsafe impl GlobalAlloc for SalAlloc {
         // SAFETY: the caller promises that the size, rounded up to the alignment, does not overflow.
         unsafe {
             let new = Layout::from_size_align_unchecked(new_size, layout.align());
-            allocate::reallocate(self.place(), block, layout, new)
+            allocate::reallocate(*self, block, layout, new)
         }
     }
 }
