@@ -14,7 +14,8 @@
 
 use super::heap_core::Core;
 use super::size_class::CLASSES;
-use super::thread_heap::{Counted, ThreadHeap};
+use super::thread_counts::Counted;
+use super::thread_heap::ThreadHeap;
 use super::threads::Threads;
 use core::sync::atomic::{AtomicU64, Ordering};
 

@@ -9,7 +9,8 @@
 use super::heap_core::Core;
 use super::prefault::event;
 use super::run_cache::{FreeRun, TOO_LONG, Wanted};
-use super::thread_heap::{ThreadHeap, add64};
+use super::thread_counts::add64;
+use super::thread_heap::ThreadHeap;
 use super::threads::Threads;
 use super::tuning::purge;
 use crate::format::slab_entry::{SlabEntry, units_of_pages};

@@ -2,7 +2,7 @@
 //!
 //! Bottom to top: [`unit_map`] knows which 32 KiB units of a heap are used; [`space`] adds what reads as zeros and how
 //! far memory has been reserved; [`slab`] cuts runs of units into blocks of one class; [`thread_heap`] is what one
-//! thread has at hand; [`large`] hands out runs of units themselves, [`run_cache`] keeps those that were freed, [`idle`]
+//! thread has at hand, with a `magazine` for each class, which `refill` fills and `release` empties; [`large`] hands out runs of units themselves, [`run_cache`] keeps those that were freed, [`idle`]
 //! gives back what was not needed for a while; [`heap_core`] is one open heap; [`current`] finds the calling thread's part
 //! of it and [`presence`] gets threads out of it; [`windows`] knows which addresses belong to which heap; [`counters`]
 //! counts for those who look on; [`prefault`] makes memory ready ahead of them; [`check`] holds all of it against each
@@ -24,11 +24,13 @@ pub(crate) mod heap_core;
 pub(crate) mod idle;
 pub(crate) mod large;
 mod large_reuse;
+mod magazine;
 pub(crate) mod marks;
 pub(crate) mod orphans;
 pub(crate) mod prefault;
 pub(crate) mod presence;
 pub(crate) mod rebuild;
+mod refill;
 mod release;
 pub(crate) mod remote_free;
 pub(crate) mod run_cache;
@@ -37,6 +39,7 @@ pub(crate) mod slab;
 pub(crate) mod space;
 #[cfg(feature = "preload")]
 pub(crate) mod stray;
+pub(crate) mod thread_counts;
 pub(crate) mod thread_heap;
 pub(crate) mod threads;
 pub(crate) mod tuning;

@@ -7,12 +7,33 @@
 use super::orphans::push_to_owner;
 use super::size_class::{index_in_slab, slab_units};
 use super::slab::{Returned, Slab};
-use super::thread_heap::{ThreadHeap, add32, add64, is_medium};
+use super::thread_counts::{add32, add64, count_up};
+use super::thread_heap::{ThreadHeap, is_medium};
 use crate::format::slab_entry::SlabEntry;
 use crate::format::{SEGMENT_UNITS, UNIT};
 use crate::sync::Ordering;
 
 impl ThreadHeap {
+    /// Gives the older half of a full magazine back and puts `block` into it.
+    ///
+    /// # Safety
+    /// As for [`ThreadHeap::free`], and not [`EMPTY`].
+    #[cold]
+    pub(crate) unsafe fn free_slow(heap: *mut Self, class: usize, block: *mut u8) {
+        // SAFETY: the thread's own.
+        unsafe {
+            let magazine = &(&(*heap).magazines)[class];
+            let old = magazine.room() / 2;
+            count_up(&(&(*heap).slow_paths)[class]);
+            let base = (&raw mut (*heap).slots).cast::<*mut u8>().add(magazine.floor as usize);
+            Self::release(heap, class, base, old);
+            let kept = u32::from(magazine.top() - magazine.floor) - old;
+            core::ptr::copy(base.add(old as usize), base, kept as usize);
+            base.add(kept as usize).write(block);
+            magazine.set_top(u32::from(magazine.floor) + kept + 1, 0);
+        }
+    }
+
     /// Puts blocks back into their slabs.
     pub(super) unsafe fn release(heap: *mut Self, class: usize, blocks: *const *mut u8, count: u32) {
         // SAFETY: the thread's own; the blocks are ours (H1) and of the class.
