@@ -10,6 +10,8 @@
 //! - **U2** No free run inside a group is longer than `GROUP_UNITS - group.shortfall`.
 //! - **U3** A group below `hints[order]` has no free aligned run of `2^order` units.
 //! - **U4** Bits at or behind `limit` are never set.
+//! - **U5** A group below `holes[order]` has no free aligned run of `2^order` units in a segment that is in use.
+//! - **U6** Groups at or behind `reached` have no set bit.
 
 use crate::format::soft::GROUP_UNITS;
 
@@ -54,6 +56,8 @@ pub(crate) struct UnitMap {
     /// Units that may be used.
     limit: usize,
     hints: [u32; ORDERS],
+    holes: [u32; ORDERS],
+    reached: usize,
 }
 
 impl UnitMap {
@@ -63,7 +67,8 @@ impl UnitMap {
     /// `groups` and `words` are valid for reads and writes, for as many groups as `limit` reaches into, as long as the
     /// map is used, and nobody else touches them.
     pub(crate) unsafe fn new(groups: *mut Group, words: *mut u64, limit: usize) -> Self {
-        Self { groups, words, limit, hints: [0; ORDERS] }
+        // What has been reached before is not looked for here: it would read counters that a search may never need.
+        Self { groups, words, limit, hints: [0; ORDERS], holes: [0; ORDERS], reached: limit.div_ceil(GROUP_UNITS) }
     }
 
     pub(crate) fn limit(&self) -> usize {
@@ -115,12 +120,14 @@ impl UnitMap {
     }
 
     /// As [`UnitMap::find_aligned`], but only in segments that are in use already, so that larger holes stay whole.
-    pub(crate) fn find_aligned_in_used(&self, order: u32) -> Option<usize> {
+    pub(crate) fn find_aligned_in_used(&mut self, order: u32) -> Option<usize> {
+        while self.reached > 0 && self.is_untouched(self.reached - 1) {
+            self.reached -= 1;
+        }
         let wanted = 1_u32 << order;
-        for index in 0..self.group_count() {
-            // SAFETY: as in `group`.
-            let group = unsafe { *self.groups.add(index) };
-            if group.used == 0 || (GROUP_UNITS as u32).saturating_sub(group.used) < wanted {
+        for index in self.holes[order as usize] as usize..self.reached {
+            let used = self.group(index).used;
+            if used == 0 || (GROUP_UNITS as u32).saturating_sub(used) < wanted {
                 continue;
             }
             for word in index * GROUP_WORDS..(index + 1) * GROUP_WORDS {
@@ -130,10 +137,12 @@ impl UnitMap {
                 }
                 if let Some(start) = first_aligned(!used, order) {
                     let start = word * 64 + start as usize;
+                    self.holes[order as usize] = index as u32;
                     return (start + (1 << order) <= self.limit).then_some(start);
                 }
             }
         }
+        self.holes[order as usize] = self.reached as u32;
         None
     }
 
@@ -283,6 +292,16 @@ impl UnitMap {
             // What a file says of itself may be anything.
             group.used = group.used.saturating_add(mask.count_ones());
         });
+        // The rest of a segment that was not in use is a hole now.
+        self.note_holes(start);
+        self.reached = self.reached.max((start + units).div_ceil(GROUP_UNITS));
+    }
+
+    /// Lets searches for holes begin no later than at a unit whose segment has changed.
+    fn note_holes(&mut self, unit: usize) {
+        for first in &mut self.holes {
+            *first = (*first).min((unit / GROUP_UNITS) as u32);
+        }
     }
 
     /// Marks used units as free.
@@ -299,6 +318,7 @@ impl UnitMap {
         for hint in &mut self.hints {
             *hint = (*hint).min(first);
         }
+        self.note_holes(start);
     }
 
     /// Units that are used, by the counters.
@@ -344,6 +364,14 @@ mod tests {
             let starts = (0..self.used.len().saturating_sub(units - 1)).step_by(align);
             starts.into_iter().find(|&start| self.used[start..start + units].iter().all(|&used| !used))
         }
+
+        fn first_hole(&self, units: usize) -> Option<usize> {
+            let is_in_use = |segment: usize| self.used[segment..].iter().take(64).any(|&used| used);
+            let starts = (0..self.used.len().saturating_sub(units - 1)).step_by(units);
+            starts
+                .into_iter()
+                .find(|&at| is_in_use(at / 64 * 64) && self.used[at..at + units].iter().all(|&used| !used))
+        }
     }
 
     #[test]
@@ -359,6 +387,12 @@ mod tests {
         let mut map = model.map();
         let mut runs: Vec<(usize, usize)> = Vec::new();
         for round in 0..4_000 {
+            let order = random(ORDERS);
+            assert_eq!(
+                map.find_aligned_in_used(order as u32),
+                model.first_hole(1 << order),
+                "seed {seed:#x} round {round}: a hole of order {order}"
+            );
             let grow = runs.len() < 20 || random(100) < 52;
             if grow {
                 let (units, align) = match random(4) {
