@@ -16,6 +16,8 @@ use core::ptr;
 
 /// A thread's first lease has 8 units, each further one twice as many up to a segment.
 pub(super) const LEASE_ORDERS: (u32, u32) = (3, 6);
+/// So many refills of a class, the first ones of a thread, are of an eighth, a quarter, a half of what they are later.
+const FIRST_REFILLS: u64 = 3;
 /// Blocks of at least this size are taken from memory that reads as zeros, if there is some, when zeros are wanted.
 const ZERO_FROM_SLAB: usize = 16 << 10;
 /// Idle thread heaps whose pending frees are looked at in one go.
@@ -31,7 +33,9 @@ impl ThreadHeap {
         // SAFETY: the thread's own; no other reference into it is alive.
         unsafe {
             let magazine = &(&(*heap).magazines)[class];
-            let want = magazine.room() / 2;
+            // Less at first: a thread may end before it has used half a magazine of every class.
+            let earlier = (&(*heap).slow_paths)[class].load(Ordering::Relaxed);
+            let want = ((magazine.room() / 2) >> FIRST_REFILLS.saturating_sub(earlier)).max(1);
             count_up(&(&(*heap).slow_paths)[class]);
             let base = (&raw mut (*heap).slots).cast::<*mut u8>().add(magazine.floor as usize);
             let mut room = want;

@@ -8,7 +8,7 @@ use crate::sync::{AtomicU64, Ordering};
 use core::sync::atomic::{AtomicI32, AtomicI64};
 
 /// What one thread has counted of one class, as far as it has not been added to what its heap has.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Counted {
     /// Blocks taken out of slabs less those put back.
     pub(crate) out: i64,
@@ -57,6 +57,9 @@ impl ThreadHeap {
         // SAFETY: the thread's own; the areas are mapped (K3).
         unsafe {
             let counted = Self::counters(heap, class);
+            if counted == Counted::default() {
+                return;
+            }
             core.totals.take_over(class, &counted);
             // First there, then here: who looks meanwhile counts twice, which is shown, and not less than nothing.
             let locked = &(*core.soft()).locked;

@@ -264,9 +264,12 @@ impl ThreadHeap {
         unsafe {
             for class in 0..CLASSES {
                 let magazine = &(&(*heap).magazines)[class];
-                let base = (&raw const (*heap).slots).cast::<*mut u8>().add(magazine.floor as usize);
-                Self::release(heap, class, base, (magazine.top() - magazine.floor).into());
-                magazine.set_top(magazine.floor.into(), 0);
+                let count = u32::from(magazine.top() - magazine.floor);
+                if count > 0 {
+                    let base = (&raw const (*heap).slots).cast::<*mut u8>().add(magazine.floor as usize);
+                    Self::release(heap, class, base, count);
+                    magazine.set_top(magazine.floor.into(), 0);
+                }
             }
         }
     }

@@ -84,7 +84,9 @@ impl Played {
                 SlabEntry::SlabHead { class } => {
                     // SAFETY: no other thread knows of the heap.
                     let state = unsafe { &*self.heap.slab_state(head) };
-                    let fits = state.local.free > 1 && state.remote_count.load(Ordering::Relaxed) == 0;
+                    let fits = state.local.free > 1
+                        && state.local.fresh < state.local.blocks
+                        && state.remote_count.load(Ordering::Relaxed) == 0;
                     fits.then_some((head, class as usize))
                 }
                 _ => None,

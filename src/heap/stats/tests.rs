@@ -18,8 +18,9 @@ fn counts_are_exact_when_nobody_else_is_there() {
     let class = &stats.classes[0];
     assert_eq!((class.size, class.live, class.slabs), (64, 5000, 5));
     assert_eq!((class.allocations, class.frees), (5000, 0));
-    // Each refill brings half of a magazine's 128.
-    assert_eq!(class.slow_paths, 5000_u64.div_ceil(64));
+    // Each refill brings half of a magazine's 128, but for the first three and those at the end of a slab.
+    let refills = 5000_u64.div_ceil(64);
+    assert!((refills..=refills + 3 + class.slabs).contains(&class.slow_paths), "{}", class.slow_paths);
     assert_eq!(stats.live_bytes, 5000 * 64 + (3 << 20));
     assert_eq!((stats.allocations(), stats.frees(), stats.remote_frees), (5001, 0, 0));
     // SAFETY: allocated above with these layouts, freed once.
@@ -58,6 +59,7 @@ fn what_ended_threads_have_done_stays_counted() {
     let handle = heap.alloc();
     let mine: Vec<usize> =
         (0..1000).map(|_| handle.allocate(SIXTY_FOUR).unwrap().cast::<u8>().as_ptr().expose_provenance()).collect();
+    let cached_before = heap.stats().cached_bytes;
     std::thread::scope(|scope| {
         scope.spawn(move || {
             for address in mine {
@@ -75,7 +77,7 @@ fn what_ended_threads_have_done_stays_counted() {
         let stats = heap.stats();
         (stats.allocations(), stats.frees(), stats.remote_frees, stats.live_bytes, stats.cached_bytes)
     };
-    while counted().4 >= 128 * 64 {
+    while counted().4 > cached_before {
         std::thread::yield_now();
     }
     let (allocations, frees, remote, live, _) = counted();
