@@ -1,8 +1,8 @@
 //! Large objects: runs of units, sized by the page.
 //!
-//! A run is found first-fit by address, so the heap stays dense; it grows where the next units are free, and shrinks in
-//! place. Two megabytes and more start at a segment, where huge
-//! pages do. Most are taken from what was freed before ([`super::run_cache`]) and never come here.
+//! A run is found first-fit by address, so the heap stays dense; from two megabytes on where it fits best, so that holes of
+//! many lengths are left whole for those whom they fit. It grows where the next units are free, and shrinks in place. Two
+//! megabytes and more start at a segment, where huge pages do. Most are taken from what was freed before ([`super::run_cache`]) and never come here.
 
 use super::counters;
 use super::heap_core::Core;
@@ -28,6 +28,8 @@ impl Core {
         let head = {
             let _guard = self.lock.lock();
             // SAFETY: under the lock (K1).
+            unsafe { self.avoid_growth(units, align_units) };
+            // SAFETY: as above.
             let space = unsafe { &mut *self.space.get() };
             let taken = space.take_run(&self.backing, units, align_units);
             let Some(head) = taken.or_else(|| space.take_run(&self.backing, units, (align / UNIT).max(1))) else {
@@ -49,6 +51,20 @@ impl Core {
             unsafe { block.add((start as usize) * UNIT).write_bytes(0, units as usize * UNIT) };
         }
         block
+    }
+
+    /// Makes plain units of what is kept at hand if a run would otherwise lie where nothing ever has: memory that has been
+    /// faulted in costs less than new one.
+    ///
+    /// # Safety
+    /// Under the heap's lock.
+    unsafe fn avoid_growth(&self, units: usize, align: usize) {
+        // SAFETY: the caller's promise (K1).
+        unsafe {
+            if (*self.space.get()).would_grow(units, align) {
+                self.drain_runs(|_| true);
+            }
+        }
     }
 
     fn write_entries(&self, head: usize, units: usize, len_pages: usize) {

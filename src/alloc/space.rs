@@ -221,8 +221,19 @@ impl Space {
 
     /// Takes units for a large object: `units` of them, from a multiple of `align`.
     pub(crate) fn take_run(&mut self, backing: &Backing, units: usize, align: usize) -> Option<usize> {
-        let start = self.map.find_run(units, align)?;
+        let start = self.find_run(units, align)?;
         self.take_at(backing, start, units).then_some(start)
+    }
+
+    /// Whether the first free run of so many units reaches behind all that were ever in use, or there is none.
+    pub(crate) fn would_grow(&mut self, units: usize, align: usize) -> bool {
+        self.find_run(units, align).is_none_or(|start| start + units > self.peak_end)
+    }
+
+    /// Large runs lie where they fit best, so that the next ones find room too; smaller ones as low as they can.
+    fn find_run(&mut self, units: usize, align: usize) -> Option<usize> {
+        let best = if units >= SEGMENT_UNITS { self.map.find_best_run(units, align, self.peak_end) } else { None };
+        best.or_else(|| self.map.find_run(units, align))
     }
 
     /// Takes units `start..start + units` if all of them are free.

@@ -192,6 +192,21 @@ impl UnitMap {
         None
     }
 
+    /// Finds `units` free units below `end` that start at a multiple of `align`, a power of two, in the shortest run of free
+    /// units that has them; of several the first.
+    pub(crate) fn find_best_run(&self, units: usize, align: usize, end: usize) -> Option<usize> {
+        let mut best = None;
+        let mut at = 0;
+        while let Some((start, len)) = self.next_free_run(at, end) {
+            at = start + len;
+            let aligned = start.next_multiple_of(align);
+            if aligned + units <= at && best.is_none_or(|(_, shortest)| len < shortest) {
+                best = Some((aligned, len));
+            }
+        }
+        best.map(|(start, _)| start)
+    }
+
     /// The first used unit at or behind `at`, or `end`.
     fn first_used(&self, mut at: usize, end: usize) -> usize {
         while at < end {
@@ -365,6 +380,19 @@ mod tests {
             starts.into_iter().find(|&start| self.used[start..start + units].iter().all(|&used| !used))
         }
 
+        fn best_fit(&self, units: usize, align: usize, end: usize) -> Option<usize> {
+            let mut runs: Vec<(usize, usize)> = Vec::new();
+            for at in (0..end).filter(|&at| !self.used[at]) {
+                match runs.last_mut() {
+                    Some((start, len)) if *start + *len == at => *len += 1,
+                    _ => runs.push((at, 1)),
+                }
+            }
+            let fits = |&(start, len): &(usize, usize)| start.next_multiple_of(align) + units <= start + len;
+            let best = runs.into_iter().filter(fits).min_by_key(|&(_, len)| len);
+            best.map(|(start, _)| start.next_multiple_of(align))
+        }
+
         fn first_hole(&self, units: usize) -> Option<usize> {
             let is_in_use = |segment: usize| self.used[segment..].iter().take(64).any(|&used| used);
             let starts = (0..self.used.len().saturating_sub(units - 1)).step_by(units);
@@ -392,6 +420,12 @@ mod tests {
                 map.find_aligned_in_used(order as u32),
                 model.first_hole(1 << order),
                 "seed {seed:#x} round {round}: a hole of order {order}"
+            );
+            let (units, align, end) = (1 + random(200), 1 << random(7), random(limit + 1));
+            assert_eq!(
+                map.find_best_run(units, align, end),
+                model.best_fit(units, align, end),
+                "seed {seed:#x} round {round}: the best of {units} by {align} below {end}"
             );
             let grow = runs.len() < 20 || random(100) < 52;
             if grow {
