@@ -17,8 +17,11 @@
 //! # Volatile
 //! A thread heap is memory of the process. At a clean close all magazines have been given back.
 
+mod closable;
+
 use super::heap_core::Core;
 use super::orphans::push_to_owner;
+use super::presence;
 use super::remote_free;
 use super::run_cache::OwnRuns;
 use super::size_class::{CLASSES, MAGAZINE_START, class_size, slab_units};
@@ -550,7 +553,9 @@ impl ThreadHeap {
             for class in 0..CLASSES {
                 let magazine = &(&(*heap).magazines)[class];
                 let base = (&raw const (*heap).slots).cast::<*mut u8>().add(magazine.floor as usize);
-                Self::release(heap, class, base, (magazine.top() - magazine.floor).into());
+                // The thread of a heap that has just been closed may still change the word, to no effect.
+                let top = presence::what_is_left(&magazine.state) as u16;
+                Self::release(heap, class, base, (top - magazine.floor).into());
                 magazine.set_top(magazine.floor.into(), 0);
             }
         }

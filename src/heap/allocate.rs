@@ -3,7 +3,9 @@
 //! 1. The size is rounded up to the alignment, which leads to a class whose blocks are aligned (C2).
 //! 2. The calling thread's thread heap is found: one load from thread-local storage for a default heap, a compare more
 //!    for a file heap.
-//! 3. Its magazine of the class is popped, or refilled first ([`ThreadHeap::allocate_slow`]).
+//! 3. Its magazine of the class is popped, or refilled first ([`ThreadHeap::allocate_slow`]). That of a file heap is
+//!    popped only if the heap is open still ([`ThreadHeap::allocate_unless_closed`]); what is more than that is done while
+//!    the heap cannot be closed ([`current::with_window`]).
 //!
 //! Freeing goes the same way back and touches neither the block nor the slab: the layout names the class. What is
 //! larger than [`MAX_SMALL`] is a run of units of its own.
@@ -66,10 +68,10 @@ fn allocate_unchecked(place: Place, layout: Layout) -> *mut u8 {
             }
         }
         Place::Window(window) => {
-            // SAFETY: the calling thread's own, of an open heap.
-            match current::with_window(window, |heap| unsafe { ThreadHeap::allocate(heap, class) }) {
-                Some(Some(block)) => block,
-                _ => allocate_window_slow(window, class),
+            // SAFETY: the calling thread's own, or the empty one.
+            match unsafe { ThreadHeap::allocate_unless_closed(current::of_window(window), class) } {
+                Some(block) => block,
+                None => allocate_window_slow(window, class),
             }
         }
     }
@@ -240,14 +242,26 @@ unsafe fn free_unchecked(place: Place, block: *mut u8, layout: Layout) {
             }
         }
         Place::Window(window) => {
-            // A closed heap takes nothing back.
-            current::with_window(window, |heap| {
-                // SAFETY: the heap is open; the block is the caller's to give and as large as its layout says.
-                unsafe { scrub(&*(*heap).core, block, layout.size()) };
-                free_slow_unless(heap, class, block);
-            });
+            // SAFETY: as above.
+            if unsafe { !ThreadHeap::free_unless_closed(current::of_window(window), class, block) } {
+                // SAFETY: the caller's promise.
+                unsafe { free_window_slow(window, class, block, layout.size()) };
+            }
         }
     }
+}
+
+/// # Safety
+/// As for [`free`], of a block of the class whose layout has `len` bytes.
+#[cold]
+#[inline(never)]
+unsafe fn free_window_slow(window: u32, class: usize, block: *mut u8, len: usize) {
+    // A closed heap takes nothing back.
+    current::with_window(window, |heap| {
+        // SAFETY: the heap is open; the block is the caller's to give and as large as its layout says.
+        unsafe { scrub(&*(*heap).core, block, len) };
+        free_slow_unless(heap, class, block);
+    });
 }
 
 /// Overwrites a block that is about to be freed, if the heap wants that.
