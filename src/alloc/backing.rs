@@ -15,6 +15,7 @@ pub(crate) enum Backing {
         file: File,
         /// Whether this process was forked from the file's and has its memory to itself.
         is_detached: AtomicBool,
+        huge_pages: bool,
     },
     /// Private memory over a file that others write: what is stored here reaches it by commits, which find the space.
     Private,
@@ -24,7 +25,12 @@ pub(crate) enum Backing {
 
 impl Backing {
     pub(crate) const fn of_file(file: File) -> Self {
-        Self::File { file, is_detached: AtomicBool::new(false) }
+        Self::File { file, is_detached: AtomicBool::new(false), huge_pages: false }
+    }
+
+    /// A file that nobody syncs.
+    pub(crate) const fn of_temporary_file(file: File, huge_pages: bool) -> Self {
+        Self::File { file, is_detached: AtomicBool::new(false), huge_pages }
     }
 
     /// In a forked child: the file is the parent's, and the window holds private memory from now on.
@@ -44,7 +50,7 @@ impl Backing {
     fn own_file(&self) -> Option<&File> {
         match self {
             // Relaxed: changes only in a process with one thread.
-            Self::File { file, is_detached } => (!is_detached.load(Ordering::Relaxed)).then_some(file),
+            Self::File { file, is_detached, .. } => (!is_detached.load(Ordering::Relaxed)).then_some(file),
             _ => None,
         }
     }
@@ -65,8 +71,11 @@ impl Backing {
     }
 
     /// Advice for the segments area of a new mapping.
+    ///
+    /// A file's pages then come into the page cache by 2 MiB, which takes a fraction of the time. The kernel also writes
+    /// them out so, whole where one page was stored to: no advice for a file that is synced.
     pub(crate) fn advise_segments(&self, address: usize, len: usize) {
-        if let Self::Anonymous { huge_pages: true } = self {
+        if let Self::Anonymous { huge_pages: true } | Self::File { huge_pages: true, .. } = self {
             // Without huge pages everything works, only slower.
             let _ = mapping::advise(address, len, Advice::HugePage);
         }

@@ -77,7 +77,7 @@ pub(super) fn volatile(options: &HeapOptions) -> Result<Heap, OpenError> {
         Some(directory) => to_c_string(directory).and_then(|directory| {
             let file = temporary::create_in(&directory)?;
             temporary::map(&file, window, &layout)?;
-            Ok(Backing::of_file(file))
+            Ok(Backing::of_temporary_file(file, options.huge_pages))
         }),
     };
     let mut header = Header::new(random_id(), window, 0, options.capacity_or_default(), layout);
