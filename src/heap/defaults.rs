@@ -73,7 +73,7 @@ fn make(which: Default) -> Option<&'static Core> {
     };
     let huge_pages = secure_variable(c"SAL_HUGE_PAGES").is_none_or(|value| value.to_bytes() != b"0");
     let backing = match which {
-        Default::Anonymous => Some(Backing::Anonymous { huge_pages }),
+        Default::Anonymous => Some(Backing::anonymous(huge_pages)),
         Default::File => temporary_file(window, &layout).map(|file| Backing::of_temporary_file(file, huge_pages)),
     };
     let core = backing.and_then(|backing| make_core(window, layout, backing));

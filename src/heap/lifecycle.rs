@@ -73,7 +73,7 @@ pub(super) fn volatile(options: &HeapOptions) -> Result<Heap, OpenError> {
     let layout = layout_for(options.capacity_or_default(), Mode::Volatile)?;
     let window = windows::reserve(None, layout.windows())?;
     let made = match &options.temporary {
-        None => Ok(Backing::Anonymous { huge_pages: options.huge_pages }),
+        None => Ok(Backing::anonymous(options.huge_pages)),
         Some(directory) => to_c_string(directory).and_then(|directory| {
             let file = temporary::create_in(&directory)?;
             temporary::map(&file, window, &layout)?;
