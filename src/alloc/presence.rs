@@ -216,7 +216,7 @@ mod loom_models {
     struct Magazine {
         state: AtomicU32,
         word: AtomicU64,
-        slots: [UnsafeCell<u32>; 3],
+        slots: [UnsafeCell<u32>; 4],
     }
 
     impl Magazine {
@@ -225,7 +225,7 @@ mod loom_models {
             Arc::new(Self {
                 state: AtomicU32::new(OPEN),
                 word: AtomicU64::new(2),
-                slots: [1, 2, 0].map(UnsafeCell::new),
+                slots: [1, 2, 0, 0].map(UnsafeCell::new),
             })
         }
 
@@ -289,6 +289,15 @@ mod loom_models {
                     kept.push(first);
                 }
             }
+            kept.extend(magazine.allocate());
+            kept
+        });
+    }
+
+    #[test]
+    fn what_lies_below_a_block_that_was_taken_is_left_whole() {
+        check_beside_closing(|magazine| {
+            let mut kept: Vec<u32> = [3, 4].into_iter().filter(|&block| !magazine.free(block)).collect();
             kept.extend(magazine.allocate());
             kept
         });
