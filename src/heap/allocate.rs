@@ -56,11 +56,13 @@ pub(super) fn allocate(place: Place, layout: Layout) -> *mut u8 {
     allocate_unchecked(place, layout)
 }
 
+// The place is looked at first, here and in `free_unchecked`: no code is shared between the two ways, so that no register is
+// kept for what only the other one, or a slow path, needs.
 #[inline(always)]
 fn allocate_unchecked(place: Place, layout: Layout) -> *mut u8 {
-    let Kind::Small(class) = kind_of(layout) else { return allocate_large(place, layout, false) };
     match place {
         Place::Default(which) => {
+            let Kind::Small(class) = kind_of(layout) else { return allocate_default_large(which, layout) };
             // SAFETY: the calling thread's own, or the empty one.
             match unsafe { ThreadHeap::allocate(current::of_default(which), class) } {
                 Some(block) => block,
@@ -68,6 +70,7 @@ fn allocate_unchecked(place: Place, layout: Layout) -> *mut u8 {
             }
         }
         Place::Window(window) => {
+            let Kind::Small(class) = kind_of(layout) else { return allocate_window_large(window, layout) };
             // SAFETY: the calling thread's own, or the empty one.
             match unsafe { ThreadHeap::allocate_unless_closed(current::of_window(window), class) } {
                 Some(block) => block,
@@ -75,6 +78,16 @@ fn allocate_unchecked(place: Place, layout: Layout) -> *mut u8 {
             }
         }
     }
+}
+
+#[inline(never)]
+fn allocate_default_large(which: Default, layout: Layout) -> *mut u8 {
+    allocate_large(Place::Default(which), layout, false)
+}
+
+#[inline(never)]
+fn allocate_window_large(window: u32, layout: Layout) -> *mut u8 {
+    allocate_large(Place::Window(window), layout, false)
 }
 
 /// The calling thread's thread heap of a default heap, made if need be.
@@ -233,15 +246,16 @@ pub(super) unsafe fn free(place: Place, block: *mut u8, layout: Layout) {
 
 #[inline(always)]
 unsafe fn free_unchecked(place: Place, block: *mut u8, layout: Layout) {
-    let Kind::Small(class) = kind_of(layout) else { return free_large(place, block, layout.size()) };
     match place {
         Place::Default(which) => {
+            let Kind::Small(class) = kind_of(layout) else { return free_default_large(which, block) };
             // SAFETY: the calling thread's own, or the empty one; the block is the caller's to give.
             if unsafe { !ThreadHeap::free(current::of_default(which), class, block) } {
                 free_default_slow(which, class, block);
             }
         }
         Place::Window(window) => {
+            let Kind::Small(class) = kind_of(layout) else { return free_window_large(window, block, layout.size()) };
             // SAFETY: as above.
             if unsafe { !ThreadHeap::free_unless_closed(current::of_window(window), class, block) } {
                 // SAFETY: the caller's promise.
@@ -295,28 +309,33 @@ fn free_default_slow(which: Default, class: usize, block: *mut u8) {
     }
 }
 
-#[inline(never)]
 fn free_large(place: Place, block: *mut u8, len: usize) {
     match place {
-        Place::Default(which) => {
-            if let Some(heap) = default_heap(which) {
-                // SAFETY: the calling thread's own; as for `free`, whose caller's block this is.
-                unsafe { ThreadHeap::free_large(heap, block.addr()) };
-            } else if let Some(core) = defaults::made(which) {
-                core.free_large(block.addr());
-            }
-        }
-        Place::Window(window) => {
-            // A closed heap takes nothing back.
-            current::with_window(window, |heap| {
-                // SAFETY: as above, and the heap is open.
-                unsafe {
-                    scrub(&*(*heap).core, block, len);
-                    ThreadHeap::free_large(heap, block.addr());
-                }
-            });
-        }
+        Place::Default(which) => free_default_large(which, block),
+        Place::Window(window) => free_window_large(window, block, len),
     }
+}
+
+#[inline(never)]
+fn free_default_large(which: Default, block: *mut u8) {
+    if let Some(heap) = default_heap(which) {
+        // SAFETY: the calling thread's own; as for `free`, whose caller's block this is.
+        unsafe { ThreadHeap::free_large(heap, block.addr()) };
+    } else if let Some(core) = defaults::made(which) {
+        core.free_large(block.addr());
+    }
+}
+
+#[inline(never)]
+fn free_window_large(window: u32, block: *mut u8, len: usize) {
+    // A closed heap takes nothing back.
+    current::with_window(window, |heap| {
+        // SAFETY: the calling thread's own, of an open heap; as for `free`, whose caller's block this is.
+        unsafe {
+            scrub(&*(*heap).core, block, len);
+            ThreadHeap::free_large(heap, block.addr());
+        }
+    });
 }
 
 /// Frees a run of [`allocate_run`].
