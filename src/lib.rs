@@ -92,6 +92,14 @@ mod os {
             fence(Ordering::SeqCst);
         }
 
+        pub(crate) fn is_one_sided() -> bool {
+            true
+        }
+
+        pub(crate) fn light_when_one_sided() {
+            fence(Ordering::SeqCst);
+        }
+
         pub(crate) fn heavy() {
             fence(Ordering::SeqCst);
         }

@@ -431,7 +431,7 @@ mod tests {
                 earlier.window,
                 earlier.layout,
                 earlier.layout.units as usize,
-                super::super::backing::Backing::Anonymous { huge_pages: false },
+                super::super::backing::Backing::anonymous(false),
             );
             let later = core.unwrap();
             let free =

@@ -36,13 +36,24 @@ struct Current {
     #[cfg(feature = "preload")]
     untyped: Cell<*mut ThreadHeap>,
     defaults: [Cell<*mut ThreadHeap>; 2],
+    /// The windows of the file heaps used last, one in each place at most.
     windows: [Cell<u32>; CACHED],
+    /// The same, of those that a thread must enter for everything: see [`presence::can_take`].
+    entered: [Cell<u32>; CACHED],
     cached: [Cell<*mut ThreadHeap>; CACHED],
     /// All thread heaps of the thread.
     chain: Cell<*mut ThreadHeap>,
     /// Whether the thread's exit hook has run.
     #[cfg(feature = "preload")]
     has_ended: Cell<bool>,
+}
+
+impl Current {
+    fn forget_slot(&self, slot: usize) {
+        self.windows[slot].set(0);
+        self.entered[slot].set(0);
+        self.cached[slot].set(ptr::null_mut());
+    }
 }
 
 const NOBODY: *mut ThreadHeap = (&raw const EMPTY).cast_mut();
@@ -53,6 +64,7 @@ thread_local! {
         Current {
             defaults: [const { Cell::new(NOBODY) }; 2],
             windows: [const { Cell::new(0) }; CACHED],
+            entered: [const { Cell::new(0) }; CACHED],
             cached: [const { Cell::new(ptr::null_mut()) }; CACHED],
             chain: Cell::new(ptr::null_mut()),
         }
@@ -129,6 +141,16 @@ pub(crate) fn attach_untyped(which: Default, core: &Core) -> *mut ThreadHeap {
     heap
 }
 
+/// The calling thread's thread heap of the heap at `window`, which may have been closed, if it can be used as
+/// [`ThreadHeap::allocate_unless_closed`] does; otherwise the empty one.
+#[inline(always)]
+pub(crate) fn of_window(window: u32) -> *mut ThreadHeap {
+    with_current(|current| {
+        let slot = window as usize % CACHED;
+        if current.windows[slot].get() == window { current.cached[slot].get() } else { NOBODY }
+    })
+}
+
 /// Runs `work` with the calling thread's thread heap of the heap at `window`, while that heap cannot be closed; none if
 /// it is not open.
 #[inline(always)]
@@ -136,7 +158,7 @@ pub(crate) fn with_window<R>(window: u32, work: impl FnOnce(*mut ThreadHeap) -> 
     with_current(|current| {
         let slot = window as usize % CACHED;
         loop {
-            let heap = if current.windows[slot].get() == window {
+            let heap = if current.windows[slot].get() == window || current.entered[slot].get() == window {
                 current.cached[slot].get()
             } else {
                 find_or_attach(current, window)?
@@ -196,7 +218,11 @@ fn find_or_attach(current: &Current, window: u32) -> Option<*mut ThreadHeap> {
         thread_exit::arm(at_thread_exit);
     }
     let slot = window as usize % CACHED;
-    current.windows[slot].set(window);
+    // SAFETY: on the chain, so its heap lives. Relaxed: set before the heap was published.
+    let scrubs = unsafe { (*(*heap).core).scrub_freed.load(Ordering::Relaxed) };
+    let (taken, entered) = if presence::can_take() && !scrubs { (window, 0) } else { (0, window) };
+    current.windows[slot].set(taken);
+    current.entered[slot].set(entered);
     current.cached[slot].set(heap);
     Some(heap)
 }
@@ -206,8 +232,7 @@ fn find_or_attach(current: &Current, window: u32) -> Option<*mut ThreadHeap> {
 fn forget(current: &Current, heap: *mut ThreadHeap) -> bool {
     for slot in 0..CACHED {
         if current.cached[slot].get() == heap {
-            current.windows[slot].set(0);
-            current.cached[slot].set(ptr::null_mut());
+            current.forget_slot(slot);
         }
     }
     // SAFETY: the chain holds the thread's own thread heaps, and `heap` is one of them.
@@ -244,8 +269,7 @@ unsafe extern "C" fn at_thread_exit(_value: *mut core::ffi::c_void) {
             default.set(NOBODY);
         }
         for slot in 0..CACHED {
-            current.windows[slot].set(0);
-            current.cached[slot].set(ptr::null_mut());
+            current.forget_slot(slot);
         }
         let mut heap = current.chain.replace(ptr::null_mut());
         while !heap.is_null() {
@@ -332,3 +356,6 @@ impl Core {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -363,9 +363,16 @@ pub(crate) mod testing {
         }
 
         pub(crate) fn at(window: Option<u32>, capacity: u64) -> Self {
+            Self::made(window, capacity, Backing::anonymous(false))
+        }
+
+        pub(crate) fn with_backing(capacity: u64, backing: Backing) -> Self {
+            Self::made(None, capacity, backing)
+        }
+
+        fn made(window: Option<u32>, capacity: u64, backing: Backing) -> Self {
             let layout = Layout::for_capacity(capacity, false);
             let window = windows::reserve(window, layout.windows()).unwrap();
-            let backing = Backing::Anonymous { huge_pages: false };
             // SAFETY: the window is reserved for this heap; a new mapping is all zeros.
             Self(unsafe { Core::new(window, layout, layout.units as usize, backing) }.unwrap())
         }
@@ -375,7 +382,7 @@ pub(crate) mod testing {
             let old = core::mem::ManuallyDrop::new(self);
             let (window, layout) = (old.window, old.layout);
             let len = layout.windows() as usize * WINDOW;
-            let backing = Backing::Anonymous { huge_pages: false };
+            let backing = Backing::anonymous(false);
             // SAFETY: tests begin again when nobody uses the heap; the window is still reserved, and a new mapping is all
             // zeros.
             unsafe {

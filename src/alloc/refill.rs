@@ -20,6 +20,8 @@ pub(super) const LEASE_ORDERS: (u32, u32) = (3, 6);
 const FIRST_REFILLS: u64 = 3;
 /// Blocks of at least this size are taken from memory that reads as zeros, if there is some, when zeros are wanted.
 const ZERO_FROM_SLAB: usize = 16 << 10;
+/// A thread with so many slabs of one class uses them: its heap is no longer small.
+const SLABS_OF_GROWTH: i32 = 3;
 /// Idle thread heaps whose pending frees are looked at in one go.
 const SWEEP: u32 = 8;
 
@@ -121,7 +123,12 @@ impl ThreadHeap {
             let head = lease.segment + start as usize;
             let slab = Slab::create(Self::core(heap), head, class, (*heap).number, zeroed);
             slab.link(&raw mut (*heap).lists[class]);
-            add32(&(&(*heap).slabs)[class], 1);
+            let slabs = &(&(*heap).slabs)[class];
+            add32(slabs, 1);
+            if slabs.load(Ordering::Relaxed) == SLABS_OF_GROWTH {
+                let core = Self::core(heap);
+                core.backing.advise_first_segment(core.segments);
+            }
             true
         }
     }

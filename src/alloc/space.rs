@@ -16,6 +16,10 @@ use crate::os::signal::Signal;
 use crate::os::{CallError, errno};
 use crate::sync::{AtomicU64, Ordering};
 
+/// A heap with no more units in use has its first segment in small pages: so many are the first two leases, and slabs of
+/// the many sizes that a program asks for at its start leave them nearly empty.
+const SMALL_UNITS: usize = 24;
+
 /// By how much reserved memory grows when more is needed.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Growth {
@@ -257,6 +261,9 @@ impl Space {
             self.tell(event::GROWN);
         }
         self.peak_end = grown;
+        if used > SMALL_UNITS {
+            backing.advise_first_segment(self.base + self.layout.segments.offset as usize);
+        }
         true
     }
 

@@ -17,8 +17,11 @@
 //! # Volatile
 //! A thread heap is memory of the process. At a clean close all magazines have been given back.
 
+mod closable;
+
 use super::heap_core::Core;
 use super::magazine::{Magazine, ONE_TAKEN};
+use super::presence;
 use super::refill::LEASE_ORDERS;
 use super::run_cache::OwnRuns;
 use super::size_class::{CLASSES, MAGAZINE_START, slab_units};
@@ -264,7 +267,9 @@ impl ThreadHeap {
         unsafe {
             for class in 0..CLASSES {
                 let magazine = &(&(*heap).magazines)[class];
-                let count = u32::from(magazine.top() - magazine.floor);
+                // The thread of a heap that has just been closed may still change the word, to no effect.
+                let top = presence::what_is_left(&magazine.state) as u16;
+                let count = u32::from(top - magazine.floor);
                 if count > 0 {
                     let base = (&raw const (*heap).slots).cast::<*mut u8>().add(magazine.floor as usize);
                     Self::release(heap, class, base, count);

@@ -3,7 +3,9 @@
 //! 1. The size is rounded up to the alignment, which leads to a class whose blocks are aligned (C2).
 //! 2. The calling thread's thread heap is found: one load from thread-local storage for a default heap, a compare more
 //!    for a file heap.
-//! 3. Its magazine of the class is popped, or refilled first ([`ThreadHeap::allocate_slow`]).
+//! 3. Its magazine of the class is popped, or refilled first ([`ThreadHeap::allocate_slow`]). That of a file heap is
+//!    popped only if the heap is open still ([`ThreadHeap::allocate_unless_closed`]); what is more than that is done while
+//!    the heap cannot be closed ([`current::with_window`]).
 //!
 //! Freeing goes the same way back and touches neither the block nor the slab: the layout names the class. What is
 //! larger than [`MAX_SMALL`] is a run of units of its own.
@@ -94,10 +96,10 @@ fn allocate_elsewhere(heap: SalAlloc, class: usize) -> *mut u8 {
     match heap.place() {
         Place::Default(which) => allocate_default(which, class),
         Place::Window(window) => {
-            // SAFETY: the calling thread's own, of an open heap.
-            match current::with_window(window, |heap| unsafe { ThreadHeap::allocate(heap, class) }) {
-                Some(Some(block)) => block,
-                _ => allocate_window_slow(window, class),
+            // SAFETY: the calling thread's own, or the empty one.
+            match unsafe { ThreadHeap::allocate_unless_closed(current::of_window(window), class) } {
+                Some(block) => block,
+                None => allocate_window_slow(window, class),
             }
         }
     }
@@ -309,12 +311,11 @@ unsafe fn free_elsewhere(heap: SalAlloc, class: usize, block: *mut u8, len: usiz
         // SAFETY: the caller's promise.
         Place::Default(which) => unsafe { free_default(which, class, block) },
         Place::Window(window) => {
-            // A closed heap takes nothing back.
-            current::with_window(window, |heap| {
-                // SAFETY: the heap is open; the block is the caller's to give and as large as its layout says.
-                unsafe { scrub(&*(*heap).core, block, len) };
-                free_slow_unless(heap, class, block);
-            });
+            // SAFETY: as above.
+            if unsafe { !ThreadHeap::free_unless_closed(current::of_window(window), class, block) } {
+                // SAFETY: the caller's promise.
+                unsafe { free_window_slow(window, class, block, len) };
+            }
         }
     }
 }
@@ -325,6 +326,19 @@ unsafe fn free_default(which: Default, class: usize, block: *mut u8) {
     if unsafe { !ThreadHeap::free(current::of_default(which), class, block) } {
         free_default_slow(which, class, block);
     }
+}
+
+/// # Safety
+/// As for [`free`], of a block of the class whose layout has `len` bytes.
+#[cold]
+#[inline(never)]
+unsafe fn free_window_slow(window: u32, class: usize, block: *mut u8, len: usize) {
+    // A closed heap takes nothing back.
+    current::with_window(window, |heap| {
+        // SAFETY: the heap is open; the block is the caller's to give and as large as its layout says.
+        unsafe { scrub(&*(*heap).core, block, len) };
+        free_slow_unless(heap, class, block);
+    });
 }
 
 /// Overwrites a block that is about to be freed, if the heap wants that.
@@ -358,28 +372,33 @@ fn free_default_slow(which: Default, class: usize, block: *mut u8) {
     }
 }
 
-#[inline(never)]
 fn free_large(place: Place, block: *mut u8, len: usize) {
     match place {
-        Place::Default(which) => {
-            if let Some(heap) = default_heap(which) {
-                // SAFETY: the calling thread's own; as for `free`, whose caller's block this is.
-                unsafe { ThreadHeap::free_large(heap, block.addr()) };
-            } else if let Some(core) = defaults::made(which) {
-                core.free_large(block.addr());
-            }
-        }
-        Place::Window(window) => {
-            // A closed heap takes nothing back.
-            current::with_window(window, |heap| {
-                // SAFETY: as above, and the heap is open.
-                unsafe {
-                    scrub(&*(*heap).core, block, len);
-                    ThreadHeap::free_large(heap, block.addr());
-                }
-            });
-        }
+        Place::Default(which) => free_default_large(which, block),
+        Place::Window(window) => free_window_large(window, block, len),
     }
+}
+
+#[inline(never)]
+fn free_default_large(which: Default, block: *mut u8) {
+    if let Some(heap) = default_heap(which) {
+        // SAFETY: the calling thread's own; as for `free`, whose caller's block this is.
+        unsafe { ThreadHeap::free_large(heap, block.addr()) };
+    } else if let Some(core) = defaults::made(which) {
+        core.free_large(block.addr());
+    }
+}
+
+#[inline(never)]
+fn free_window_large(window: u32, block: *mut u8, len: usize) {
+    // A closed heap takes nothing back.
+    current::with_window(window, |heap| {
+        // SAFETY: the calling thread's own, of an open heap; as for `free`, whose caller's block this is.
+        unsafe {
+            scrub(&*(*heap).core, block, len);
+            ThreadHeap::free_large(heap, block.addr());
+        }
+    });
 }
 
 /// Frees a run of [`allocate_run`].

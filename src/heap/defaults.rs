@@ -71,15 +71,12 @@ fn make(which: Default) -> Option<&'static Core> {
             Err(_) => return None,
         }
     };
-    let core = match which {
-        Default::Anonymous => {
-            let huge_pages = secure_variable(c"SAL_HUGE_PAGES").is_none_or(|value| value.to_bytes() != b"0");
-            make_core(window, layout, Backing::Anonymous { huge_pages })
-        }
-        Default::File => {
-            temporary_file(window, &layout).and_then(|file| make_core(window, layout, Backing::of_file(file)))
-        }
+    let huge_pages = secure_variable(c"SAL_HUGE_PAGES").is_none_or(|value| value.to_bytes() != b"0");
+    let backing = match which {
+        Default::Anonymous => Some(Backing::anonymous(huge_pages)),
+        Default::File => temporary_file(window, &layout).map(|file| Backing::of_temporary_file(file, huge_pages)),
     };
+    let core = backing.and_then(|backing| make_core(window, layout, backing));
     // SAFETY: nobody else knows of it yet.
     #[cfg(feature = "preload")]
     let core = core.filter(|&core| unsafe { super::untyped::cover(which, &*core) }.is_ok());

@@ -66,10 +66,13 @@ impl SalAlloc {
     #[inline(always)]
     pub(crate) const fn place(self) -> Place {
         use crate::alloc::current::Default;
-        match self.window {
-            ANONYMOUS => Place::Default(Default::Anonymous),
-            FILE_BACKED => Place::Default(Default::File),
-            window => Place::Window(window),
+        // One comparison for the compiler, not two: which default heap it is then is the number itself.
+        if self.window > FILE_BACKED {
+            Place::Window(self.window)
+        } else if self.window == ANONYMOUS {
+            Place::Default(Default::Anonymous)
+        } else {
+            Place::Default(Default::File)
         }
     }
 

@@ -73,11 +73,11 @@ pub(super) fn volatile(options: &HeapOptions) -> Result<Heap, OpenError> {
     let layout = layout_for(options.capacity_or_default(), Mode::Volatile)?;
     let window = windows::reserve(None, layout.windows())?;
     let made = match &options.temporary {
-        None => Ok(Backing::Anonymous { huge_pages: options.huge_pages }),
+        None => Ok(Backing::anonymous(options.huge_pages)),
         Some(directory) => to_c_string(directory).and_then(|directory| {
             let file = temporary::create_in(&directory)?;
             temporary::map(&file, window, &layout)?;
-            Ok(Backing::of_file(file))
+            Ok(Backing::of_temporary_file(file, options.huge_pages))
         }),
     };
     let mut header = Header::new(random_id(), window, 0, options.capacity_or_default(), layout);

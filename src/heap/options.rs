@@ -227,8 +227,9 @@ impl HeapOptions {
         self
     }
 
-    /// Whether a volatile heap in memory asks the kernel for huge pages; it does by default. They make first use of
-    /// memory ten times cheaper and use more of it.
+    /// Whether a volatile or atomic heap asks the kernel for huge pages; it does by default. They make first use of memory
+    /// ten times cheaper and use more of it. In a temporary file it is the page cache that gets them, and writes them out
+    /// whole; a shared heap never asks for any, because each of its syncs would.
     pub const fn huge_pages(mut self, wanted: bool) -> Self {
         self.huge_pages = wanted;
         self

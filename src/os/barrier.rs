@@ -43,6 +43,18 @@ pub(crate) fn light() {
     }
 }
 
+/// Whether the frequent side needs no fence.
+pub(crate) fn is_one_sided() -> bool {
+    // Relaxed: as in `light`.
+    KIND.load(Ordering::Relaxed) == MEMBARRIER
+}
+
+/// As [`light`], if [`is_one_sided`].
+#[inline(always)]
+pub(crate) fn light_when_one_sided() {
+    compiler_fence(Ordering::SeqCst);
+}
+
 /// The rare side: between its own store and the load that must not pass it.
 pub(crate) fn heavy() {
     fence(Ordering::SeqCst);

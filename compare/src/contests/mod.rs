@@ -46,6 +46,7 @@ const fn contender(name: &'static str, package: (&'static str, &'static str), ru
 }
 
 const MIMALLOC: (&str, &str) = ("libmimalloc-sys", "");
+const JEMALLOC: (&str, &str) = ("tikv-jemalloc-sys", "");
 const SAL: (&str, &str) = ("sal", "");
 
 /// All of them, in the order of the tables.
