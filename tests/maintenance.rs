@@ -117,7 +117,9 @@ fn whoever_touches_memory_that_is_ready_waits_for_no_page() {
     wait_for(&heap, |done| done.prefaulted_bytes >= 64 << 20);
     let with = count(&heap);
     println!("{without} faults without, {with} with");
-    assert!(with < 64, "{with} faults");
+    // What the checked build notes of each block is not made ready.
+    let notes = if cfg!(feature = "checked") { without - pages } else { 0 };
+    assert!(with < 64 + notes, "{with} faults");
     // It has kept ahead.
     wait_for(&heap, |done| done.prefaulted_bytes >= 70 << 20);
 }
