@@ -242,15 +242,16 @@ unsafe fn free_unchecked(place: Place, block: *mut u8, layout: Layout) {
         Place::Window(window) => {
             // A closed heap takes nothing back.
             current::with_window(window, |heap| {
-                // SAFETY: the heap is open; the block is the caller's to give and as large as its layout says.
-                unsafe { scrub(&*(*heap).core, block, layout.size()) };
+                // SAFETY: the heap is open; the block is the caller's to give and of the class.
+                unsafe { scrub(&*(*heap).core, block, class_size(class)) };
                 free_slow_unless(heap, class, block);
             });
         }
     }
 }
 
-/// Overwrites a block that is about to be freed, if the heap wants that.
+/// Overwrites a block, or a part of one, that is about to be freed, if the heap wants that: all of it, since it may have been
+/// longer, and the program may use the bytes behind the size it asked for.
 ///
 /// # Safety
 /// The block is the caller's, of at least `len` bytes.
@@ -297,7 +298,7 @@ fn free_large(place: Place, block: *mut u8, len: usize) {
             current::with_window(window, |heap| {
                 // SAFETY: as above, and the heap is open.
                 unsafe {
-                    scrub(&*(*heap).core, block, len);
+                    scrub(&*(*heap).core, block, len.next_multiple_of(PAGE));
                     ThreadHeap::free_large(heap, block.addr());
                 }
             });
@@ -338,8 +339,12 @@ pub(super) unsafe fn resize_run(place: Place, run: *mut u8, old: Layout, new: La
 
 fn resize_large(place: Place, block: *mut u8, size: usize) -> bool {
     let resize = |core: &Core| {
-        let pages = core.large_len_pages(block.addr()).unwrap_or(0);
-        pages == size.div_ceil(PAGE) || core.resize_large(block.addr(), size)
+        let (pages, wanted) = (core.large_len_pages(block.addr()).unwrap_or(0), size.div_ceil(PAGE));
+        if wanted < pages {
+            // SAFETY: the caller's block, which is about to lose these pages.
+            unsafe { scrub(core, block.add(wanted * PAGE), (pages - wanted) * PAGE) };
+        }
+        pages == wanted || core.resize_large(block.addr(), size)
     };
     match place {
         Place::Default(which) => defaults::get(which).is_some_and(resize),
