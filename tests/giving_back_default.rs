@@ -37,10 +37,19 @@ fn what_is_idle_goes_though_only_those_who_pass_by_look_after_it() {
         ("large", |at| 300_000 + at * 7919 % (5 * MIB)),
         ("mixed", |at| if at % 500 == 0 { 2 * MIB } else { 1 + at * 13 % 900 }),
     ] {
+        // Who frees them was there before, so that it has not taken over what the other thread had.
+        let (sender, receiver) = std::sync::mpsc::channel::<Vec<Vec<u8>>>();
+        let (there, is_there) = std::sync::mpsc::channel();
+        let freer = std::thread::spawn(move || {
+            there.send(vec![1_u8; 500]).unwrap();
+            drop(receiver.recv().unwrap());
+        });
+        drop(is_there.recv().unwrap());
         let blocks = filled(400 * MIB, size);
         let peak = resident();
         assert!(peak - before >= 400 * MIB);
-        std::thread::spawn(move || drop(blocks)).join().unwrap();
+        sender.send(blocks).unwrap();
+        freer.join().unwrap();
         let began = Instant::now();
         let left = || resident().saturating_sub(before);
         while left() > (peak - before) / 20 && began.elapsed() < Duration::from_secs(20) {

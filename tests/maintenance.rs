@@ -149,6 +149,35 @@ fn memory_that_stays_free_is_given_back() {
 }
 
 #[test]
+fn what_others_free_of_threads_that_have_ended_is_given_back() {
+    let _alone = ALONE.lock();
+    let heap = volatile();
+    let handle = heap.alloc();
+    let layout = Layout::from_size_align(1000, 8).unwrap();
+    // This thread keeps its own thread heap, and takes over none.
+    let own = touched(handle, layout);
+    let fill = move || (0..20_000).map(|_| touched(handle, layout).as_ptr().expose_provenance()).collect::<Vec<_>>();
+    let blocks = std::thread::spawn(fill).join().unwrap();
+    let options = MaintenanceOptions::new().prefault(0).purge_after(Some(Duration::from_millis(20)));
+    let guard = heap.start_maintenance(options).unwrap();
+    // Until there is nothing more to do.
+    let began = Instant::now();
+    while began.elapsed() < Duration::from_millis(200) {
+        std::thread::yield_now();
+    }
+    let before = heap.stats().purged_bytes;
+    for block in blocks {
+        let block = NonNull::new(std::ptr::with_exposed_provenance_mut(block)).unwrap();
+        // SAFETY: allocated above, freed once.
+        unsafe { handle.deallocate(block, layout) };
+    }
+    wait_for(&heap, |done| done.purged_bytes >= before + (16 << 20));
+    assert!(guard.stop().last_error.is_none());
+    // SAFETY: as above.
+    unsafe { handle.deallocate(own, layout) };
+}
+
+#[test]
 fn what_is_kept_at_hand_and_taken_again_in_time_stays() {
     let _alone = ALONE.lock();
     let heap = volatile();
