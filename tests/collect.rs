@@ -1,11 +1,14 @@
 //! Looking through a live heap: what lies where, what no root reaches, and giving that back.
 #![allow(unsafe_code)]
 
+use allocator_api2::alloc::Allocator;
 use allocator_api2::boxed::Box as SalBox;
 use allocator_api2::vec::Vec as SalVector;
 use sal::prelude::*;
 use sal::{HeapOptions, Offset, SalCollect};
+use std::alloc::Layout;
 use std::collections::BTreeSet;
+use std::ptr::NonNull;
 use std::thread;
 
 const MAP: Root<SalHashMap<SalString, SalVec<u64>>> = Root::new("map");
@@ -200,4 +203,61 @@ fn a_heap_that_scrubs_what_is_freed_scrubs_what_is_collected() {
     // SAFETY: the block is free, and its slab is still there.
     assert!((0..100).all(|at| unsafe { lost.add(at).read_volatile() } == 0));
     assert_eq!(*keeps_its_slab, [1; 100]);
+}
+
+#[test]
+fn ten_million_allocations_with_a_collection_after_each_hundredth_of_them_are_counted_exactly() {
+    const ROUNDS: u64 = 100;
+    const EACH: u64 = 100_000;
+    const KEPT: u64 = 20_000;
+    const RING: Root<SalVec<Offset<u64>>> = Root::new("ring");
+    /// A number that is no position in a heap.
+    const TAG: u64 = !0 << 40;
+    let heap = volatile();
+    let handle = heap.alloc();
+    let layout = |number: u64| Layout::array::<u64>(2 + number as usize * 7 % 31).unwrap();
+    let take = |number: u64| {
+        let block: NonNull<u64> = handle.allocate(layout(number)).unwrap().cast();
+        // SAFETY: a new block of that size. All of it: what lies there of an earlier one could look like a position.
+        unsafe { (0..layout(number).size() / 8).for_each(|at| block.add(at).write(TAG | number)) };
+        block
+    };
+    let mut held: Vec<u64> = (0..KEPT).collect();
+    {
+        let tx = heap.write().unwrap();
+        let ring = tx.root_or_default(RING).unwrap();
+        ring.reserve_exact(KEPT as usize);
+        ring.extend(held.iter().map(|&number| Offset::of(handle, take(number).as_ptr()).unwrap()));
+    }
+    let kept_blocks = collect(&heap).marked_blocks;
+    for round in 1..=ROUNDS {
+        let mut lost = 0;
+        let tx = heap.write().unwrap();
+        let ring = tx.root_mut(RING).unwrap();
+        for number in (round * EACH..).take(EACH as usize) {
+            let block = take(number);
+            match number % 10 {
+                // SAFETY: it was allocated just now, with that layout.
+                0..=5 => unsafe { handle.deallocate(block.cast(), layout(number)) },
+                6..=8 => lost += 1,
+                _ => {
+                    let at = (number / 10 * 7919 % KEPT) as usize;
+                    (ring[at], held[at]) = (Offset::of(handle, block.as_ptr()).unwrap(), number);
+                    lost += 1;
+                }
+            }
+        }
+        drop(tx);
+        let report = collect(&heap);
+        assert_eq!((report.reclaimed_blocks, report.marked_blocks), (lost, kept_blocks), "round {round}");
+        let tx = heap.read().unwrap();
+        for (block, &number) in tx.root(RING).unwrap().iter().zip(&held) {
+            let words = layout(number).size() / 8;
+            let block = block.to_ptr(handle).unwrap().as_ptr();
+            // SAFETY: the ring keeps the block, which has so many words.
+            assert!((0..words).all(|at| unsafe { block.add(at).read() } == TAG | number), "round {round}");
+        }
+    }
+    assert!(heap.stats().allocations() >= ROUNDS * EACH);
+    assert!(heap.verify().is_good());
 }

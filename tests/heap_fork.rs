@@ -271,6 +271,41 @@ fn the_default_heap_works_in_children_of_a_busy_threaded_parent() {
 }
 
 #[test]
+fn what_a_parent_keeps_at_hand_its_child_has_for_itself() {
+    for handle in [SalAlloc::new(), SalAlloc::file_backed()] {
+        let filled = |byte| {
+            [20, 5000, 300_000, 2 << 20].map(|len| {
+                let mut bytes: SalVector<u8, SalAlloc> = SalVector::new_in(handle);
+                bytes.resize(len, byte);
+                bytes
+            })
+        };
+        let is_all = |kept: &[SalVector<u8, SalAlloc>; 4], byte| {
+            kept.iter().all(|bytes| bytes.iter().step_by(13).all(|&is| is == byte))
+        };
+        // Freed: small blocks in magazines, large ones as runs.
+        drop((filled(1), filled(1)));
+        // SAFETY: the child only allocates, looks, and ends.
+        let child = unsafe { libc::fork() };
+        if child == 0 {
+            let mut is_right = true;
+            for byte in 2..8 {
+                let (one, other) = (filled(byte), filled(byte + 100));
+                is_right &= is_all(&one, byte) && is_all(&other, byte + 100);
+            }
+            // SAFETY: ends the child at once.
+            unsafe { libc::_exit(if is_right { 7 } else { 1 }) };
+        }
+        // Meanwhile the parent takes the very same memory.
+        for byte in 50..56 {
+            let (one, other) = (filled(byte), filled(byte + 100));
+            assert!(is_all(&one, byte) && is_all(&other, byte + 100));
+        }
+        assert_eq!(wait(child), 7);
+    }
+}
+
+#[test]
 fn a_volatile_heap_over_a_temporary_file_is_the_parents_too() {
     let directory = tempfile::tempdir().unwrap();
     let heap = sal::HeapOptions::new().temporary_in(directory.path()).volatile().unwrap();

@@ -12,7 +12,7 @@ use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
-use support::heaps::{open, opened, run_and_kill, unmap, wait_for_the_kill};
+use support::heaps::{open, opened, resident, run_and_kill, unmap, wait_for_the_kill};
 use support::{Random, alone, bytes, fresh_path, process, seed};
 
 const MIB: usize = 1 << 20;
@@ -54,22 +54,6 @@ impl Drop for Tagged {
 
 fn volatile(capacity: usize, tuning: Tuning) -> Heap {
     HeapOptions::new().capacity(capacity as u64).tuning(tuning).volatile().unwrap()
-}
-
-/// Bytes of a heap's segments that are in memory.
-fn resident(heap: &Heap) -> usize {
-    let maps = std::fs::read_to_string("/proc/self/smaps").unwrap();
-    let range = heap.address_range();
-    let mut inside = false;
-    let mut bytes = 0;
-    for line in maps.lines() {
-        if let Some((start, _)) = line.split_once('-').filter(|_| !line.contains("kB")) {
-            inside = usize::from_str_radix(start, 16).is_ok_and(|start| range.contains(&start));
-        } else if let Some(rest) = line.strip_prefix("Rss:").filter(|_| inside) {
-            bytes += rest.trim().trim_end_matches(" kB").parse::<usize>().unwrap() * 1024;
-        }
-    }
-    bytes
 }
 
 #[test]

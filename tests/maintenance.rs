@@ -117,7 +117,9 @@ fn whoever_touches_memory_that_is_ready_waits_for_no_page() {
     wait_for(&heap, |done| done.prefaulted_bytes >= 64 << 20);
     let with = count(&heap);
     println!("{without} faults without, {with} with");
-    assert!(with < 64, "{with} faults");
+    // What the checked build notes of each block is not made ready.
+    let notes = if cfg!(feature = "checked") { without - pages } else { 0 };
+    assert!(with < 64 + notes, "{with} faults");
     // It has kept ahead.
     wait_for(&heap, |done| done.prefaulted_bytes >= 70 << 20);
 }
@@ -144,6 +146,35 @@ fn memory_that_stays_free_is_given_back() {
         assert!(guard.stop().last_error.is_none());
         assert!(heap.stats().purged_bytes >= 16 << 20);
     }
+}
+
+#[test]
+fn what_others_free_of_threads_that_have_ended_is_given_back() {
+    let _alone = ALONE.lock();
+    let heap = volatile();
+    let handle = heap.alloc();
+    let layout = Layout::from_size_align(1000, 8).unwrap();
+    // This thread keeps its own thread heap, and takes over none.
+    let own = touched(handle, layout);
+    let fill = move || (0..20_000).map(|_| touched(handle, layout).as_ptr().expose_provenance()).collect::<Vec<_>>();
+    let blocks = std::thread::spawn(fill).join().unwrap();
+    let options = MaintenanceOptions::new().prefault(0).purge_after(Some(Duration::from_millis(20)));
+    let guard = heap.start_maintenance(options).unwrap();
+    // Until there is nothing more to do.
+    let began = Instant::now();
+    while began.elapsed() < Duration::from_millis(200) {
+        std::thread::yield_now();
+    }
+    let before = heap.stats().purged_bytes;
+    for block in blocks {
+        let block = NonNull::new(std::ptr::with_exposed_provenance_mut(block)).unwrap();
+        // SAFETY: allocated above, freed once.
+        unsafe { handle.deallocate(block, layout) };
+    }
+    wait_for(&heap, |done| done.purged_bytes >= before + (16 << 20));
+    assert!(guard.stop().last_error.is_none());
+    // SAFETY: as above.
+    unsafe { handle.deallocate(own, layout) };
 }
 
 #[test]
@@ -264,7 +295,8 @@ fn options_without_sense_and_heaps_that_are_only_read_are_refused() {
 fn by_hand_everything_is_done_that_the_budget_allows() {
     let _alone = ALONE.lock();
     let directory = tempfile::tempdir().unwrap();
-    let heap = atomic(&directory, HeapOptions::new().fold_at(1 << 20));
+    // The log becomes half as long, which is enough by hand, and not as long, or the sync would begin a fold of its own.
+    let heap = atomic(&directory, HeapOptions::new().fold_at(24 << 20));
     let layout = Layout::from_size_align(16 << 20, 8).unwrap();
     let block = touched(heap.alloc(), layout);
     // SAFETY: allocated above, freed once.
@@ -284,7 +316,8 @@ fn by_hand_everything_is_done_that_the_budget_allows() {
 fn what_goes_wrong_is_told_and_counted() {
     let _alone = ALONE.lock();
     let directory = tempfile::tempdir().unwrap();
-    let heap = atomic(&directory, HeapOptions::new().fold_at(1 << 20));
+    // A huge page counts as a whole, and would make the log so long that the sync has it folded.
+    let heap = atomic(&directory, HeapOptions::new().huge_pages(false).fold_at(1 << 20));
     let tx = heap.write().unwrap();
     tx.root_or_default(MANY).unwrap().extend(0..100_000);
     tx.sync().unwrap();
@@ -292,11 +325,11 @@ fn what_goes_wrong_is_told_and_counted() {
     let log = std::fs::OpenOptions::new().write(true).open(directory.path().join("heap.sal-log")).unwrap();
     log.set_len(0).unwrap();
     let report = heap.maintain(Duration::from_secs(60));
-    let is_error = |error: Option<MaintenanceError>| matches!(error, Some(MaintenanceError::Os { .. }));
-    assert!(report.done.errors == 1 && is_error(report.last_error));
+    let is_error = |error: &Option<MaintenanceError>| matches!(error, Some(MaintenanceError::Os { .. }));
+    assert!(report.done.errors == 1 && is_error(&report.last_error), "{report:?}");
     assert_eq!(heap.stats().maintenance.unwrap().errors, 1);
     let guard = heap.start_maintenance(MaintenanceOptions::new()).unwrap();
-    assert!(is_error(guard.stop().last_error), "it is known from then on");
+    assert!(is_error(&guard.stop().last_error), "it is known from then on");
 }
 
 #[test]

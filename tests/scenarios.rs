@@ -10,7 +10,7 @@ use sal::{HeapOptions, OpenError, Root, SalAlloc};
 use std::alloc::Layout;
 use std::ptr::NonNull;
 use std::sync::mpsc;
-use support::heaps::open;
+use support::heaps::{each_kind, open};
 use support::{Random, fresh_path, seed};
 
 /// A block that knows what it holds.
@@ -157,6 +157,32 @@ fn neighbours_above_16_mib_touch_nobody_when_they_come_grow_and_go() {
     drop(blocks);
     assert_eq!(heap.stats().live_bytes, 0);
     heap.close().unwrap();
+}
+
+#[test]
+fn alignments_from_1_byte_to_4_mib_and_odd_sizes_are_honoured_by_each_kind_of_heap() {
+    let directory = tempfile::tempdir().unwrap();
+    for (kind, heap, _) in each_kind(&HeapOptions::new().capacity(8 << 30), directory.path()) {
+        let mut blocks = Vec::new();
+        for align in (0..=22).map(|power| 1_usize << power) {
+            for size in [1, 3, 15, 17, 100, 333, 1000, 4097, 5000, 33_333, 70_001, 262_145, 300_001, (2 << 20) + 1] {
+                let mut block = Tagged::take(heap.alloc(), size, align, (blocks.len() % 251) as u8);
+                if blocks.len() % 4 == 0 {
+                    block.resize(size * 3 / 2 + 1);
+                    block.resize(size);
+                }
+                blocks.push(block);
+            }
+            // What is larger than the heap's segments are aligned to cannot be had.
+            assert!(heap.alloc().allocate(Layout::from_size_align(align, 8 << 20).unwrap()).is_err(), "{kind}");
+            if blocks.len() > 60 {
+                blocks.drain(..30);
+            }
+        }
+        drop(blocks);
+        assert_eq!(heap.stats().live_bytes, 0, "{kind}");
+        assert!(heap.verify().is_good(), "{kind}");
+    }
 }
 
 #[test]

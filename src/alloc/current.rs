@@ -178,6 +178,21 @@ pub(crate) fn with_window<R>(window: u32, work: impl FnOnce(*mut ThreadHeap) -> 
     })
 }
 
+/// As [`with_window`], but only if the calling thread has used the heap already.
+pub(crate) fn with_window_if_used<R>(window: u32, work: impl FnOnce(*mut ThreadHeap) -> R) -> Option<R> {
+    let is_used = with_current(|current| {
+        let mut heap = current.chain.get();
+        // SAFETY: the chain holds the thread's own thread heaps.
+        unsafe {
+            while !heap.is_null() && (*(*heap).core).window != window {
+                heap = (*heap).next_of_thread;
+            }
+        }
+        !heap.is_null()
+    });
+    if is_used { with_window(window, work) } else { None }
+}
+
 /// Takes a thread's announcement back, also if its work panics: otherwise closing the heap would wait for ever.
 struct Leave<'a>(&'a AtomicU32);
 

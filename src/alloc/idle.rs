@@ -31,14 +31,20 @@ impl Core {
     /// keep at hand too; returns how many bytes.
     pub(crate) fn purge(&self, least: usize) -> usize {
         self.return_all_runs();
+        self.take_orphans_in();
         let bytes = self.purge_units(Which { least, keep: 0, by_segment: true }, usize::MAX);
         if least <= 1 {
-            let _guard = self.lock.lock();
-            // SAFETY: under the lock (K1).
-            unsafe { (*self.space.get()).purge_tail(&self.backing) };
+            self.purge_tail(0);
         }
         self.totals.count_purge(bytes);
         bytes
+    }
+
+    /// Gives the disk space back that is reserved behind all that is in use, and behind a unit.
+    pub(crate) fn purge_tail(&self, from: usize) {
+        let _guard = self.lock.lock();
+        // SAFETY: under the lock (K1).
+        unsafe { (*self.space.get()).purge_tail(&self.backing, from) };
     }
 
     /// As [`Core::purge`], at most so many units.
@@ -65,6 +71,14 @@ impl Core {
         Idle { bytes, leaves_some: keep > 0 || self.keeps_runs() }
     }
 
+    /// Takes in what threads have freed of slabs whose own threads have ended, and makes plain units of those that are empty
+    /// then. Otherwise that is done by whoever needs such a slab, and nobody may.
+    pub(crate) fn take_orphans_in(&self) {
+        let _guard = self.lock.lock();
+        // SAFETY: under the lock (K2).
+        unsafe { self.collect_orphans(u32::MAX) };
+    }
+
     /// Makes plain units of what was kept at hand for a whole period; returns how many units that hold something are to stay
     /// free.
     pub(crate) fn end_period(&self) -> usize {
@@ -73,7 +87,8 @@ impl Core {
         let _guard = self.lock.lock();
         // SAFETY: under the lock (K1).
         unsafe {
-            // Before that, so that what goes was not in use.
+            self.collect_orphans(u32::MAX);
+            // Before the runs go: they were not in use.
             let keep = (*self.space.get()).end_period();
             self.drain_runs(|run| run.age(period) > 0);
             keep

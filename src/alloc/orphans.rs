@@ -5,6 +5,7 @@
 //! looked through from time to time, and what is found there is taken in or passed on.
 
 use super::heap_core::Core;
+use super::prefault::event;
 use super::remote_free;
 use super::size_class::slab_units;
 use super::slab::Slab;
@@ -25,10 +26,21 @@ pub(crate) unsafe fn push_to_owner(core: &Core, threads: *mut AtomicPtr<ThreadHe
     unsafe {
         let stack = if found.is_null() { &(*core.soft()).pending } else { ThreadHeap::pending(found) };
         remote_free::push(stack, head as u32, &(*core.slab_state(head)).pending_next);
+        // Whoever maintains the heap takes it in, as no thread may. One whose owner ends at this moment is found with the next.
+        if core.signal.is_heard() && (found.is_null() || ThreadHeap::remote_frees(found).is_none()) {
+            core.tell_orphan();
+        }
     }
 }
 
 impl Core {
+    #[cold]
+    fn tell_orphan(&self) {
+        if !self.signal.is_told(event::FREED) {
+            self.signal.tell(event::FREED);
+        }
+    }
+
     /// Takes over remote frees of slabs that no live thread owns, those of up to `sweep` idle thread heaps included.
     ///
     /// # Safety

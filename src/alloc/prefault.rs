@@ -44,6 +44,10 @@ impl Core {
         if start >= peak_end.saturating_add(ahead) || end > most {
             return Ok(None);
         }
+        if space.committed_units() < peak_end {
+            // It has shrunk, and will first grow where it was.
+            return Ok(None);
+        }
         // Private memory can be used without: what counts as reserved is what commits look at.
         if !matches!(self.backing, Backing::Private) {
             space.commit(&self.backing, end)?;
@@ -77,7 +81,7 @@ impl Core {
         let mut bytes = 0;
         // SAFETY: under the lock (K1).
         unsafe {
-            (*self.space.get()).give_back(least, |_, len| {
+            (*self.space.get()).give_back(least, true, |_, len| {
                 bytes += len;
                 false
             });

@@ -399,11 +399,16 @@ impl Space {
     /// Forgets the reservation of the segments behind the last one in use; returns how many units stay reserved. What
     /// lies behind them must be cut off the file.
     pub(crate) fn trim(&mut self) -> usize {
+        self.trim_behind(0)
+    }
+
+    /// As [`Space::trim`], but what lies before a unit stays reserved.
+    fn trim_behind(&mut self, from: usize) -> usize {
         let committed = self.committed_units();
-        let end = self.used_end().next_multiple_of(SEGMENT_UNITS);
+        let end = self.used_end().max(from).next_multiple_of(SEGMENT_UNITS);
         if end < committed {
             self.set_zeroed(end, committed - end, true);
-            // Relaxed: nobody else is inside.
+            // Relaxed: under the lock, or nobody else is inside.
             self.committed().store(end as u64, Ordering::Relaxed);
             self.least.1 = self.least.1.min(end);
             self.reserved_from = self.reserved_from.min(end);
@@ -411,17 +416,17 @@ impl Space {
         end.min(committed)
     }
 
-    /// Gives the disk space back that is reserved behind the last segment in use.
-    pub(super) fn purge_tail(&mut self, backing: &Backing) {
+    /// Gives the disk space back that is reserved behind the last segment in use, and behind a unit.
+    pub(super) fn purge_tail(&mut self, backing: &Backing, from: usize) {
         let committed = self.committed_units();
-        let end = self.used_end().next_multiple_of(SEGMENT_UNITS);
+        let end = self.used_end().max(from).next_multiple_of(SEGMENT_UNITS);
         if !backing.can_lose_space() || end >= committed {
             return;
         }
         let offset = self.layout.segments.offset as usize + end * UNIT;
         // SAFETY: these units are free, and under the lock nobody takes them.
         if unsafe { backing.purge(self.base, offset, (committed - end) * UNIT) } {
-            self.trim();
+            self.trim_behind(from);
         }
     }
 
@@ -433,10 +438,16 @@ impl Space {
         self.give_back_some(which, from, most, |offset, len| unsafe { backing.purge(base, offset, len) })
     }
 
-    /// Calls `purge` with each free run of at least `least` units that does not read as zeros: its offset and its length;
-    /// if that returns true, the run reads as zeros from then on. Returns how many bytes these were.
-    pub(crate) fn give_back(&mut self, least: usize, purge: impl FnMut(usize, usize) -> bool) -> usize {
-        self.give_back_some(&mut Which { least, keep: 0, by_segment: false }, 0, usize::MAX, purge).bytes
+    /// Calls `purge` with each free run of at least `least` units that does not read as zeros, or with all that is free of its
+    /// segments: its offset and its length; if that returns true, the run reads as zeros from then on. Returns how many bytes
+    /// these were.
+    pub(crate) fn give_back(
+        &mut self,
+        least: usize,
+        by_segment: bool,
+        purge: impl FnMut(usize, usize) -> bool,
+    ) -> usize {
+        self.give_back_some(&mut Which { least, keep: 0, by_segment }, 0, usize::MAX, purge).bytes
     }
 
     fn give_back_some(
@@ -460,13 +471,16 @@ impl Space {
                 let kept = which.keep.min(to - from);
                 which.keep -= kept;
                 from += kept;
-                if to - from >= which.least.max(1) {
-                    if which.by_segment {
-                        // What was never used may have memory all the same: of a huge page, or of a file's reservation.
-                        let left =
-                            if kept == 0 { start.max(from / SEGMENT_UNITS * SEGMENT_UNITS).max(next) } else { from };
-                        (from, to) = (left, at.min(to.next_multiple_of(SEGMENT_UNITS)));
+                let (mut left, mut right) = (from, to);
+                if which.by_segment && from < to {
+                    // What was never used may have memory all the same: of a huge page, or of a file's reservation.
+                    if kept == 0 {
+                        left = start.max(from / SEGMENT_UNITS * SEGMENT_UNITS).max(next);
                     }
+                    right = at.min(to.next_multiple_of(SEGMENT_UNITS));
+                }
+                if right - left >= which.least.max(1) {
+                    (from, to) = (left, right);
                     let len = (to - from).min(most - asked);
                     let offset = self.layout.segments.offset as usize + from * UNIT;
                     let held = (from..from + len).filter(|&unit| !self.is_zeroed(unit)).count();

@@ -274,7 +274,7 @@ unsafe fn free_unchecked(heap: SalAlloc, block: *mut u8, layout: Layout) {
     // SAFETY: the caller's promise.
     unsafe {
         match class_of_common(layout) {
-            Some(class) => free_small(heap, class, block, layout.size()),
+            Some(class) => free_small(heap, class, block),
             None => free_other(heap, block, layout),
         }
     }
@@ -286,27 +286,27 @@ unsafe fn free_unchecked(heap: SalAlloc, block: *mut u8, layout: Layout) {
 unsafe fn free_other(heap: SalAlloc, block: *mut u8, layout: Layout) {
     match kind_of(layout) {
         // SAFETY: the caller's promise.
-        Kind::Small(class) => unsafe { free_small(heap, class, block, layout.size()) },
+        Kind::Small(class) => unsafe { free_small(heap, class, block) },
         Kind::Large => free_large(heap.place(), block, layout.size()),
     }
 }
 
 /// # Safety
-/// As for [`free`], of a block of the class whose layout has `len` bytes. So it is for the next two.
+/// As for [`free`], of a block of the class. So it is for the next two.
 #[inline(always)]
-unsafe fn free_small(heap: SalAlloc, class: usize, block: *mut u8, len: usize) {
+unsafe fn free_small(heap: SalAlloc, class: usize, block: *mut u8) {
     // SAFETY: the caller's promise.
     unsafe {
         if heap == SalAlloc::new() {
             free_default(Default::Anonymous, class, block);
         } else {
-            free_elsewhere(heap, class, block, len);
+            free_elsewhere(heap, class, block);
         }
     }
 }
 
 #[inline(never)]
-unsafe fn free_elsewhere(heap: SalAlloc, class: usize, block: *mut u8, len: usize) {
+unsafe fn free_elsewhere(heap: SalAlloc, class: usize, block: *mut u8) {
     match heap.place() {
         // SAFETY: the caller's promise.
         Place::Default(which) => unsafe { free_default(which, class, block) },
@@ -314,7 +314,7 @@ unsafe fn free_elsewhere(heap: SalAlloc, class: usize, block: *mut u8, len: usiz
             // SAFETY: as above.
             if unsafe { !ThreadHeap::free_unless_closed(current::of_window(window), class, block) } {
                 // SAFETY: the caller's promise.
-                unsafe { free_window_slow(window, class, block, len) };
+                unsafe { free_window_slow(window, class, block) };
             }
         }
     }
@@ -329,19 +329,20 @@ unsafe fn free_default(which: Default, class: usize, block: *mut u8) {
 }
 
 /// # Safety
-/// As for [`free`], of a block of the class whose layout has `len` bytes.
+/// As for [`free`], of a block of the class.
 #[cold]
 #[inline(never)]
-unsafe fn free_window_slow(window: u32, class: usize, block: *mut u8, len: usize) {
+unsafe fn free_window_slow(window: u32, class: usize, block: *mut u8) {
     // A closed heap takes nothing back.
     current::with_window(window, |heap| {
-        // SAFETY: the heap is open; the block is the caller's to give and as large as its layout says.
-        unsafe { scrub(&*(*heap).core, block, len) };
+        // SAFETY: the heap is open; the block is the caller's to give and of the class.
+        unsafe { scrub(&*(*heap).core, block, class_size(class)) };
         free_slow_unless(heap, class, block);
     });
 }
 
-/// Overwrites a block that is about to be freed, if the heap wants that.
+/// Overwrites a block, or a part of one, that is about to be freed, if the heap wants that: all of it, since it may have been
+/// longer, and the program may use the bytes behind the size it asked for.
 ///
 /// # Safety
 /// The block is the caller's, of at least `len` bytes.
@@ -395,7 +396,7 @@ fn free_window_large(window: u32, block: *mut u8, len: usize) {
     current::with_window(window, |heap| {
         // SAFETY: the calling thread's own, of an open heap; as for `free`, whose caller's block this is.
         unsafe {
-            scrub(&*(*heap).core, block, len);
+            scrub(&*(*heap).core, block, len.next_multiple_of(PAGE));
             ThreadHeap::free_large(heap, block.addr());
         }
     });
@@ -434,8 +435,12 @@ pub(super) unsafe fn resize_run(place: Place, run: *mut u8, old: Layout, new: La
 
 fn resize_large(place: Place, block: *mut u8, size: usize) -> bool {
     let resize = |core: &Core| {
-        let pages = core.large_len_pages(block.addr()).unwrap_or(0);
-        pages == size.div_ceil(PAGE) || core.resize_large(block.addr(), size)
+        let (pages, wanted) = (core.large_len_pages(block.addr()).unwrap_or(0), size.div_ceil(PAGE));
+        if wanted < pages {
+            // SAFETY: the caller's block, which is about to lose these pages.
+            unsafe { scrub(core, block.add(wanted * PAGE), (pages - wanted) * PAGE) };
+        }
+        pages == wanted || core.resize_large(block.addr(), size)
     };
     match place {
         Place::Default(which) => defaults::get(which).is_some_and(resize),

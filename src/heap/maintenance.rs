@@ -86,6 +86,12 @@ impl Slot {
         }
     }
 
+    /// The unit that all before it have been made ready, as far as they were to be.
+    pub(super) fn ready_end(&self) -> usize {
+        // Relaxed: a figure; what is made ready meanwhile may be given back, and is faulted in.
+        self.ready_end.load(Ordering::Relaxed)
+    }
+
     /// What was made ready may have been given back.
     pub(super) fn forget_ready(&self) {
         // Relaxed: whoever makes it ready once more does too much, and nothing wrong.

@@ -302,7 +302,8 @@ impl Heap {
     }
 
     /// Gives memory that no block uses back to the system, in memory and on the disk; returns how many bytes. What is
-    /// given back has to be faulted in again when it is next used.
+    /// given back has to be faulted in again when it is next used. What other threads keep at hand stays theirs: free blocks,
+    /// and slabs whose blocks were freed by others.
     ///
     /// Of an atomic heap, what its last commit holds stays. It gives nothing back while a recovery runs, or is broken off and
     /// not resumed, nor while another thread syncs or a snapshot is made: this does not wait for them.
@@ -311,9 +312,11 @@ impl Heap {
             return 0;
         }
         self.inner.maintenance.forget_ready();
+        self.inner.flush_thread();
         match &self.inner.atomic {
             Some(atomic) => {
                 self.inner.core().return_all_runs();
+                self.inner.core().take_orphans_in();
                 atomic.purge(self.inner.core(), 1)
             }
             None => self.inner.core().purge(1),

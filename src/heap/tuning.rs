@@ -1,12 +1,16 @@
 //! How a heap deals with memory that is free, and how much it may take: to be set when it is opened, and while it is used.
 
+#![allow(unsafe_code)]
+
 use super::allocate::with_core;
 use super::handle::SalAlloc;
 use super::owner::{Heap, HeapInner};
+use crate::alloc::current;
 use crate::alloc::heap_core::Core;
 use crate::alloc::idle::Idle;
 use crate::alloc::prefault::event;
 use crate::alloc::space::Growth as UnitGrowth;
+use crate::alloc::thread_heap::ThreadHeap;
 use crate::alloc::tuning::purge;
 use crate::format::{SEGMENT_UNITS, UNIT};
 use std::sync::atomic::Ordering;
@@ -259,12 +263,25 @@ impl HeapInner {
     pub(super) fn purge_idle_open(&self, least: usize, most: usize) -> Idle {
         let core = self.core();
         match &self.atomic {
-            None => core.purge_idle(least, most),
+            None => {
+                let idle = core.purge_idle(least, most);
+                if idle.bytes > 0 && !idle.leaves_some {
+                    // It has shrunk: what is reserved for its growth goes, too.
+                    core.purge_tail(self.maintenance.ready_end());
+                }
+                idle
+            }
             Some(atomic) => {
                 core.end_period();
                 Idle { bytes: atomic.purge(core, SEGMENT_UNITS), leaves_some: core.keeps_runs() }
             }
         }
+    }
+
+    /// Has the calling thread give back what it keeps at hand, if it has used the heap.
+    pub(super) fn flush_thread(&self) {
+        // SAFETY: the calling thread's own thread heap.
+        current::with_window_if_used(self.core().window, |heap| unsafe { ThreadHeap::flush(heap) });
     }
 
     /// As [`HeapInner::purge_idle`], if the heap's policy asks for it and its time has come.

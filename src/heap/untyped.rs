@@ -90,7 +90,10 @@ pub(crate) fn purge_after(bytes: usize) {
 
 /// Gives all free memory back to the system; returns how many bytes.
 pub(crate) fn purge() -> usize {
-    chosen().map_or(0, |(core, _)| core.purge(1))
+    let Some((core, _)) = chosen() else { return 0 };
+    // SAFETY: the calling thread's own, or whoever has it stands for one.
+    with_heap(|heap| unsafe { ThreadHeap::flush(heap) });
+    core.purge(1)
 }
 
 /// Runs `work` with the calling thread's thread heap, or with the one for threads that have none. None before

@@ -4,7 +4,7 @@
 //! no object suffers or nothing is believed.
 
 use super::process;
-use sal::{Heap, HeapOptions, OpenError};
+use sal::{Heap, HeapOptions, Mode, OpenError};
 use std::path::{Path, PathBuf};
 
 /// Opens a heap file, or creates it.
@@ -48,4 +48,35 @@ pub(crate) fn run_and_kill(test: &str, role: &str, path: &Path) {
     let mut child = process::start(test, role, path);
     child.wait_for("done");
     child.kill();
+}
+
+/// A heap of each kind; those that are files of their own with their paths.
+pub(crate) fn each_kind(options: &HeapOptions, directory: &Path) -> [(&'static str, Heap, Option<PathBuf>); 4] {
+    let file = |mode: Mode| {
+        let path = directory.join(format!("{mode:?}"));
+        (opened(&options.clone().mode(mode), &path), Some(path))
+    };
+    let (shared, atomic) = (file(Mode::Shared), file(Mode::Atomic));
+    [
+        ("in memory", options.volatile().unwrap(), None),
+        ("over a temporary file", options.clone().temporary_in(directory).volatile().unwrap(), None),
+        ("shared", shared.0, shared.1),
+        ("atomic", atomic.0, atomic.1),
+    ]
+}
+
+/// Bytes of a heap's addresses that are in memory.
+pub(crate) fn resident(heap: &Heap) -> usize {
+    let maps = std::fs::read_to_string("/proc/self/smaps").unwrap();
+    let range = heap.address_range();
+    let mut inside = false;
+    let mut bytes = 0;
+    for line in maps.lines() {
+        if let Some((start, _)) = line.split_once('-').filter(|_| !line.contains("kB")) {
+            inside = usize::from_str_radix(start, 16).is_ok_and(|start| range.contains(&start));
+        } else if let Some(rest) = line.strip_prefix("Rss:").filter(|_| inside) {
+            bytes += rest.trim().trim_end_matches(" kB").parse::<usize>().unwrap() * 1024;
+        }
+    }
+    bytes
 }

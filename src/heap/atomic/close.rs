@@ -114,7 +114,7 @@ fn punch(core: &Core, storage: &dyn Storage) -> Result<(), CallError> {
     let mut outcome = Ok(());
     // SAFETY: nobody else is inside.
     let space = unsafe { &mut *core.space.get() };
-    space.give_back(PUNCH_AT_CLOSE, |offset, len| {
+    space.give_back(PUNCH_AT_CLOSE, false, |offset, len| {
         let done = clear(&core.layout, storage, offset, len);
         let is_done = done.is_ok();
         outcome = outcome.and(done);

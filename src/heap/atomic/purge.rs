@@ -47,7 +47,7 @@ impl Atomic {
             let _guard = core.lock.lock();
             // SAFETY: under the lock (K1).
             let space = unsafe { &mut *core.space.get() };
-            space.give_back(least, |offset, len| {
+            space.give_back(least, true, |offset, len| {
                 let first = (offset - core.layout.segments.offset as usize) / UNIT;
                 let in_commit = (first..first + len / UNIT).any(|unit| table.runs.is_used(unit));
                 if !in_commit && (offset + len <= file_len || !capture.left_something()) {

@@ -54,6 +54,7 @@ pub(super) fn purge_after(heap: &HeapInner, options: &MaintenanceOptions) -> Opt
 
 /// Whether there is anything to purge, at once or later.
 pub(super) fn is_purgeable(heap: &HeapInner) -> bool {
+    heap.core().take_orphans_in();
     heap.core().keeps_runs() || heap.core().purgeable(LEAST_PURGED) > 0
 }
 
@@ -67,8 +68,9 @@ pub(super) fn purge_idle(heap: &HeapInner, counters: &Counters) -> bool {
     purged.leaves_some
 }
 
-/// Gives all free memory back.
+/// Gives all free memory back, what the calling thread keeps at hand too.
 pub(super) fn purge_all(heap: &HeapInner, counters: &Counters) {
+    heap.flush_thread();
     if is_purgeable(heap) {
         let core = heap.core();
         let bytes = match &heap.atomic {
@@ -76,7 +78,11 @@ pub(super) fn purge_all(heap: &HeapInner, counters: &Counters) {
                 core.return_all_runs();
                 atomic.purge(core, LEAST_PURGED)
             }
-            None => core.purge(LEAST_PURGED),
+            None => {
+                let bytes = core.purge(LEAST_PURGED);
+                core.purge_tail(heap.maintenance.ready_end());
+                bytes
+            }
         };
         note_purged(heap, counters, bytes);
     }

@@ -5,6 +5,9 @@ use crate::alloc::size_class::{CLASSES, class_size, slab_blocks, slab_units};
 use crate::format::UNIT;
 use crate::format::layout::BITS_PER_UNIT_BYTES;
 use crate::format::soft::SlabState;
+use crate::heap::allocate;
+use crate::heap::handle::SalAlloc;
+use core::alloc::Layout;
 use std::fmt;
 use std::ops::Deref;
 
@@ -34,6 +37,33 @@ pub struct ClassStats {
     pub frees: u64,
     /// How often a thread had none at hand, or too many, and turned to its slabs.
     pub slow_paths: u64,
+}
+
+impl SalAlloc {
+    /// Bytes of the blocks that slabs are cut into, from small to large. What is larger is a large object, of whole pages.
+    ///
+    /// ```
+    /// use sal::SalAlloc;
+    ///
+    /// assert!(SalAlloc::size_classes().take(3).eq([16, 32, 48]));
+    /// assert_eq!(SalAlloc::size_classes().last(), Some(256 << 10));
+    /// ```
+    pub fn size_classes() -> impl ExactSizeIterator<Item = usize> + DoubleEndedIterator {
+        (0..CLASSES).map(class_size)
+    }
+
+    /// Bytes that a block for this layout really has, all of which may be used. `Allocator::allocate` says the same of the block
+    /// that it gives.
+    ///
+    /// ```
+    /// use sal::SalAlloc;
+    /// use std::alloc::Layout;
+    ///
+    /// assert_eq!(SalAlloc::usable_size(Layout::new::<[u8; 100]>()), 112);
+    /// ```
+    pub const fn usable_size(layout: Layout) -> usize {
+        allocate::usable_size(layout)
+    }
 }
 
 impl ClassStats {
