@@ -72,6 +72,10 @@ impl Backing {
         }
     }
 
+    pub(crate) fn has_huge_pages(&self) -> bool {
+        matches!(self, Self::Anonymous { huge_pages: true })
+    }
+
     /// Gives the memory and the disk space of a free range back; true if it reads as zeros from now on.
     ///
     /// # Safety

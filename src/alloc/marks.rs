@@ -68,11 +68,15 @@ impl Marks {
 
 impl Core {
     /// Notes which marks have been passed since this was last called. A mark counts as passed again only after the figure was
-    /// an eighth below it. Under the lock.
+    /// an eighth below it. Also has growers make room. Under the lock.
     #[inline]
     pub(super) fn note_use(&self) {
         if let Some(marks) = self.marks.marks.get() {
             self.note_marks(marks);
+        }
+        if let Some(growers) = self.growers {
+            // SAFETY: under the lock (K1).
+            unsafe { growers.note_heap_end((*self.space.get()).peak_end()) };
         }
     }
 

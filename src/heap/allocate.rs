@@ -12,8 +12,9 @@ use super::defaults;
 use super::handle::Place;
 use super::watermarks;
 use crate::alloc::current::{self, Default};
+use crate::alloc::growers::{self, GROWERS};
 use crate::alloc::heap_core::Core;
-use crate::alloc::size_class::{MAX_SMALL, class_align, class_of_last, class_size};
+use crate::alloc::size_class::{LOOKED_UP, MAX_SMALL, class_align, class_of_last, class_size};
 use crate::alloc::thread_heap::{ThreadHeap, is_medium};
 use crate::format::PAGE;
 use core::alloc::Layout;
@@ -231,6 +232,10 @@ pub(super) unsafe fn free(place: Place, block: *mut u8, layout: Layout) {
 
 #[inline(always)]
 unsafe fn free_unchecked(place: Place, block: *mut u8, layout: Layout) {
+    if is_grower(place, block, layout) {
+        // SAFETY: the block is the caller's to give.
+        return unsafe { free_grower(block) };
+    }
     let Kind::Small(class) = kind_of(layout) else { return free_large(place, block, layout.size()) };
     match place {
         Place::Default(which) => {
@@ -248,6 +253,24 @@ unsafe fn free_unchecked(place: Place, block: *mut u8, layout: Layout) {
             });
         }
     }
+}
+
+/// Whether a block of that layout is a grower. Of a small layout that the compiler knows this costs nothing, of any other small
+/// one a comparison that tells how its class is found, too.
+#[inline(always)]
+fn is_grower(place: Place, block: *mut u8, layout: Layout) -> bool {
+    let rounded = (layout.size() + layout.align() - 1) & !(layout.align() - 1);
+    matches!(place, Place::Default(Default::Anonymous))
+        && rounded.wrapping_sub(1) >= LOOKED_UP
+        && GROWERS.has(block.addr())
+}
+
+/// # Safety
+/// The block is a grower, and the caller's to give.
+#[inline(never)]
+unsafe fn free_grower(block: *mut u8) {
+    // SAFETY: the caller's promise.
+    unsafe { GROWERS.free(block.addr()) };
 }
 
 /// Overwrites a block that is about to be freed, if the heap wants that.
@@ -358,6 +381,10 @@ pub(super) unsafe fn resize_in_place(place: Place, block: *mut u8, old: Layout, 
     if !super::checked::may_resize(place, block, old) {
         return false;
     }
+    if is_grower(place, block, old) {
+        // SAFETY: the caller's promise.
+        return unsafe { resize_grower(block, old, new) };
+    }
     let fits = match (kind_of(old), kind_of(new)) {
         (Kind::Small(old), Kind::Small(new)) => old == new,
         (Kind::Large, Kind::Large) => resize_large(place, block, new.size()),
@@ -368,6 +395,39 @@ pub(super) unsafe fn resize_in_place(place: Place, block: *mut u8, old: Layout, 
         super::checked::resized(place, block, new);
     }
     fits
+}
+
+/// As [`resize_in_place`], of a grower.
+///
+/// # Safety
+/// As there.
+#[inline(always)]
+unsafe fn resize_grower(block: *mut u8, old: Layout, new: Layout) -> bool {
+    if new.size() >= old.size() { GROWERS.resize(block.addr(), new.size()) } else { shrink_grower(block, old, new) }
+}
+
+/// A small block that shrinks is a grower no more: it will hardly grow again, and it may not be one at its new size.
+#[cold]
+#[inline(never)]
+fn shrink_grower(block: *mut u8, old: Layout, new: Layout) -> bool {
+    let stays = match kind_of(new) {
+        Kind::Small(_) => kind_of(old) == kind_of(new),
+        Kind::Large => true,
+    };
+    if stays {
+        GROWERS.shrink(block.addr(), new.size());
+    }
+    stays
+}
+
+/// A place to grow on for a block that must move because it has grown.
+#[inline]
+fn take_grower(place: Place, new: Layout) -> Option<*mut u8> {
+    let is_long = new.size() > growers::LEAST && new.align() <= growers::ALIGN;
+    match place {
+        Place::Default(Default::Anonymous) if is_long => GROWERS.take(new.size()),
+        _ => None,
+    }
 }
 
 /// Gives the contents of a block a block of another size: in place, or by copying. Null, and the old
@@ -382,7 +442,8 @@ pub(super) unsafe fn reallocate(place: Place, block: *mut u8, old: Layout, new: 
         if resize_in_place(place, block, old, new) {
             return block;
         }
-        let moved = allocate(place, new);
+        let grower = if new.size() > old.size() { take_grower(place, new) } else { None };
+        let moved = grower.unwrap_or_else(|| allocate(place, new));
         if moved.is_null() {
             return moved;
         }

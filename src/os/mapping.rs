@@ -167,6 +167,8 @@ pub(crate) unsafe fn protect(address: usize, len: usize, access: Access) -> Resu
 pub(crate) enum Advice {
     /// Serve the range from huge pages.
     HugePage,
+    /// Serve the range from small pages only.
+    NoHugePage,
     /// Write every page once, without changing it: a private file page becomes our own copy.
     PopulateWrite,
     /// Move what lies in a range now into huge pages.
@@ -192,6 +194,7 @@ const MADV_COLLAPSE: i32 = 25;
 pub(crate) fn advise(address: usize, len: usize, advice: Advice) -> Result<(), CallError> {
     let advice = match advice {
         Advice::HugePage => libc::MADV_HUGEPAGE,
+        Advice::NoHugePage => libc::MADV_NOHUGEPAGE,
         Advice::PopulateWrite => libc::MADV_POPULATE_WRITE,
         Advice::Collapse => MADV_COLLAPSE,
         Advice::Normal => libc::MADV_NORMAL,
