@@ -1,26 +1,26 @@
 //! Growers: blocks that have grown once and can go on growing where they are.
 //!
-//! A block that `realloc` has to move, and that is not quite small, moves to a *slot*: two gigabytes of addresses of its own, in
-//! windows beside those of the heap. From then on growing is one comparison and one store, because addresses cost nothing and
-//! memory only where it is touched. There are few slots. The smaller the block, the fewer it may have; a block that finds none
-//! free goes where it went before there were any. Only the default heap in memory has growers, so a block's address alone
-//! says that it is one.
+//! A block that `realloc` has to move, and that is not quite small, moves to a *slot*: addresses of its own, in windows beside
+//! those of the heap. From then on growing is one comparison and one store, because addresses cost nothing and memory only
+//! where it is touched. There are *near* slots of two megabytes, in small pages, so that a block of some kilobytes takes no
+//! more, and *far* ones of two gigabytes, in huge pages if the heap has such, for blocks that have become longer than that: so
+//! no more than two megabytes are ever copied. There are few slots. The smaller the block, the fewer it may have; a block that
+//! finds none free goes where it would go if there were none. Only the default heap in memory has growers, so a block's
+//! address alone says that it is one.
 //!
-//! The first two megabytes of a slot are small pages, so that a block of some kilobytes takes no more; what lies behind are huge
-//! pages, if the heap has such. A slot that is free keeps its memory, so a program that grows and frees in turns never waits
-//! for a page. It loses it before the heap itself, or another grower, takes much new memory ([`Growers::purge`]): what is
-//! kept never makes the peak higher than it would be. The same goes for what lies behind a live block, far enough that its owner
-//! does not look there without asking: an owner *claims* bytes, eight times what it needs, and behind the claim anybody may
-//! give memory back.
+//! A slot that is free keeps its memory, so a program that grows and frees in turns never waits for a page. It loses it before
+//! the heap itself, or another grower, takes much new memory ([`Growers::purge`]): what is kept never makes the peak higher
+//! than it would be. The same goes for what lies behind a live block, far enough that its owner does not look there without
+//! asking: an owner *claims* bytes, eight times what it needs, and behind the claim anybody may give memory back.
 //!
 //! # Invariants
-//! - **Z1** A slot belongs to whoever cleared its bit in `free`, or got the block from there; who gives it back sets the bit.
-//! - **Z2** The word of a slot that belongs to a block says live. Its claim is a multiple of a page and, up to
-//!   [`MAX_SMALL`], the size of a class: the block has the claimed bytes, and so what any layout of that length or less may
-//!   expect. Only its owner changes the claim.
-//! - **Z3** Of a slot, bytes behind what it holds read as zeros, and what it holds is at least its claim. Who sets the word's purging
-//!   bit may drop what lies behind the claim; until it clears the bit, nobody raises the claim or takes the slot.
-//! - **Z4** The claimed bytes of a slot are readable and writable: they lie below `opened`.
+//! - **Z1** A slot whose word says neither live nor purging belongs to nobody. Who says either of it by an exchange has it: the
+//!   block and its claim, or what lies behind the claim.
+//! - **Z2** The claim of a live block is a multiple of a page and, up to [`MAX_SMALL`], the size of a class: the block has the
+//!   claimed bytes, and so what any layout of that length or less may expect. Only its owner changes the claim.
+//! - **Z3** Of a slot, bytes behind what it holds were not touched since they were last given back, and what it holds is at least
+//!   its claim. While its word says purging, what lies behind the claim may be dropped; nobody raises the claim or takes the slot.
+//! - **Z4** The claimed bytes of a slot are readable and writable.
 //! - **Z5** The layout of a live block here is longer than [`LEAST`], and demands no more than [`ALIGN`].
 //!
 //! # Volatile
@@ -32,26 +32,37 @@ use super::windows;
 use crate::format::{PAGE, WINDOW};
 use crate::os::mapping::{self, Access, Advice};
 use core::ptr;
-use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
-/// Blocks of so many bytes or less are no growers.
+/// Blocks of so many bytes or less are no growers,
 pub(crate) const LEAST: usize = LOOKED_UP;
+/// and of so many bytes or less do not become growers: copying them costs less.
+pub(crate) const LEAST_TAKEN: usize = 2 << 10;
 /// Growers lie at multiples of this.
 pub(crate) const ALIGN: usize = 64;
 
-const SLOTS: usize = 256;
-const SLOT_SHIFT: u32 = 31;
-const SLOT: usize = 1 << SLOT_SHIFT;
-/// Bytes of all slots.
-const LEN: usize = SLOTS * SLOT;
-const WINDOWS: u32 = (LEN / WINDOW) as u32;
-/// Blocks do not all begin at the same place of their slots, which would be the same place in every cache, too.
+/// Slots are looked for by sixty-four.
+const GROUP: usize = 64;
+const NEAR_GROUPS: usize = 4;
+const FAR_GROUPS: usize = 2;
+pub(crate) const GROUPS: usize = NEAR_GROUPS + FAR_GROUPS;
+const NEAR: usize = NEAR_GROUPS * GROUP;
+const FAR: usize = FAR_GROUPS * GROUP;
+const NEAR_SHIFT: u32 = 21;
+const FAR_SHIFT: u32 = 31;
+/// Bytes of all slots; all near ones lie where the first far one would.
+const LEN: usize = (FAR + 1) << FAR_SHIFT;
+const WINDOWS: u32 = LEN.div_ceil(WINDOW) as u32;
+/// Near blocks do not all begin at the same place of their slots, which would be the same place in every cache, too.
 const STAGGER: usize = PAGE + ALIGN;
-const STAGGERS: usize = 64;
-/// Bytes of the longest grower.
-const MOST: usize = SLOT - (STAGGERS * STAGGER).next_multiple_of(1 << 20);
-/// How much of a slot has small pages: a huge one.
-const SMALL_PAGES: usize = 2 << 20;
+/// Bytes of the longest near block.
+const MOST_NEAR: usize = (1 << NEAR_SHIFT) - (GROUP * STAGGER).next_multiple_of(PAGE);
+/// Bytes of the longest block.
+const MOST: usize = 1 << FAR_SHIFT;
+/// Near slots are made accessible by so many.
+const NEAR_STEP: usize = 16;
+/// Far ones by so many bytes: a huge page.
+const FAR_STEP: usize = 2 << 20;
 /// An owner claims so many times what it needs, rounded up to a power of two,
 const CLAIM: usize = 8;
 /// and at least this.
@@ -63,15 +74,16 @@ const MUCH: usize = 4 << 20;
 /// Where no address is.
 const NOWHERE: usize = usize::MAX - LEN;
 
-const _: () = assert!(LEN % WINDOW == 0 && MOST % PAGE == 0 && SLOTS % 64 == 0);
-const _: () = assert!(STAGGERS * STAGGER + (LEAST_CLAIM << 3) <= SMALL_PAGES && LEAST_CLAIM <= MAX_SMALL);
+const _: () = assert!(NEAR << NEAR_SHIFT <= MOST && NEAR / NEAR_STEP <= 32 && MOST_NEAR > 1 << 20);
+const _: () = assert!(LEAST_TAKEN >= LEAST);
+const _: () = assert!(MOST_NEAR % PAGE == 0 && MOST_NEAR > MAX_SMALL && LEAST_CLAIM.is_power_of_two());
 
 /// A slot's word: whether it is live, whether somebody gives memory of it back, the claimed bytes, and the pages that it holds.
 mod word {
     pub(super) const LIVE: u64 = 1;
     pub(super) const PURGING: u64 = 2;
     pub(super) const CLAIMED: u64 = 0xFFFF_F000;
-    pub(super) const HELD_SHIFT: u32 = 32;
+    const HELD_SHIFT: u32 = 32;
     pub(super) const HELD: u64 = u64::MAX << HELD_SHIFT;
 
     pub(super) const fn new(flags: u64, claimed: usize, held: usize) -> u64 {
@@ -90,14 +102,14 @@ mod word {
 
 const _: () = assert!(MOST as u64 <= word::CLAIMED);
 
-/// What is known of a slot, on a line of its own.
+/// What is known of a slot, away from what others write.
 #[derive(Debug)]
-#[repr(align(64))]
+#[repr(align(128))]
 struct Slot {
     word: AtomicU64,
     /// Bytes of the block; 0 if there is none. For those who look on: its owner alone writes it.
     len: AtomicUsize,
-    /// Bytes from the slot's start that are accessible, a multiple of [`SMALL_PAGES`]. Its owner's.
+    /// Of a far slot, bytes that are accessible. Its owner's.
     opened: AtomicUsize,
     /// Blocks that were ever here. Its owner's.
     taken: AtomicU64,
@@ -111,14 +123,32 @@ pub(crate) struct Growers {
     base: AtomicUsize,
     /// The heap, which is never let go; null before [`Growers::begin`].
     core: AtomicPtr<Core>,
-    /// Whether what lies behind the small pages are huge ones.
     has_huge_pages: AtomicBool,
     /// Whether no block is to be taken, or to get more memory: the heap has limits, which do not count what is here.
     is_paused: AtomicBool,
+    /// A bit for each [`NEAR_STEP`] near slots that are accessible.
+    opened: AtomicU32,
+    /// Whether a group seemed to have no free slot. One that is freed at that moment may be overlooked until the next is.
+    is_full: [AtomicBool; GROUPS],
     /// The heap's end when memory was given back last for its sake.
     heap_end: AtomicUsize,
-    free: [AtomicU64; SLOTS / 64],
-    slots: [Slot; SLOTS],
+    slots: [Slot; NEAR + FAR],
+}
+
+/// Where a thread looks for free slots: of each group the one that it freed last, then all others.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Hints {
+    freed: [u8; GROUPS],
+    /// With which of a group it begins.
+    first: u8,
+}
+
+impl Hints {
+    /// Those of a thread that has freed none. Threads begin apart, and each comes back to the same slots.
+    pub(crate) const fn of_thread(number: u32) -> Self {
+        let first = (number.wrapping_sub(1).wrapping_mul(8) % GROUP as u32) as u8;
+        Self { freed: [first; GROUPS], first }
+    }
 }
 
 /// Those of the default heap in memory.
@@ -160,10 +190,12 @@ impl Growers {
             base: AtomicUsize::new(NOWHERE),
             core: AtomicPtr::new(ptr::null_mut()),
             has_huge_pages: AtomicBool::new(false),
-            is_paused: AtomicBool::new(false),
+            // Until there are any.
+            is_paused: AtomicBool::new(true),
+            opened: AtomicU32::new(0),
+            is_full: [const { AtomicBool::new(false) }; GROUPS],
             heap_end: AtomicUsize::new(0),
-            free: [const { AtomicU64::new(0) }; SLOTS / 64],
-            slots: [const { SLOT }; SLOTS],
+            slots: [SLOT; NEAR + FAR],
         }
     }
 
@@ -175,9 +207,7 @@ impl Growers {
         self.base.store(first as usize * WINDOW, Ordering::Relaxed);
         self.core.store(ptr::from_ref(core).cast_mut(), Ordering::Relaxed);
         self.has_huge_pages.store(core.backing.has_huge_pages(), Ordering::Relaxed);
-        for free in &self.free {
-            free.store(u64::MAX, Ordering::Relaxed);
-        }
+        self.is_paused.store(false, Ordering::Relaxed);
     }
 
     /// Whether a block is a grower.
@@ -187,18 +217,25 @@ impl Growers {
         address.wrapping_sub(self.base.load(Ordering::Relaxed)) < LEN
     }
 
-    /// The number of a grower's slot.
+    /// The number of the slot that an address lies in.
     #[inline(always)]
     fn number_of(&self, address: usize) -> usize {
-        (address.wrapping_sub(self.base.load(Ordering::Relaxed)) >> SLOT_SHIFT) & (SLOTS - 1)
-    }
-
-    fn slot_start(&self, number: usize) -> usize {
-        self.base.load(Ordering::Relaxed) + number * SLOT
+        let offset = address.wrapping_sub(self.base.load(Ordering::Relaxed));
+        if offset < NEAR << NEAR_SHIFT {
+            offset >> NEAR_SHIFT
+        } else {
+            // Behind the near slots up to the first far one nothing lies; an address there is no block of any slot.
+            NEAR + ((offset >> FAR_SHIFT).wrapping_sub(1) & (FAR - 1))
+        }
     }
 
     fn address_of(&self, number: usize) -> usize {
-        self.slot_start(number) + number % STAGGERS * STAGGER
+        let base = self.base.load(Ordering::Relaxed);
+        if number < NEAR {
+            base + (number << NEAR_SHIFT) + number % GROUP * STAGGER
+        } else {
+            base + ((number - NEAR + 1) << FAR_SHIFT)
+        }
     }
 
     /// Bytes of the live block that starts at an address; none if there is none.
@@ -211,55 +248,80 @@ impl Growers {
 
     /// A slot for a block of `size` bytes, which is longer than [`LEAST`]: its address, and `size` bytes of unknown contents. None if
     /// there is none, or none for blocks of that size.
-    pub(crate) fn take(&self, size: usize) -> Option<*mut u8> {
-        debug_assert!(size > LEAST);
+    pub(crate) fn take(&self, size: usize, hints: &Hints) -> Option<*mut u8> {
         const SMALL: usize = 16 << 10;
         const MEDIUM: usize = 256 << 10;
-        // Of those for smaller blocks the larger ones take only what they find no other place for.
-        let words: &[usize] = match size {
+        debug_assert!(size > LEAST);
+        // Of those for smaller blocks the longer ones take only what they find no other place for.
+        let groups: &[u8] = match size {
             0..SMALL => &[0],
             SMALL..MEDIUM => &[1, 0],
-            _ => &[2, 3, 1, 0],
+            MEDIUM..=MOST_NEAR => &[2, 3, 1, 0],
+            _ => &[4, 5],
         };
+        const { assert!(NEAR_GROUPS == 4 && GROUPS == 6) };
         // Relaxed: a setting.
         if size > MOST || self.is_paused.load(Ordering::Relaxed) {
             return None;
         }
-        let number = words.iter().find_map(|&word| self.take_slot(word))?;
+        let number = groups.iter().find_map(|&group| self.take_from(group.into(), size, hints))?;
         let slot = &self.slots[number];
-        // The word of a slot without a block changes only in the hands of whoever has it (Z1).
-        let held = word::held(slot.word.load(Ordering::Relaxed));
-        let claim = claim_for(size);
-        self.note_claim(number, claim, held);
-        if !self.open(number, claim) {
-            self.give_slot(number);
+        if !self.open(number, word::claimed(slot.word.load(Ordering::Relaxed))) {
+            // Nobody has seen a block there.
+            self.give(slot, number);
             return None;
         }
         slot.len.store(size, Ordering::Relaxed);
         slot.taken.store(slot.taken.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
-        // Release pairs with the Acquire in `purge`: it finds the length and the claim of this block.
-        slot.word.store(word::new(word::LIVE, claim, claim.max(held)), Ordering::Release);
         Some(ptr::with_exposed_provenance_mut(self.address_of(number)))
     }
 
-    /// Takes the first free slot of a word.
-    fn take_slot(&self, word: usize) -> Option<usize> {
-        let free = &self.free[word];
-        let mut bits = free.load(Ordering::Relaxed);
-        while bits != 0 {
-            let bit = bits & bits.wrapping_neg();
-            // Acquire pairs with the Release in `give_slot`: what was done with the slot is over.
-            bits = free.fetch_and(!bit, Ordering::Acquire);
-            if bits & bit != 0 {
-                return Some(word * 64 + bit.trailing_zeros() as usize);
-            }
-        }
-        None
+    /// Takes a slot of a group: that which the thread has freed last, or another one.
+    #[inline(always)]
+    fn take_from(&self, group: usize, size: usize, hints: &Hints) -> Option<usize> {
+        let number = group * GROUP + usize::from(hints.freed[group]);
+        if self.take_slot(number, size) { Some(number) } else { self.take_another(group, size, hints) }
     }
 
-    fn give_slot(&self, number: usize) {
-        // Release pairs with the Acquire in `take_slot` and `purge`.
-        self.free[number / 64].fetch_or(1 << (number % 64), Ordering::Release);
+    #[cold]
+    #[inline(never)]
+    fn take_another(&self, group: usize, size: usize, hints: &Hints) -> Option<usize> {
+        // Relaxed: a hint.
+        if self.is_full[group].load(Ordering::Relaxed) {
+            return None;
+        }
+        let first = usize::from(hints.first);
+        let mut numbers = (first..first + GROUP).map(|at| group * GROUP + at % GROUP);
+        let number = numbers.find(|&number| self.take_slot(number, size));
+        if number.is_none() {
+            self.is_full[group].store(true, Ordering::Relaxed);
+        }
+        number
+    }
+
+    #[inline(always)]
+    fn take_slot(&self, number: usize, size: usize) -> bool {
+        let slot = &self.slots[number];
+        // Relaxed: the exchange decides.
+        let old = slot.word.load(Ordering::Relaxed);
+        if old & (word::LIVE | word::PURGING) != 0 {
+            return false;
+        }
+        let (claim, held) = (claim_for(number, size), word::held(old));
+        self.note_claim(number, claim, held);
+        let new = word::new(word::LIVE, claim, claim.max(held));
+        // Acquire pairs with the Release in `give` and `purge`: what was done with the slot is over.
+        slot.word.compare_exchange(old, new, Ordering::Acquire, Ordering::Relaxed).is_ok()
+    }
+
+    /// Gives a slot back. Its owner does.
+    #[inline(always)]
+    fn give(&self, slot: &Slot, number: usize) {
+        // Release pairs with the Acquire of whoever takes it, or gives its memory back.
+        slot.word.fetch_and(!(word::LIVE | word::CLAIMED), Ordering::Release);
+        if self.is_full[number / GROUP].load(Ordering::Relaxed) {
+            self.is_full[number / GROUP].store(false, Ordering::Relaxed);
+        }
     }
 
     /// Makes a live block `size` bytes long where it is; false if it cannot be.
@@ -281,12 +343,13 @@ impl Growers {
     fn resize_slow(&self, address: usize, size: usize) -> bool {
         let number = self.number_of(address);
         let slot = &self.slots[number];
-        if size > MOST || self.is_paused.load(Ordering::Relaxed) {
+        let most = if number < NEAR { MOST_NEAR } else { MOST };
+        if size > most || self.is_paused.load(Ordering::Relaxed) {
             return false;
         }
-        let claim = claim_for(size);
+        let claim = claim_for(number, size);
         self.note_claim(number, claim, word::held(slot.word.load(Ordering::Relaxed)));
-        if !self.open(number, claim) || !self.set_claim(slot, claim) {
+        if !self.open(number, claim) || !Self::set_claim(slot, claim) {
             return false;
         }
         slot.len.store(size, Ordering::Relaxed);
@@ -294,7 +357,7 @@ impl Growers {
     }
 
     /// Changes the claim of a live block, unless somebody gives back what lies behind it.
-    fn set_claim(&self, slot: &Slot, claim: usize) -> bool {
+    fn set_claim(slot: &Slot, claim: usize) -> bool {
         // Acquire pairs with the Release in `purge`: what it drops is dropped. Release pairs with its Acquire.
         let claimed = slot.word.fetch_update(Ordering::AcqRel, Ordering::Relaxed, |old| {
             (old & word::PURGING == 0).then(|| word::new(word::LIVE, claim, claim.max(word::held(old))))
@@ -304,9 +367,10 @@ impl Growers {
 
     /// Makes a live block `size` bytes long where it is, and much shorter than it was: memory behind it may go.
     pub(crate) fn shrink(&self, address: usize, size: usize) {
-        let slot = &self.slots[self.number_of(address)];
+        let number = self.number_of(address);
+        let slot = &self.slots[number];
         // If it cannot be lowered now, it stays as it is.
-        self.set_claim(slot, claim_for(size).min(word::claimed(slot.word.load(Ordering::Relaxed))));
+        Self::set_claim(slot, claim_for(number, size).min(word::claimed(slot.word.load(Ordering::Relaxed))));
         slot.len.store(size, Ordering::Relaxed);
     }
 
@@ -315,49 +379,72 @@ impl Growers {
     /// # Safety
     /// The block is the caller's, and not used again.
     #[inline]
-    pub(crate) unsafe fn free(&self, address: usize) {
+    pub(crate) unsafe fn free(&self, address: usize, hints: &mut Hints) {
         let number = self.number_of(address);
         let slot = &self.slots[number];
+        debug_assert!(self.len_of(address).is_some(), "a grower is freed that is none");
         slot.len.store(0, Ordering::Relaxed);
-        // Release pairs with the Acquire in `purge`: its owner is done with the block.
-        let old = slot.word.fetch_and(!(word::LIVE | word::CLAIMED), Ordering::Release);
-        debug_assert!(old & word::LIVE != 0, "a grower is freed that is none");
-        // Otherwise whoever gives memory of it back gives the slot back (Z3).
-        if old & word::PURGING == 0 {
-            self.give_slot(number);
-        }
+        hints.freed[number / GROUP] = (number % GROUP) as u8;
+        self.give(slot, number);
     }
 
     /// Before a slot that holds `held` bytes comes to hold a claim: others give back what they hold for nobody.
+    #[inline(always)]
     fn note_claim(&self, number: usize, claim: usize, held: usize) {
         if claim >= held + MUCH {
-            // SAFETY: set by `begin`, as there is a slot; never let go.
-            let core = unsafe { &*self.core.load(Ordering::Relaxed) };
-            let _guard = core.lock.lock();
-            // SAFETY: under the lock.
-            unsafe { self.purge(Unneeded::AllBut(number)) };
+            self.make_room(number);
         }
     }
 
+    #[cold]
+    fn make_room(&self, number: usize) {
+        // SAFETY: set by `begin`, as there is a slot; never let go.
+        let core = unsafe { &*self.core.load(Ordering::Relaxed) };
+        let _guard = core.lock.lock();
+        // SAFETY: under the lock.
+        unsafe { self.purge(Unneeded::AllBut(number)) };
+    }
+
     /// Makes the first `claim` bytes of a slot's block accessible (Z4). Its owner calls this.
+    #[inline(always)]
     fn open(&self, number: usize, claim: usize) -> bool {
-        let slot = &self.slots[number];
-        let start = self.slot_start(number);
-        let opened = slot.opened.load(Ordering::Relaxed);
-        let end = (self.address_of(number) + claim - start).next_multiple_of(SMALL_PAGES).min(SLOT);
-        if end <= opened {
-            return true;
+        // Relaxed: whoever reads a bit, or the bytes of its own slot, has the rights that were given before in this process.
+        if number < NEAR {
+            let step = number / NEAR_STEP;
+            self.opened.load(Ordering::Relaxed) >> step & 1 != 0 || self.open_near(step)
+        } else {
+            claim <= self.slots[number].opened.load(Ordering::Relaxed) || self.open_far(number, claim)
         }
-        // SAFETY: the addresses are the slot's, and more rights hurt nobody.
+    }
+
+    #[cold]
+    fn open_near(&self, step: usize) -> bool {
+        const BYTES: usize = NEAR_STEP << NEAR_SHIFT;
+        let start = self.base.load(Ordering::Relaxed) + step * BYTES;
+        // Two threads may do it at once, which does no harm.
+        // SAFETY: the addresses are those of slots, and more rights hurt nobody.
+        if unsafe { mapping::protect(start, BYTES, Access::ReadWrite) }.is_err() {
+            return false;
+        }
+        // Where there is no such advice there are no huge pages, or the blocks take more memory.
+        let _ = mapping::advise(start, BYTES, Advice::NoHugePage);
+        self.opened.fetch_or(1 << step, Ordering::Relaxed);
+        true
+    }
+
+    #[cold]
+    fn open_far(&self, number: usize, claim: usize) -> bool {
+        let slot = &self.slots[number];
+        let start = self.address_of(number);
+        let opened = slot.opened.load(Ordering::Relaxed);
+        let end = claim.next_multiple_of(FAR_STEP);
+        // SAFETY: as in `open_near`.
         if unsafe { mapping::protect(start + opened, end - opened, Access::ReadWrite) }.is_err() {
             return false;
         }
-        // Without the one or the other everything works, only slower, or with more memory.
-        if opened == 0 {
-            let _ = mapping::advise(start, SMALL_PAGES, Advice::NoHugePage);
-        }
-        if opened <= SMALL_PAGES && end > SMALL_PAGES && self.has_huge_pages.load(Ordering::Relaxed) {
-            let _ = mapping::advise(start + SMALL_PAGES, SLOT - SMALL_PAGES, Advice::HugePage);
+        if opened == 0 && self.has_huge_pages.load(Ordering::Relaxed) {
+            // Without it everything works, only slower.
+            let _ = mapping::advise(start, 1 << FAR_SHIFT, Advice::HugePage);
         }
         slot.opened.store(end, Ordering::Relaxed);
         true
@@ -374,45 +461,29 @@ impl Growers {
                 continue;
             }
             let word = slot.word.load(Ordering::Relaxed);
-            if word::held(word).saturating_sub(word::claimed(word)) < LEAST_PURGE {
+            let (claimed, held) = (word::claimed(word), word::held(word));
+            if held.saturating_sub(claimed) < LEAST_PURGE {
                 continue;
             }
             let taken = slot.taken.load(Ordering::Relaxed);
             if what == Unneeded::SinceLast && slot.seen.swap(taken, Ordering::Relaxed) != taken {
                 continue;
             }
-            let is_live = word & word::LIVE != 0;
-            let is_ours = if is_live {
-                // Acquire pairs with the Release in `take` and `set_claim`.
-                let begun = slot.word.compare_exchange(word, word | word::PURGING, Ordering::Acquire, Ordering::Relaxed);
-                begun.is_ok()
-            } else {
-                let bit = 1 << (number % 64);
-                // Acquire as in `take_slot`.
-                self.free[number / 64].fetch_and(!bit, Ordering::Acquire) & bit != 0
-            };
-            if !is_ours {
+            // Acquire pairs with the Release in `give` and `set_claim`: who wrote behind the claim has given it up.
+            let begun = slot.word.compare_exchange(word, word | word::PURGING, Ordering::Acquire, Ordering::Relaxed);
+            if begun.is_err() {
                 continue;
             }
-            // Of a free slot the word may have changed until it was ours.
-            let word = if is_live { word } else { slot.word.load(Ordering::Relaxed) };
-            let (claimed, mut held) = (word::claimed(word), word::held(word));
             let start = self.address_of(number);
-            let from = (start + claimed).next_multiple_of(PAGE);
-            let to = (start + held).next_multiple_of(PAGE);
-            // SAFETY: nobody has what lies behind the claim (Z3), and the pages lie in the slot, whose last part no block reaches.
-            if to > from && unsafe { mapping::discard(from, to - from) }.is_ok() {
-                bytes += to - from;
-                held = claimed;
-            }
-            // Release pairs with the Acquire in `set_claim`; of a freed block also with that in `take_slot`.
-            let ended = slot.word.fetch_update(Ordering::AcqRel, Ordering::Relaxed, |now| {
+            let (from, to) = ((start + claimed).next_multiple_of(PAGE), (start + held).next_multiple_of(PAGE));
+            // SAFETY: nobody has what lies behind the claim (Z3). The pages lie in the slot, and no block reaches its last ones.
+            let is_gone = unsafe { mapping::discard(from, to - from) }.is_ok();
+            bytes += if is_gone { to - from } else { 0 };
+            let held = if is_gone { claimed } else { held };
+            // Release pairs with the Acquire of whoever takes the slot or raises the claim. Its owner may have freed the block.
+            let _ = slot.word.fetch_update(Ordering::Release, Ordering::Relaxed, |now| {
                 Some(now & !(word::PURGING | word::HELD) | word::new(0, 0, held))
             });
-            // Either the slot was free, or its block was freed meanwhile, and it was left to us.
-            if ended.is_ok_and(|before| before & word::LIVE == 0) {
-                self.give_slot(number);
-            }
         }
         bytes
     }
@@ -438,7 +509,8 @@ impl Growers {
 
     /// What there is, at about one moment.
     pub(crate) fn count(&self) -> Grown {
-        let mut grown = Grown::default();
+        let near = self.opened.load(Ordering::Relaxed).count_ones() as u64 * (NEAR_STEP << NEAR_SHIFT) as u64;
+        let mut grown = Grown { opened: near, ..Grown::default() };
         for slot in &self.slots {
             // Relaxed: figures.
             let len = slot.len.load(Ordering::Relaxed);
@@ -451,7 +523,9 @@ impl Growers {
     }
 }
 
-/// What a block of `size` bytes claims (Z2).
-fn claim_for(size: usize) -> usize {
-    (size.next_power_of_two() * CLAIM).clamp(LEAST_CLAIM, MOST)
+/// What a block of `size` bytes claims in a slot that it fits into (Z2).
+#[inline(always)]
+fn claim_for(number: usize, size: usize) -> usize {
+    let most = if number < NEAR { MOST_NEAR } else { MOST };
+    (size.next_power_of_two() * CLAIM).clamp(LEAST_CLAIM, most)
 }

@@ -12,7 +12,7 @@ use super::defaults;
 use super::handle::Place;
 use super::watermarks;
 use crate::alloc::current::{self, Default};
-use crate::alloc::growers::{self, GROWERS};
+use crate::alloc::growers::{self, GROWERS, Hints};
 use crate::alloc::heap_core::Core;
 use crate::alloc::size_class::{LOOKED_UP, MAX_SMALL, class_align, class_of_last, class_size};
 use crate::alloc::thread_heap::{ThreadHeap, is_medium};
@@ -269,8 +269,18 @@ fn is_grower(place: Place, block: *mut u8, layout: Layout) -> bool {
 /// The block is a grower, and the caller's to give.
 #[inline(never)]
 unsafe fn free_grower(block: *mut u8) {
-    // SAFETY: the caller's promise.
-    unsafe { GROWERS.free(block.addr()) };
+    with_hints(|hints| {
+        // SAFETY: the caller's promise.
+        unsafe { GROWERS.free(block.addr(), hints) };
+    });
+}
+
+/// Runs `work` with what the calling thread knows of growers: nothing, if it has no thread heap.
+#[inline(always)]
+fn with_hints<R>(work: impl FnOnce(&mut Hints) -> R) -> R {
+    let heap = current::of_default(Default::Anonymous);
+    // SAFETY: the calling thread's own, or the empty one, whose heap is none; `work` comes to no hints but these.
+    unsafe { if (*heap).core.is_null() { work(&mut Hints::of_thread(1)) } else { work(ThreadHeap::grower_hints(heap)) } }
 }
 
 /// Overwrites a block that is about to be freed, if the heap wants that.
@@ -423,9 +433,9 @@ fn shrink_grower(block: *mut u8, old: Layout, new: Layout) -> bool {
 /// A place to grow on for a block that must move because it has grown.
 #[inline]
 fn take_grower(place: Place, new: Layout) -> Option<*mut u8> {
-    let is_long = new.size() > growers::LEAST && new.align() <= growers::ALIGN;
+    let is_long = new.size() > growers::LEAST_TAKEN && new.align() <= growers::ALIGN;
     match place {
-        Place::Default(Default::Anonymous) if is_long => GROWERS.take(new.size()),
+        Place::Default(Default::Anonymous) if is_long => with_hints(|hints| GROWERS.take(new.size(), hints)),
         _ => None,
     }
 }
