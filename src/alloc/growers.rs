@@ -117,6 +117,17 @@ struct Slot {
     seen: AtomicU64,
 }
 
+impl Slot {
+    #[expect(clippy::declare_interior_mutable_const, reason = "each slot begins as a copy of it")]
+    const NEW: Self = Self {
+        word: AtomicU64::new(0),
+        len: AtomicUsize::new(0),
+        opened: AtomicUsize::new(0),
+        taken: AtomicU64::new(0),
+        seen: AtomicU64::new(0),
+    };
+}
+
 /// The slots of a heap.
 #[derive(Debug)]
 pub(crate) struct Growers {
@@ -179,13 +190,6 @@ pub(crate) enum Unneeded {
 
 impl Growers {
     const fn new() -> Self {
-        const SLOT: Slot = Slot {
-            word: AtomicU64::new(0),
-            len: AtomicUsize::new(0),
-            opened: AtomicUsize::new(0),
-            taken: AtomicU64::new(0),
-            seen: AtomicU64::new(0),
-        };
         Self {
             base: AtomicUsize::new(NOWHERE),
             core: AtomicPtr::new(ptr::null_mut()),
@@ -195,14 +199,14 @@ impl Growers {
             opened: AtomicU32::new(0),
             is_full: [const { AtomicBool::new(false) }; GROUPS],
             heap_end: AtomicUsize::new(0),
-            slots: [SLOT; NEAR + FAR],
+            slots: [const { Slot::NEW }; NEAR + FAR],
         }
     }
 
     /// Gets the slots of a heap that is being made; without room for them there are none, and everything else works.
     /// Once for each value, and before others know of the heap, which is never let go.
     pub(crate) fn begin(&self, core: &Core) {
-        let Ok(first) = windows::reserve_beside(core.window, WINDOWS) else { return };
+        let Ok(first) = windows::reserve_beside(core.window, WINDOWS, LEN) else { return };
         // Relaxed: the heap is published behind it.
         self.base.store(first as usize * WINDOW, Ordering::Relaxed);
         self.core.store(ptr::from_ref(core).cast_mut(), Ordering::Relaxed);
@@ -402,7 +406,7 @@ impl Growers {
         let core = unsafe { &*self.core.load(Ordering::Relaxed) };
         let _guard = core.lock.lock();
         // SAFETY: under the lock.
-        unsafe { self.purge(Unneeded::AllBut(number)) };
+        unsafe { core.purge_growers(Unneeded::AllBut(number)) };
     }
 
     /// Makes the first `claim` bytes of a slot's block accessible (Z4). Its owner calls this.
@@ -453,52 +457,78 @@ impl Growers {
     /// Gives memory back that lies in free slots, or behind the claims of live blocks; returns how many bytes at most.
     ///
     /// # Safety
-    /// Under the heap's lock, so that no two do it at once and nobody forks meanwhile.
+    /// Under the heap's lock, so that nobody forks meanwhile.
     pub(crate) unsafe fn purge(&self, what: Unneeded) -> usize {
         let mut bytes = 0;
         for (number, slot) in self.slots.iter().enumerate() {
             if what == Unneeded::AllBut(number) {
                 continue;
             }
-            let word = slot.word.load(Ordering::Relaxed);
-            let (claimed, held) = (word::claimed(word), word::held(word));
-            if held.saturating_sub(claimed) < LEAST_PURGE {
-                continue;
-            }
             let taken = slot.taken.load(Ordering::Relaxed);
             if what == Unneeded::SinceLast && slot.seen.swap(taken, Ordering::Relaxed) != taken {
                 continue;
             }
-            // Acquire pairs with the Release in `give` and `set_claim`: who wrote behind the claim has given it up.
-            let begun = slot.word.compare_exchange(word, word | word::PURGING, Ordering::Acquire, Ordering::Relaxed);
-            if begun.is_err() {
-                continue;
-            }
-            let start = self.address_of(number);
-            let (from, to) = ((start + claimed).next_multiple_of(PAGE), (start + held).next_multiple_of(PAGE));
-            // SAFETY: nobody has what lies behind the claim (Z3). The pages lie in the slot, and no block reaches its last ones.
-            let is_gone = unsafe { mapping::discard(from, to - from) }.is_ok();
-            bytes += if is_gone { to - from } else { 0 };
-            let held = if is_gone { claimed } else { held };
-            // Release pairs with the Acquire of whoever takes the slot or raises the claim. Its owner may have freed the block.
-            let _ = slot.word.fetch_update(Ordering::Release, Ordering::Relaxed, |now| {
-                Some(now & !(word::PURGING | word::HELD) | word::new(0, 0, held))
-            });
+            // SAFETY: the caller's promise.
+            bytes += unsafe { self.purge_slot(number) };
         }
         bytes
     }
 
-    /// Before memory of the heap up to unit `end` is touched for the first time. Under the heap's lock.
+    /// As [`Growers::purge`], of one slot.
     ///
     /// # Safety
-    /// As for [`Growers::purge`].
-    pub(super) unsafe fn note_heap_end(&self, end: usize) {
-        // Relaxed: under the lock.
-        if end > self.heap_end.load(Ordering::Relaxed) {
-            self.heap_end.store(end, Ordering::Relaxed);
-            // SAFETY: the caller's promise.
-            unsafe { self.purge(Unneeded::All) };
+    /// As there.
+    unsafe fn purge_slot(&self, number: usize) -> usize {
+        let slot = &self.slots[number];
+        let word = slot.word.load(Ordering::Relaxed);
+        let (claimed, held) = (word::claimed(word), word::held(word));
+        if held.saturating_sub(claimed) < LEAST_PURGE || word & word::PURGING != 0 {
+            return 0;
         }
+        // Acquire pairs with the Release in `give` and `set_claim`: who wrote behind the claim has given it up.
+        let begun = slot.word.compare_exchange(word, word | word::PURGING, Ordering::Acquire, Ordering::Relaxed);
+        if begun.is_err() {
+            return 0;
+        }
+        let start = self.address_of(number);
+        let (from, to) = ((start + claimed).next_multiple_of(PAGE), (start + held).next_multiple_of(PAGE));
+        // SAFETY: nobody has what lies behind the claim (Z3). The pages lie in the slot, and no block reaches its last ones.
+        let is_gone = unsafe { mapping::discard(from, to - from) }.is_ok();
+        let left = if is_gone { claimed } else { held };
+        // Release pairs with the Acquire of whoever takes the slot or raises the claim. Its owner may have freed the block.
+        let _ = slot.word.fetch_update(Ordering::Release, Ordering::Relaxed, |now| {
+            Some(now & !(word::PURGING | word::HELD) | word::new(0, 0, left))
+        });
+        if is_gone { to - from } else { 0 }
+    }
+
+    /// Gives the memory back that a slot held whose block has been freed.
+    #[cold]
+    pub(crate) fn discard(&self, core: &Core, address: usize) {
+        let _guard = core.lock.lock();
+        // SAFETY: under the lock. If the slot has another block by now, that keeps what it has claimed.
+        let bytes = unsafe { self.purge_slot(self.number_of(address)) };
+        if bytes > 0 {
+            core.totals.count_purge(bytes);
+        }
+    }
+
+    /// Whether any slot holds what could be given back.
+    pub(crate) fn holds_some(&self) -> bool {
+        self.slots.iter().any(|slot| {
+            let word = slot.word.load(Ordering::Relaxed);
+            word::held(word).saturating_sub(word::claimed(word)) >= LEAST_PURGE
+        })
+    }
+
+    /// Whether the heap's memory up to unit `end` is about to be touched for the first time. Under the heap's lock.
+    pub(super) fn is_new_end(&self, end: usize) -> bool {
+        // Relaxed: under the lock.
+        let is_new = end > self.heap_end.load(Ordering::Relaxed);
+        if is_new {
+            self.heap_end.store(end, Ordering::Relaxed);
+        }
+        is_new
     }
 
     /// Whether blocks are to become growers, and growers to get more memory.
@@ -523,9 +553,27 @@ impl Growers {
     }
 }
 
+impl Core {
+    /// Gives back what growers hold for nobody.
+    ///
+    /// # Safety
+    /// Under the lock.
+    pub(super) unsafe fn purge_growers(&self, what: Unneeded) -> usize {
+        // SAFETY: the caller's promise.
+        let bytes = self.growers.map_or(0, |growers| unsafe { growers.purge(what) });
+        if bytes > 0 {
+            self.totals.count_purge(bytes);
+        }
+        bytes
+    }
+}
+
 /// What a block of `size` bytes claims in a slot that it fits into (Z2).
 #[inline(always)]
 fn claim_for(number: usize, size: usize) -> usize {
     let most = if number < NEAR { MOST_NEAR } else { MOST };
     (size.next_power_of_two() * CLAIM).clamp(LEAST_CLAIM, most)
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests;

@@ -6,6 +6,7 @@
 //!
 //! The heap's lock is held for a few milliseconds at a time.
 
+use super::growers::{Growers, Unneeded};
 use super::heap_core::Core;
 use super::space::Which;
 use super::tuning::purge;
@@ -32,13 +33,15 @@ impl Core {
     pub(crate) fn purge(&self, least: usize) -> usize {
         self.return_all_runs();
         let bytes = self.purge_units(Which { least, keep: 0, by_segment: true }, usize::MAX);
-        if least <= 1 {
-            let _guard = self.lock.lock();
-            // SAFETY: under the lock (K1).
-            unsafe { (*self.space.get()).purge_tail(&self.backing) };
-        }
         self.totals.count_purge(bytes);
-        bytes
+        let _guard = self.lock.lock();
+        // SAFETY: under the lock (K1).
+        unsafe {
+            if least <= 1 {
+                (*self.space.get()).purge_tail(&self.backing);
+            }
+            bytes + self.purge_growers(Unneeded::All)
+        }
     }
 
     /// As [`Core::purge`], at most so many units.
@@ -58,11 +61,17 @@ impl Core {
     /// Ends the period and gives back what was idle in it, at most `most` bytes, and only runs of at least `least` units.
     pub(crate) fn purge_idle(&self, least: usize, most: usize) -> Idle {
         let keep = self.end_period();
-        let bytes = self.purge_units(Which { least, keep, by_segment: true }, most / UNIT);
+        let mut bytes = self.purge_units(Which { least, keep, by_segment: true }, most / UNIT);
         if bytes > 0 {
             self.totals.count_purge(bytes);
         }
-        Idle { bytes, leaves_some: keep > 0 || self.keeps_runs() }
+        if self.growers.is_some() {
+            let _guard = self.lock.lock();
+            // SAFETY: under the lock.
+            bytes += unsafe { self.purge_growers(Unneeded::SinceLast) };
+        }
+        let leaves_some = keep > 0 || self.keeps_runs() || self.growers.is_some_and(Growers::holds_some);
+        Idle { bytes, leaves_some }
     }
 
     /// Makes plain units of what was kept at hand for a whole period; returns how many units that hold something are to stay

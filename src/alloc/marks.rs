@@ -1,5 +1,6 @@
 //! Marks that a heap's use can pass, noted under its lock and told by whoever passed them when it holds no lock any more.
 
+use super::growers::Unneeded;
 use super::heap_core::Core;
 use crate::sync::Ordering;
 use core::sync::atomic::{AtomicBool, AtomicU64};
@@ -76,7 +77,11 @@ impl Core {
         }
         if let Some(growers) = self.growers {
             // SAFETY: under the lock (K1).
-            unsafe { growers.note_heap_end((*self.space.get()).peak_end()) };
+            unsafe {
+                if growers.is_new_end((*self.space.get()).peak_end()) {
+                    self.purge_growers(Unneeded::All);
+                }
+            }
         }
     }
 

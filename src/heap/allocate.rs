@@ -16,6 +16,7 @@ use crate::alloc::growers::{self, GROWERS, Hints};
 use crate::alloc::heap_core::Core;
 use crate::alloc::size_class::{LOOKED_UP, MAX_SMALL, class_align, class_of_last, class_size};
 use crate::alloc::thread_heap::{ThreadHeap, is_medium};
+use crate::alloc::tuning::purge;
 use crate::format::PAGE;
 use core::alloc::Layout;
 use core::ptr;
@@ -268,19 +269,19 @@ fn is_grower(place: Place, block: *mut u8, layout: Layout) -> bool {
 /// # Safety
 /// The block is a grower, and the caller's to give.
 #[inline(never)]
-unsafe fn free_grower(block: *mut u8) {
-    with_hints(|hints| {
-        // SAFETY: the caller's promise.
-        unsafe { GROWERS.free(block.addr(), hints) };
-    });
-}
-
-/// Runs `work` with what the calling thread knows of growers: nothing, if it has no thread heap.
-#[inline(always)]
-fn with_hints<R>(work: impl FnOnce(&mut Hints) -> R) -> R {
+pub(super) unsafe fn free_grower(block: *mut u8) {
     let heap = current::of_default(Default::Anonymous);
-    // SAFETY: the calling thread's own, or the empty one, whose heap is none; `work` comes to no hints but these.
-    unsafe { if (*heap).core.is_null() { work(&mut Hints::of_thread(1)) } else { work(ThreadHeap::grower_hints(heap)) } }
+    // SAFETY: the calling thread's own, or the empty one, whose heap is none; a heap outlives its thread heaps.
+    unsafe {
+        let Some(core) = (*heap).core.as_ref() else { return GROWERS.free(block.addr(), &mut Hints::of_thread(1)) };
+        // SAFETY: no other hints of the thread are alive; the block is the caller's to give.
+        GROWERS.free(block.addr(), ThreadHeap::grower_hints(heap));
+        // Relaxed: settings.
+        let tuning = &core.tuning;
+        if tuning.purge.load(Ordering::Relaxed) == purge::EAGER || tuning.thread_units.load(Ordering::Relaxed) == 0 {
+            GROWERS.discard(core, block.addr());
+        }
+    }
 }
 
 /// Overwrites a block that is about to be freed, if the heap wants that.
@@ -432,11 +433,16 @@ fn shrink_grower(block: *mut u8, old: Layout, new: Layout) -> bool {
 
 /// A place to grow on for a block that must move because it has grown.
 #[inline]
-fn take_grower(place: Place, new: Layout) -> Option<*mut u8> {
+pub(super) fn take_grower(place: Place, new: Layout) -> Option<*mut u8> {
     let is_long = new.size() > growers::LEAST_TAKEN && new.align() <= growers::ALIGN;
-    match place {
-        Place::Default(Default::Anonymous) if is_long => with_hints(|hints| GROWERS.take(new.size(), hints)),
-        _ => None,
+    if !matches!(place, Place::Default(Default::Anonymous)) || !is_long {
+        return None;
+    }
+    let heap = current::of_default(Default::Anonymous);
+    // SAFETY: the calling thread's own, or the empty one, whose heap is none; no other hints of the thread are alive.
+    unsafe {
+        let has_none = (*heap).core.is_null();
+        if has_none { None } else { GROWERS.take(new.size(), ThreadHeap::grower_hints(heap)) }
     }
 }
 

@@ -193,6 +193,10 @@ impl Tuning {
         if let Some(bytes) = self.max_disk {
             space.most_committed = units(bytes);
         }
+        if let Some(growers) = core.growers {
+            // They count towards neither limit, so there are none where there is one.
+            growers.pause(space.most_used.min(space.most_committed) < units(u64::MAX));
+        }
         if self.purge.is_some() {
             // Whoever maintains the heap looks again at what it is to do.
             core.signal.tell(event::GROWN);
