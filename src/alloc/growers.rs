@@ -131,12 +131,14 @@ impl Slot {
 /// The slots of a heap.
 #[derive(Debug)]
 pub(crate) struct Growers {
+    /// Where the slots begin, less [`NOWHERE`]: that is where they begin before there are any. So all of this is zeros then, and
+    /// takes no room in the program's file.
     base: AtomicUsize,
     /// The heap, which is never let go; null before [`Growers::begin`].
     core: AtomicPtr<Core>,
     has_huge_pages: AtomicBool,
-    /// Whether no block is to be taken, or to get more memory: the heap has limits, which do not count what is here.
-    is_paused: AtomicBool,
+    /// Whether blocks may be taken, or get more memory: not if the heap has limits, which do not count what is here.
+    is_ready: AtomicBool,
     /// A bit for each [`NEAR_STEP`] near slots that are accessible.
     opened: AtomicU32,
     /// Whether a group seemed to have no free slot. One that is freed at that moment may be overlooked until the next is.
@@ -191,11 +193,10 @@ pub(crate) enum Unneeded {
 impl Growers {
     const fn new() -> Self {
         Self {
-            base: AtomicUsize::new(NOWHERE),
+            base: AtomicUsize::new(0),
             core: AtomicPtr::new(ptr::null_mut()),
             has_huge_pages: AtomicBool::new(false),
-            // Until there are any.
-            is_paused: AtomicBool::new(true),
+            is_ready: AtomicBool::new(false),
             opened: AtomicU32::new(0),
             is_full: [const { AtomicBool::new(false) }; GROUPS],
             heap_end: AtomicUsize::new(0),
@@ -208,23 +209,28 @@ impl Growers {
     pub(crate) fn begin(&self, core: &Core) {
         let Ok(first) = windows::reserve_beside(core.window, WINDOWS, LEN) else { return };
         // Relaxed: the heap is published behind it.
-        self.base.store(first as usize * WINDOW, Ordering::Relaxed);
+        self.base.store((first as usize * WINDOW).wrapping_sub(NOWHERE), Ordering::Relaxed);
         self.core.store(ptr::from_ref(core).cast_mut(), Ordering::Relaxed);
         self.has_huge_pages.store(core.backing.has_huge_pages(), Ordering::Relaxed);
-        self.is_paused.store(false, Ordering::Relaxed);
+        self.is_ready.store(true, Ordering::Relaxed);
+    }
+
+    #[inline(always)]
+    fn base(&self) -> usize {
+        // Relaxed: whoever has a grower got it after there were any.
+        self.base.load(Ordering::Relaxed).wrapping_add(NOWHERE)
     }
 
     /// Whether a block is a grower.
     #[inline(always)]
     pub(crate) fn has(&self, address: usize) -> bool {
-        // Relaxed: whoever has a grower got it after there were any.
-        address.wrapping_sub(self.base.load(Ordering::Relaxed)) < LEN
+        address.wrapping_sub(self.base()) < LEN
     }
 
     /// The number of the slot that an address lies in.
     #[inline(always)]
     fn number_of(&self, address: usize) -> usize {
-        let offset = address.wrapping_sub(self.base.load(Ordering::Relaxed));
+        let offset = address.wrapping_sub(self.base());
         if offset < NEAR << NEAR_SHIFT {
             offset >> NEAR_SHIFT
         } else {
@@ -234,7 +240,7 @@ impl Growers {
     }
 
     fn address_of(&self, number: usize) -> usize {
-        let base = self.base.load(Ordering::Relaxed);
+        let base = self.base();
         if number < NEAR {
             base + (number << NEAR_SHIFT) + number % GROUP * STAGGER
         } else {
@@ -265,7 +271,7 @@ impl Growers {
         };
         const { assert!(NEAR_GROUPS == 4 && GROUPS == 6) };
         // Relaxed: a setting.
-        if size > MOST || self.is_paused.load(Ordering::Relaxed) {
+        if size > MOST || !self.is_ready.load(Ordering::Relaxed) {
             return None;
         }
         let number = groups.iter().find_map(|&group| self.take_from(group.into(), size, hints))?;
@@ -348,7 +354,7 @@ impl Growers {
         let number = self.number_of(address);
         let slot = &self.slots[number];
         let most = if number < NEAR { MOST_NEAR } else { MOST };
-        if size > most || self.is_paused.load(Ordering::Relaxed) {
+        if size > most || !self.is_ready.load(Ordering::Relaxed) {
             return false;
         }
         let claim = claim_for(number, size);
@@ -424,7 +430,7 @@ impl Growers {
     #[cold]
     fn open_near(&self, step: usize) -> bool {
         const BYTES: usize = NEAR_STEP << NEAR_SHIFT;
-        let start = self.base.load(Ordering::Relaxed) + step * BYTES;
+        let start = self.base() + step * BYTES;
         // Two threads may do it at once, which does no harm.
         // SAFETY: the addresses are those of slots, and more rights hurt nobody.
         if unsafe { mapping::protect(start, BYTES, Access::ReadWrite) }.is_err() {
@@ -534,7 +540,7 @@ impl Growers {
     /// Whether blocks are to become growers, and growers to get more memory.
     pub(crate) fn pause(&self, is_paused: bool) {
         // Relaxed: read alone.
-        self.is_paused.store(is_paused, Ordering::Relaxed);
+        self.is_ready.store(!is_paused && !self.core.load(Ordering::Relaxed).is_null(), Ordering::Relaxed);
     }
 
     /// What there is, at about one moment.

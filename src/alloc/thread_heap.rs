@@ -219,7 +219,7 @@ pub(crate) static EMPTY: ThreadHeap = ThreadHeap {
     large_allocations: AtomicI64::new(0),
     victim: 0,
     misses: 0,
-    grower_hints: Hints::of_thread(0),
+    grower_hints: Hints::of_thread(1),
     runs: OwnRuns::new(),
     pending: Pending(AtomicU32::new(0)),
 };
