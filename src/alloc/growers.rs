@@ -52,7 +52,11 @@ const NEAR_SHIFT: u32 = 21;
 const FAR_SHIFT: u32 = 31;
 /// Bytes of all slots; all near ones lie where the first far one would.
 const LEN: usize = (FAR + 1) << FAR_SHIFT;
-const WINDOWS: u32 = LEN.div_ceil(WINDOW) as u32;
+/// Windows that are kept for them, all of which have the same number when it is divided by how many they are.
+const WINDOWS: u32 = LEN.next_power_of_two().div_ceil(WINDOW) as u32;
+/// The first of those of the default heap: below those that files choose, and above those that heaps in memory get.
+const PLACE: u32 = 376;
+const _: () = assert!(PLACE % WINDOWS == 0 && WINDOWS.is_power_of_two());
 /// Near blocks do not all begin at the same place of their slots, which would be the same place in every cache, too.
 const STAGGER: usize = PAGE + ALIGN;
 /// Bytes of the longest near block.
@@ -167,6 +171,16 @@ impl Hints {
 /// Those of the default heap in memory.
 pub(crate) static GROWERS: Growers = Growers::new();
 
+/// Where those of the default heap begin, if there are any.
+pub(crate) const DEFAULT_PLACE: Option<u32> = Some(PLACE);
+
+/// Whether an address lies where growers of the default heap do: no load, so that whoever asks for blocks that are none pays
+/// next to nothing. [`Growers::has`] is sure.
+#[inline(always)]
+pub(crate) fn is_near(address: usize) -> bool {
+    address / (WINDOWS as usize * WINDOW) == (PLACE / WINDOWS) as usize
+}
+
 /// What there is.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Grown {
@@ -206,8 +220,8 @@ impl Growers {
 
     /// Gets the slots of a heap that is being made; without room for them there are none, and everything else works.
     /// Once for each value, and before others know of the heap, which is never let go.
-    pub(crate) fn begin(&self, core: &Core) {
-        let Ok(first) = windows::reserve_beside(core.window, WINDOWS, LEN) else { return };
+    pub(crate) fn begin(&self, core: &Core, place: Option<u32>) {
+        let Ok(first) = windows::reserve_beside(core.window, place, WINDOWS, LEN) else { return };
         // Relaxed: the heap is published behind it.
         self.base.store((first as usize * WINDOW).wrapping_sub(NOWHERE), Ordering::Relaxed);
         self.core.store(ptr::from_ref(core).cast_mut(), Ordering::Relaxed);

@@ -189,14 +189,14 @@ impl Core {
         Ok(core)
     }
 
-    /// Gives a new heap growers.
+    /// Gives a new heap growers, at the windows from `place` on, or anywhere.
     ///
     /// # Safety
     /// Nobody else knows of the heap, which is never let go, and no other heap has these.
-    pub(crate) unsafe fn begin_growers(core: *mut Self, growers: &'static Growers) {
+    pub(crate) unsafe fn begin_growers(core: *mut Self, growers: &'static Growers, place: Option<u32>) {
         // SAFETY: the caller's promise.
         unsafe {
-            growers.begin(&*core);
+            growers.begin(&*core, place);
             (*core).growers = Some(growers);
         }
     }

@@ -44,9 +44,9 @@ pub(crate) fn reserve_part(wanted: Option<u32>, windows: u32, len: usize) -> Res
     reserve_for(None, wanted, windows, len)
 }
 
-/// As [`reserve_part`], the lowest that are free, for the heap whose first window is `heap`: their addresses are that heap's.
-pub(crate) fn reserve_beside(heap: u32, windows: u32, len: usize) -> Result<u32, CallError> {
-    reserve_for(Some(heap), None, windows, len)
+/// As [`reserve_part`], for the heap whose first window is `heap`: their addresses are that heap's.
+pub(crate) fn reserve_beside(heap: u32, wanted: Option<u32>, windows: u32, len: usize) -> Result<u32, CallError> {
+    reserve_for(Some(heap), wanted, windows, len)
 }
 
 fn reserve_for(heap: Option<u32>, wanted: Option<u32>, windows: u32, len: usize) -> Result<u32, CallError> {

@@ -14,7 +14,7 @@ use super::watermarks;
 use crate::alloc::current::{self, Default};
 use crate::alloc::growers::{self, GROWERS, Hints};
 use crate::alloc::heap_core::Core;
-use crate::alloc::size_class::{LOOKED_UP, MAX_SMALL, class_align, class_of_last, class_size};
+use crate::alloc::size_class::{MAX_SMALL, class_align, class_of_last, class_size};
 use crate::alloc::thread_heap::{ThreadHeap, is_medium};
 use crate::alloc::tuning::purge;
 use crate::format::PAGE;
@@ -233,10 +233,20 @@ pub(super) unsafe fn free(place: Place, block: *mut u8, layout: Layout) {
 
 #[inline(always)]
 unsafe fn free_unchecked(place: Place, block: *mut u8, layout: Layout) {
-    if is_grower(place, block, layout) {
+    if is_near_growers(place, block, layout) {
         // SAFETY: the block is the caller's to give.
-        return unsafe { free_grower(block) };
+        return unsafe { free_near_growers(place, block, layout) };
     }
+    // SAFETY: the caller's promise.
+    unsafe { free_ordinary(place, block, layout) }
+}
+
+/// As [`free_unchecked`], of a block that is no grower.
+///
+/// # Safety
+/// As for [`free`].
+#[inline(always)]
+unsafe fn free_ordinary(place: Place, block: *mut u8, layout: Layout) {
     let Kind::Small(class) = kind_of(layout) else { return free_large(place, block, layout.size()) };
     match place {
         Place::Default(which) => {
@@ -256,19 +266,34 @@ unsafe fn free_unchecked(place: Place, block: *mut u8, layout: Layout) {
     }
 }
 
-/// Whether a block of that layout is a grower. Of a small layout that the compiler knows this costs nothing, of any other small
-/// one a comparison that tells how its class is found, too.
+/// Whether a block of that layout lies where growers do. Of a small layout that the compiler knows this costs nothing, of any
+/// other small one a comparison that tells how its class is found, too.
 #[inline(always)]
-fn is_grower(place: Place, block: *mut u8, layout: Layout) -> bool {
+fn is_near_growers(place: Place, block: *mut u8, layout: Layout) -> bool {
     let rounded = (layout.size() + layout.align() - 1) & !(layout.align() - 1);
     matches!(place, Place::Default(Default::Anonymous))
-        && rounded.wrapping_sub(1) >= LOOKED_UP
-        && GROWERS.has(block.addr())
+        && rounded.wrapping_sub(1) >= growers::LEAST
+        && growers::is_near(block.addr())
+}
+
+/// Whether a block of that layout is a grower.
+#[inline(always)]
+fn is_grower(place: Place, block: *mut u8, layout: Layout) -> bool {
+    is_near_growers(place, block, layout) && GROWERS.has(block.addr())
+}
+
+/// # Safety
+/// As for [`free`].
+#[cold]
+#[inline(never)]
+unsafe fn free_near_growers(place: Place, block: *mut u8, layout: Layout) {
+    // SAFETY: the caller's promise.
+    unsafe { if GROWERS.has(block.addr()) { free_grower(block) } else { free_ordinary(place, block, layout) } }
 }
 
 /// # Safety
 /// The block is a grower, and the caller's to give.
-#[inline(never)]
+#[inline]
 pub(super) unsafe fn free_grower(block: *mut u8) {
     let heap = current::of_default(Default::Anonymous);
     // SAFETY: the calling thread's own, or the empty one, whose heap is none; a heap outlives its thread heaps.

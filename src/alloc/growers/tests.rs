@@ -8,7 +8,7 @@ fn growers() -> &'static Growers {
     let heap = std::mem::ManuallyDrop::new(TestHeap::new(64 << 20));
     let growers = Box::leak(Box::new(Growers::new()));
     // SAFETY: nobody else knows of the heap, which stays.
-    unsafe { Core::begin_growers(heap.0, growers) };
+    unsafe { Core::begin_growers(heap.0, growers, None) };
     growers
 }
 
