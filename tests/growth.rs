@@ -29,14 +29,11 @@ impl Random {
     }
 }
 
-/// Bytes of this process that are in memory: now, and the most there ever were.
-fn resident() -> (usize, usize) {
+/// Bytes of this process that are in memory.
+fn resident() -> usize {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    let field = |key: &str| {
-        let line = status.lines().find_map(|line| line.strip_prefix(key)).unwrap();
-        line.split_whitespace().next().unwrap().parse::<usize>().unwrap() << 10
-    };
-    (field("VmRSS:"), field("VmHWM:"))
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.split_whitespace().next().unwrap().parse::<usize>().unwrap() << 10
 }
 
 const fn layout(size: usize, align: usize) -> Layout {
@@ -204,7 +201,7 @@ fn what_grow_zeroed_adds_is_zero_also_where_others_have_been() {
 fn a_thousand_vectors_that_stopped_at_8_kib_take_about_8_mib() {
     let _alone = alone();
     SalAlloc::new().stats().unwrap();
-    let before = resident().0;
+    let before = resident();
     let vectors: Vec<Vec<u64>> = (0..1000)
         .map(|_| {
             let mut vector = Vec::new();
@@ -212,7 +209,7 @@ fn a_thousand_vectors_that_stopped_at_8_kib_take_about_8_mib() {
             vector
         })
         .collect();
-    let more = resident().0.saturating_sub(before);
+    let more = resident().saturating_sub(before);
     assert!(more < 13 << 20, "{more}");
     assert!(vectors.iter().all(|vector| vector.iter().copied().eq(0..1024)));
 }
@@ -244,12 +241,31 @@ fn what_freed_growers_hold_goes_before_the_heap_takes_more() {
     while vector.len() < 100 << 20 {
         vector.extend_from_slice(&[7; 8192]);
     }
-    let high = resident().0;
+    let high = resident();
     drop(vector);
     let blocks: Vec<Vec<u8>> = (0..80_000).map(|_| vec![1; 1000]).collect();
-    let now = resident().0;
+    let now = resident();
     assert!(now < high + (30 << 20), "{now} after {high}");
     drop(blocks);
+}
+
+#[test]
+fn a_long_block_that_grows_for_the_first_time_takes_no_second_copy_of_its_memory() {
+    let _alone = alone();
+    for round in 0..3 {
+        let mut block = Tagged::new(64 << 20, 8, round);
+        let behind = Tagged::new(1 << 20, 8, round);
+        let before = resident();
+        // SAFETY: the block has this layout.
+        let moved = unsafe { GLOBAL.realloc(block.block, block.layout, 100 << 20) };
+        let more = resident().saturating_sub(before);
+        (block.block, block.layout) = (moved, layout(100 << 20, 8));
+        block.check(64 << 20);
+        block.fill(64 << 20, 100 << 20);
+        assert!(cfg!(feature = "checked") || more < 16 << 20, "{more}");
+        block.resize(300 << 20);
+        drop(behind);
+    }
 }
 
 #[test]
@@ -272,13 +288,13 @@ fn statistics_and_purges_take_growers_in() {
     let mut vector = Vec::<u8>::new();
     (0..24 << 20).for_each(|_| vector.push(1));
     drop(vector);
-    let before = resident().0;
+    let before = resident();
     assert!(heap.tune(&Tuning::new().purge(sal::Purge::Eager)));
     drop(Tagged::new(100, 8, 1));
     let mut vector = Vec::<u8>::new();
     (0..24 << 20).for_each(|_| vector.push(1));
     drop(vector);
-    let after = resident().0;
+    let after = resident();
     assert!(after + (20 << 20) < before, "{after} after {before}");
     assert!(heap.tune(&Tuning::new().purge(sal::Purge::Background(std::time::Duration::from_secs(10)))));
 }

@@ -147,6 +147,8 @@ pub(crate) struct Growers {
     opened: AtomicU32,
     /// Whether a group seemed to have no free slot. One that is freed at that moment may be overlooked until the next is.
     is_full: [AtomicBool; GROUPS],
+    /// Whether moving pages has failed.
+    cannot_move: AtomicBool,
     /// The heap's end when memory was given back last for its sake.
     heap_end: AtomicUsize,
     slots: [Slot; NEAR + FAR],
@@ -193,6 +195,16 @@ pub(crate) struct Grown {
     pub(crate) taken: u64,
 }
 
+/// What came of moving pages into a block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Moved {
+    Yes,
+    /// It was not tried.
+    No,
+    /// It failed, and the block is gone.
+    Lost,
+}
+
 /// What [`Growers::purge`] gives back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Unneeded {
@@ -213,6 +225,7 @@ impl Growers {
             is_ready: AtomicBool::new(false),
             opened: AtomicU32::new(0),
             is_full: [const { AtomicBool::new(false) }; GROUPS],
+            cannot_move: AtomicBool::new(false),
             heap_end: AtomicUsize::new(0),
             slots: [const { Slot::NEW }; NEAR + FAR],
         }
@@ -378,6 +391,30 @@ impl Growers {
         }
         slot.len.store(size, Ordering::Relaxed);
         true
+    }
+
+    /// Moves what `len` bytes of the heap from `from` on hold to the start of a live far block, instead of copying it.
+    ///
+    /// In the heap nothing is unmapped, so its mapping stays one; in a slot there are never more than three.
+    ///
+    /// # Safety
+    /// The bytes and the block are the caller's, and nobody relies on what either holds at the end. The bytes are whole pages of
+    /// anonymous memory, and at most as many as the block has.
+    pub(crate) unsafe fn move_in(&self, address: usize, from: usize, len: usize) -> Moved {
+        const LEAST_MOVED: usize = 4 << 20;
+        // Relaxed: read alone.
+        if self.number_of(address) < NEAR || len < LEAST_MOVED || self.cannot_move.load(Ordering::Relaxed) {
+            return Moved::No;
+        }
+        // SAFETY: the caller's promise; the block begins its slot, and has these bytes (Z2).
+        if unsafe { mapping::move_pages(from, address, len) }.is_ok() {
+            return Moved::Yes;
+        }
+        // The kernel is too old, or a limit is reached. Whether the slot's addresses are still ours cannot be told: another thread
+        // may have got them. So the slot stays live for ever, and this is not tried again.
+        self.cannot_move.store(true, Ordering::Relaxed);
+        self.slots[self.number_of(address)].len.store(0, Ordering::Relaxed);
+        Moved::Lost
     }
 
     /// Changes the claim of a live block, unless somebody gives back what lies behind it.

@@ -12,7 +12,7 @@ use super::defaults;
 use super::handle::Place;
 use super::watermarks;
 use crate::alloc::current::{self, Default};
-use crate::alloc::growers::{self, GROWERS, Hints};
+use crate::alloc::growers::{self, GROWERS, Hints, Moved};
 use crate::alloc::heap_core::Core;
 use crate::alloc::size_class::{MAX_SMALL, class_align, class_of_last, class_size};
 use crate::alloc::thread_heap::{ThreadHeap, is_medium};
@@ -484,13 +484,51 @@ pub(super) unsafe fn reallocate(place: Place, block: *mut u8, old: Layout, new: 
             return block;
         }
         let grower = if new.size() > old.size() { take_grower(place, new) } else { None };
-        let moved = grower.unwrap_or_else(|| allocate(place, new));
-        if moved.is_null() {
-            return moved;
+        if let (Some(grower), Kind::Large) = (grower, kind_of(old)) {
+            return move_to_grower(place, block, grower, old, new);
         }
-        let len = old.size().min(new.size());
-        ptr::copy_nonoverlapping(block, moved, len);
-        free(place, block, old);
+        let moved = grower.unwrap_or_else(|| allocate(place, new));
+        move_contents(place, block, moved, old, new)
+    }
+}
+
+/// Gives a block's contents to another one, which may be null, and frees it then.
+///
+/// # Safety
+/// As for [`free`]; the other block is the caller's, has the new layout, and is not the same.
+#[inline(always)]
+unsafe fn move_contents(place: Place, block: *mut u8, moved: *mut u8, old: Layout, new: Layout) -> *mut u8 {
+    // SAFETY: the caller's promise; the old block is freed once, after its contents have been taken.
+    unsafe {
+        if !moved.is_null() {
+            ptr::copy_nonoverlapping(block, moved, old.size().min(new.size()));
+            free(place, block, old);
+        }
         moved
+    }
+}
+
+/// As [`move_contents`], from a large block to a grower that is longer; of a long one pages are moved and not bytes.
+///
+/// # Safety
+/// As there.
+#[cold]
+#[inline(never)]
+unsafe fn move_to_grower(place: Place, block: *mut u8, grower: *mut u8, old: Layout, new: Layout) -> *mut u8 {
+    // SAFETY: the caller's promise. A large block that is no grower has whole pages of the heap, which is anonymous memory.
+    unsafe {
+        let moved = if GROWERS.has(block.addr()) {
+            Moved::No
+        } else {
+            GROWERS.move_in(grower.addr(), block.addr(), old.size().next_multiple_of(PAGE))
+        };
+        match moved {
+            Moved::Yes => {
+                free(place, block, old);
+                grower
+            }
+            Moved::No => move_contents(place, block, grower, old, new),
+            Moved::Lost => move_contents(place, block, allocate(place, new), old, new),
+        }
     }
 }

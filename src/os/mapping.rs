@@ -152,6 +152,23 @@ pub(crate) unsafe fn resize(address: usize, old_len: usize, len: usize) -> Resul
     Ok(moved.expose_provenance())
 }
 
+/// Moves what an anonymous range holds to another place, where nothing is left of what was mapped; the range itself stays, and
+/// reads as zeros. Of pages nothing is copied. If it fails, nothing may be mapped at the other place any more.
+///
+/// # Safety
+/// Both ranges are the caller's, whole pages, apart from each other, and nobody relies on what the target holds.
+pub(crate) unsafe fn move_pages(from: usize, to: usize, len: usize) -> Result<(), CallError> {
+    let (from, to): (*mut c_void, *mut c_void) =
+        (ptr::with_exposed_provenance_mut(from), ptr::with_exposed_provenance_mut(to));
+    let how = libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED | libc::MREMAP_DONTUNMAP;
+    // SAFETY: the caller's promise.
+    let moved = unsafe { libc::mremap(from, len, len, how, to) };
+    if moved == libc::MAP_FAILED {
+        return Err(CallError { call: "mremap", errno: Errno::last() });
+    }
+    Ok(())
+}
+
 /// Changes what may be done with a range.
 ///
 /// # Safety

@@ -265,3 +265,50 @@ fn threads_that_grow_beside_a_purge_keep_every_byte() {
     purge(growers, Unneeded::All);
     assert!(!growers.holds_some(), "no slot is left in the middle of a purge");
 }
+
+#[test]
+fn pages_move_into_a_far_slot_and_leave_zeros_as_often_as_one_likes() {
+    let (_alone, growers) = (alone(), growers());
+    const LEN: usize = 8 << 20;
+    for round in 1..4 {
+        let run = core(growers).allocate_large(LEN, 1, false);
+        fill(run, 0..LEN, round);
+        let near = growers.take(100_000, &hints()).unwrap();
+        let far = growers.take(2 * LEN, &hints()).unwrap();
+        fill(far, LEN..2 * LEN, 77);
+        // SAFETY: all of them are the test's, in anonymous memory.
+        unsafe {
+            assert_eq!(growers.move_in(near.addr(), run.addr(), LEN), Moved::No, "it has no room");
+            assert_eq!(growers.move_in(far.addr(), run.addr(), PAGE), Moved::No, "a copy costs less");
+            assert_eq!(growers.move_in(far.addr(), run.addr(), LEN), Moved::Yes);
+        }
+        assert!(all_are(far, 0..LEN, round) && all_are(far, LEN..2 * LEN, 77) && all_are(run, 0..LEN, 0));
+        assert!(growers.resize(far.addr(), 1 << 30));
+        fill(far, (1 << 30) - PAGE..1 << 30, 9);
+        fill(run, 0..LEN, 1);
+        free(growers, far);
+        free(growers, near);
+        core(growers).free_large(run.addr());
+    }
+    assert!(purge(growers, Unneeded::All) >= LEN);
+    let far = growers.take(2 * LEN, &hints()).unwrap();
+    assert!(all_are(far, 0..2 * LEN, 0));
+}
+
+#[test]
+fn where_pages_cannot_be_moved_a_slot_is_lost_once_and_nothing_else() {
+    let (_alone, growers) = (alone(), growers());
+    let [first, second] = [0; 2].map(|_| growers.take(16 << 20, &hints()).unwrap());
+    // SAFETY: nothing is mapped there, and nobody relies on what the blocks hold.
+    unsafe {
+        assert_eq!(growers.move_in(first.addr(), PAGE, 8 << 20), Moved::Lost);
+        assert_eq!(growers.move_in(second.addr(), PAGE, 8 << 20), Moved::No, "it is not tried again");
+    }
+    assert_eq!(growers.len_of(first.addr()), None);
+    assert_eq!(growers.count().live, 1);
+    fill(second, 0..16 << 20, 4);
+    free(growers, second);
+    purge(growers, Unneeded::All);
+    let blocks: Vec<_> = std::iter::from_fn(|| growers.take(16 << 20, &hints())).collect();
+    assert!(blocks.len() == FAR - 1 && !blocks.contains(&first));
+}
