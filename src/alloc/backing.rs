@@ -133,6 +133,10 @@ impl Backing {
         }
     }
 
+    pub(crate) fn has_huge_pages(&self) -> bool {
+        matches!(self, Self::Anonymous { huge_pages } if huge_pages.wanted)
+    }
+
     /// Gives the memory and the disk space of a free range back; true if it reads as zeros from now on.
     ///
     /// # Safety

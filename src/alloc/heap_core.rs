@@ -8,6 +8,7 @@
 
 use super::backing::Backing;
 use super::counters::Totals;
+use super::growers::Growers;
 use super::marks::Marks;
 use super::remote_free::RemoteSlab;
 use super::run_cache::SharedRuns;
@@ -85,6 +86,8 @@ pub(crate) struct Core {
     pub(crate) signal: Signal,
     pub(crate) tuning: Tuning,
     pub(crate) marks: Marks,
+    /// Of the default heap in memory, blocks that lie elsewhere.
+    pub(crate) growers: Option<&'static Growers>,
     /// Free runs that all threads share; mapped by itself, as most of it is never touched.
     shared_runs: *mut SharedRuns,
     #[cfg(feature = "checked")]
@@ -173,6 +176,7 @@ impl Core {
             signal: Signal::new(),
             tuning: Tuning::new(),
             marks: Marks::new(),
+            growers: None,
             shared_runs: exposed(runs),
             #[cfg(feature = "checked")]
             checked,
@@ -183,6 +187,18 @@ impl Core {
             (*(*core).space.get()).signal = &raw const (*core).signal;
         }
         Ok(core)
+    }
+
+    /// Gives a new heap growers, at the windows from `place` on, or anywhere.
+    ///
+    /// # Safety
+    /// Nobody else knows of the heap, which is never let go, and no other heap has these.
+    pub(crate) unsafe fn begin_growers(core: *mut Self, growers: &'static Growers, place: Option<u32>) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            growers.begin(&*core, place);
+            (*core).growers = Some(growers);
+        }
     }
 
     /// Drops and unmaps the value.

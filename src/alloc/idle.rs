@@ -6,6 +6,7 @@
 //!
 //! The heap's lock is held for a few milliseconds at a time.
 
+use super::growers::{Growers, Unneeded};
 use super::heap_core::Core;
 use super::space::Which;
 use super::tuning::purge;
@@ -33,11 +34,15 @@ impl Core {
         self.return_all_runs();
         self.take_orphans_in();
         let bytes = self.purge_units(Which { least, keep: 0, by_segment: true }, usize::MAX);
-        if least <= 1 {
-            self.purge_tail(0);
-        }
         self.totals.count_purge(bytes);
-        bytes
+        let _guard = self.lock.lock();
+        // SAFETY: under the lock (K1).
+        unsafe {
+            if least <= 1 {
+                (*self.space.get()).purge_tail(&self.backing, 0);
+            }
+            bytes + self.purge_growers(Unneeded::All)
+        }
     }
 
     /// Gives the disk space back that is reserved behind all that is in use, and behind a unit.
@@ -64,11 +69,17 @@ impl Core {
     /// Ends the period and gives back what was idle in it, at most `most` bytes, and only runs of at least `least` units.
     pub(crate) fn purge_idle(&self, least: usize, most: usize) -> Idle {
         let keep = self.end_period();
-        let bytes = self.purge_units(Which { least, keep, by_segment: true }, most / UNIT);
+        let mut bytes = self.purge_units(Which { least, keep, by_segment: true }, most / UNIT);
         if bytes > 0 {
             self.totals.count_purge(bytes);
         }
-        Idle { bytes, leaves_some: keep > 0 || self.keeps_runs() }
+        if self.growers.is_some() {
+            let _guard = self.lock.lock();
+            // SAFETY: under the lock.
+            bytes += unsafe { self.purge_growers(Unneeded::SinceLast) };
+        }
+        let leaves_some = keep > 0 || self.keeps_runs() || self.growers.is_some_and(Growers::holds_some);
+        Idle { bytes, leaves_some }
     }
 
     /// Takes in what threads have freed of slabs whose own threads have ended, and makes plain units of those that are empty

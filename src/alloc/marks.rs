@@ -1,5 +1,6 @@
 //! Marks that a heap's use can pass, noted under its lock and told by whoever passed them when it holds no lock any more.
 
+use super::growers::Unneeded;
 use super::heap_core::Core;
 use crate::sync::Ordering;
 use core::sync::atomic::{AtomicBool, AtomicU64};
@@ -68,11 +69,19 @@ impl Marks {
 
 impl Core {
     /// Notes which marks have been passed since this was last called. A mark counts as passed again only after the figure was
-    /// an eighth below it. Under the lock.
+    /// an eighth below it. Also has growers make room. Under the lock.
     #[inline]
     pub(super) fn note_use(&self) {
         if let Some(marks) = self.marks.marks.get() {
             self.note_marks(marks);
+        }
+        if let Some(growers) = self.growers {
+            // SAFETY: under the lock (K1).
+            unsafe {
+                if growers.is_new_end((*self.space.get()).peak_end()) {
+                    self.purge_growers(Unneeded::All);
+                }
+            }
         }
     }
 

@@ -19,6 +19,7 @@
 
 mod closable;
 
+use super::growers::Hints;
 use super::heap_core::Core;
 use super::magazine::{Magazine, ONE_TAKEN};
 use super::presence;
@@ -78,6 +79,8 @@ pub(crate) struct ThreadHeap {
     pub(super) victim: u32,
     /// Large objects since the last one for which there was a run at hand.
     pub(super) misses: u32,
+    /// Where it freed growers last.
+    grower_hints: Hints,
     pub(super) runs: OwnRuns,
     /// Slabs with frees from other threads: head unit + 1, or 0.
     pub(super) pending: Pending,
@@ -117,6 +120,7 @@ pub(crate) static EMPTY: ThreadHeap = ThreadHeap {
     large_allocations: AtomicI64::new(0),
     victim: 0,
     misses: 0,
+    grower_hints: Hints::of_thread(1),
     runs: OwnRuns::new(),
     pending: Pending(AtomicU32::new(0)),
 };
@@ -138,6 +142,7 @@ impl ThreadHeap {
             (*heap).is_live = true;
             (*heap).threads = threads;
             (*heap).lease_order = LEASE_ORDERS.0;
+            (*heap).grower_hints = Hints::of_thread(number);
             (*heap).counts = AtomicU32::new(1);
             for (class, magazine) in (*heap).magazines.iter_mut().enumerate() {
                 let (floor, ceiling) = (MAGAZINE_START[class] as u16, MAGAZINE_START[class + 1] as u16);
@@ -231,6 +236,16 @@ impl ThreadHeap {
     pub(super) unsafe fn core<'a>(heap: *mut Self) -> &'a Core {
         // SAFETY: not the empty one; a heap outlives its thread heaps.
         unsafe { &*(*heap).core }
+    }
+
+    /// Where the thread freed growers last.
+    ///
+    /// # Safety
+    /// As for [`ThreadHeap::allocate`], and not the empty one; no other reference to them is alive.
+    #[inline(always)]
+    pub(crate) unsafe fn grower_hints<'a>(heap: *mut Self) -> &'a mut Hints {
+        // SAFETY: the caller's promise.
+        unsafe { &mut (*heap).grower_hints }
     }
 
     /// Gives everything back that the thread only keeps at hand: blocks, slabs without a block in use, the rest of the

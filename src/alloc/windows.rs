@@ -41,6 +41,15 @@ pub(crate) fn reserve(wanted: Option<u32>, windows: u32) -> Result<u32, CallErro
 
 /// As [`reserve`], but only of the first `len` bytes the addresses, too: where there is a limit on these.
 pub(crate) fn reserve_part(wanted: Option<u32>, windows: u32, len: usize) -> Result<u32, CallError> {
+    reserve_for(None, wanted, windows, len)
+}
+
+/// As [`reserve_part`], for the heap whose first window is `heap`: their addresses are that heap's.
+pub(crate) fn reserve_beside(heap: u32, wanted: Option<u32>, windows: u32, len: usize) -> Result<u32, CallError> {
+    reserve_for(Some(heap), wanted, windows, len)
+}
+
+fn reserve_for(heap: Option<u32>, wanted: Option<u32>, windows: u32, len: usize) -> Result<u32, CallError> {
     let last = END_WINDOW.saturating_sub(windows);
     let candidates = match wanted {
         Some(window) => window..=window,
@@ -59,7 +68,7 @@ pub(crate) fn reserve_part(wanted: Option<u32>, windows: u32, len: usize) -> Res
         match mapping::map_at(first as usize * WINDOW, len, Access::None, Source::Anonymous) {
             Ok(()) => {
                 for window in first..first + windows {
-                    FIRST_OF_HEAP[window as usize].store(first, Ordering::Relaxed);
+                    FIRST_OF_HEAP[window as usize].store(heap.unwrap_or(first), Ordering::Relaxed);
                 }
                 return Ok(first);
             }

@@ -11,6 +11,7 @@
 //! larger than [`MAX_SMALL`] is a run of units of its own.
 
 use super::defaults;
+use super::grow::{free_grower, is_grower};
 use super::handle::{Place, SalAlloc};
 use super::watermarks;
 use crate::alloc::current::{self, Default};
@@ -284,6 +285,10 @@ unsafe fn free_unchecked(heap: SalAlloc, block: *mut u8, layout: Layout) {
 /// As for [`free`].
 #[inline(never)]
 unsafe fn free_other(heap: SalAlloc, block: *mut u8, layout: Layout) {
+    if is_grower(heap, block, layout) {
+        // SAFETY: the caller's promise.
+        return unsafe { free_grower(block) };
+    }
     match kind_of(layout) {
         // SAFETY: the caller's promise.
         Kind::Small(class) => unsafe { free_small(heap, class, block) },
@@ -433,7 +438,7 @@ pub(super) unsafe fn resize_run(place: Place, run: *mut u8, old: Layout, new: La
     fits
 }
 
-fn resize_large(place: Place, block: *mut u8, size: usize) -> bool {
+pub(super) fn resize_large(place: Place, block: *mut u8, size: usize) -> bool {
     let resize = |core: &Core| {
         let (pages, wanted) = (core.large_len_pages(block.addr()).unwrap_or(0), size.div_ceil(PAGE));
         if wanted < pages {
@@ -446,50 +451,5 @@ fn resize_large(place: Place, block: *mut u8, size: usize) -> bool {
         Place::Default(which) => defaults::get(which).is_some_and(resize),
         // SAFETY: the heap is open while the closure runs, and outlives its thread heaps.
         Place::Window(window) => in_window(window, |heap| resize(unsafe { &*(*heap).core })) == Some(true),
-    }
-}
-
-/// Makes a block fit another size without moving it; false if it must move.
-///
-/// # Safety
-/// As for [`free`], but that the block stays in use.
-#[inline]
-pub(super) unsafe fn resize_in_place(place: Place, block: *mut u8, old: Layout, new: Layout) -> bool {
-    #[cfg(feature = "checked")]
-    if !super::checked::may_resize(place, block, old) {
-        return false;
-    }
-    let fits = match (kind_of(old), kind_of(new)) {
-        (Kind::Small(old), Kind::Small(new)) => old == new,
-        (Kind::Large, Kind::Large) => resize_large(place, block, new.size()),
-        _ => false,
-    };
-    #[cfg(feature = "checked")]
-    if fits {
-        super::checked::resized(place, block, new);
-    }
-    fits
-}
-
-/// Gives the contents of a block a block of another size: in place, or by copying. Null, and the old
-/// block stays, if there is no room.
-///
-/// # Safety
-/// As for [`free`]; `new` has the alignment of `old` or a smaller one.
-#[inline]
-pub(super) unsafe fn reallocate(heap: SalAlloc, block: *mut u8, old: Layout, new: Layout) -> *mut u8 {
-    // SAFETY: the caller's promise; the old block is freed once, after its contents have been taken.
-    unsafe {
-        if resize_in_place(heap.place(), block, old, new) {
-            return block;
-        }
-        let moved = allocate(heap, new);
-        if moved.is_null() {
-            return moved;
-        }
-        let len = old.size().min(new.size());
-        ptr::copy_nonoverlapping(block, moved, len);
-        free(heap, block, old);
-        moved
     }
 }

@@ -4,6 +4,7 @@
 //! `allocator-api2-04` that of allocator-api2 0.4 comes beside it.
 
 use super::allocate;
+use super::grow;
 use super::handle::SalAlloc;
 use core::alloc::Layout;
 use core::ptr::{NonNull, slice_from_raw_parts_mut};
@@ -56,7 +57,7 @@ impl SalAlloc {
                 return Some(dangling(new));
             }
             let moved = if new.align() <= old.align() {
-                allocate::reallocate(self, block.as_ptr(), old, new)
+                grow::reallocate(self, block.as_ptr(), old, new)
             } else {
                 let moved = allocate::allocate(self, new);
                 if !moved.is_null() {

@@ -3,6 +3,7 @@
 use super::temporary;
 use crate::alloc::backing::Backing;
 use crate::alloc::current::Default;
+use crate::alloc::growers::{DEFAULT_PLACE, GROWERS};
 use crate::alloc::heap_core::Core;
 use crate::alloc::windows;
 use crate::format::layout::Layout;
@@ -85,6 +86,11 @@ fn make(which: Default) -> Option<&'static Core> {
         unsafe { windows::release(window, layout.windows()) };
         return None;
     };
+    // The checked build's blocks move when they grow, so that who keeps an old address is found out.
+    if which == Default::Anonymous && !cfg!(feature = "checked") {
+        // SAFETY: nobody else knows of it yet. There is one such heap, and it stays.
+        unsafe { Core::begin_growers(core, &GROWERS, DEFAULT_PLACE) };
+    }
     WINDOWS[which as usize].store(window, Ordering::Relaxed);
     CORES[which as usize].store(core, Ordering::Release);
     made(which)

@@ -1,6 +1,7 @@
 //! `SalAlloc` as a program's global allocator.
 
 use super::allocate;
+use super::grow;
 use super::handle::SalAlloc;
 use core::alloc::{GlobalAlloc, Layout};
 
@@ -28,7 +29,7 @@ unsafe impl GlobalAlloc for SalAlloc {
         // SAFETY: the caller promises that the size, rounded up to the alignment, does not overflow.
         unsafe {
             let new = Layout::from_size_align_unchecked(new_size, layout.align());
-            allocate::reallocate(*self, block, layout, new)
+            grow::reallocate(*self, block, layout, new)
         }
     }
 }

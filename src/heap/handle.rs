@@ -59,6 +59,15 @@ impl SalAlloc {
         Self { window: FILE_BACKED }
     }
 
+    /// A default heap.
+    #[cfg(feature = "preload")]
+    pub(crate) const fn of_default(which: crate::alloc::current::Default) -> Self {
+        match which {
+            crate::alloc::current::Default::Anonymous => Self::new(),
+            crate::alloc::current::Default::File => Self::file_backed(),
+        }
+    }
+
     pub(crate) const fn of_window(window: u32) -> Self {
         Self { window }
     }

@@ -14,6 +14,7 @@ mod fork;
 mod gate;
 mod global;
 mod group_commit;
+mod grow;
 mod handle;
 pub(crate) mod lifecycle;
 mod maintenance;

@@ -67,7 +67,7 @@ pub struct Stats {
     pub cached_bytes: u64,
     /// Bytes of the allocator's own tables, as far as they are in use.
     pub table_bytes: u64,
-    /// Live large objects.
+    /// Live large objects; blocks of the default heap that have grown are among them, also short ones.
     pub large_objects: u64,
     /// Bytes in them.
     pub large_bytes: u64,
@@ -141,6 +141,16 @@ fn collect(core: &Core, stats: &mut Stats) {
     stats.remote_frees = events.remote_frees;
     stats.purges = events.purges;
     stats.purged_bytes = events.purged_bytes;
+    if let Some(growers) = core.growers {
+        let grown = growers.count();
+        stats.committed = stats.committed.saturating_add(grown.opened);
+        stats.used = stats.used.saturating_add(grown.bytes);
+        stats.live_bytes = stats.live_bytes.saturating_add(grown.bytes);
+        stats.large_objects = stats.large_objects.saturating_add(grown.live);
+        stats.large_bytes = stats.large_bytes.saturating_add(grown.bytes);
+        stats.large_allocations = stats.large_allocations.saturating_add(grown.taken);
+        stats.large_frees = stats.large_frees.saturating_add(grown.taken.saturating_sub(grown.live));
+    }
     for (class, count) in counts.iter().enumerate() {
         if *count == ClassCount::default() {
             continue;

@@ -132,7 +132,8 @@ impl Tuning {
     }
 
     /// Bytes of freed large objects (more than 256 KiB) that a thread keeps for the next one of that length; 64 MiB unless said
-    /// otherwise. Zero turns this off. Twice as much is kept where all threads find it.
+    /// otherwise. Zero turns this off. Twice as much is kept where all threads find it. What blocks of the default heap held that
+    /// had grown is kept besides, unless this is zero, until the heap takes new memory.
     pub const fn thread_cache_bytes(mut self, bytes: u64) -> Self {
         self.thread_cache_bytes = Some(bytes);
         self
@@ -144,7 +145,8 @@ impl Tuning {
         self
     }
 
-    /// Most bytes that may be in use, in units of 32 KiB, what threads keep at hand included: past it allocations fail. The
+    /// Most bytes that may be in use, in units of 32 KiB, what threads keep at hand included: past it allocations fail. In the default
+    /// heap blocks that had grown before there was a limit do not count, and none become such while there is one. The
     /// heap's [capacity](crate::HeapOptions::capacity) is a limit besides, and is the file's. [`u64::MAX`] takes the limit away. What
     /// is in use already stays.
     pub const fn max_bytes(mut self, bytes: u64) -> Self {
@@ -196,6 +198,10 @@ impl Tuning {
         }
         if let Some(bytes) = self.max_disk {
             space.most_committed = units(bytes);
+        }
+        if let Some(growers) = core.growers {
+            // They count towards neither limit, so there are none where there is one.
+            growers.pause(space.most_used.min(space.most_committed) < units(u64::MAX));
         }
         if self.purge.is_some() {
             // Whoever maintains the heap looks again at what it is to do.

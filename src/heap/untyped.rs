@@ -9,8 +9,10 @@
 
 use super::allocate::{self, Kind, kind_of};
 use super::defaults;
+use super::grow;
 use super::handle::SalAlloc;
 use crate::alloc::current::{self, Default};
+use crate::alloc::growers::{self, GROWERS};
 use crate::alloc::heap_core::{Core, Run};
 use crate::alloc::size_class::{CLASSES, LOOKED_UP, MAX_SMALL, class_of_last, class_size};
 use crate::alloc::thread_heap::ThreadHeap;
@@ -20,6 +22,9 @@ use crate::os::CallError;
 use core::alloc::Layout;
 use core::ptr;
 use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicUsize, Ordering};
+
+/// What blocks without a layout are aligned to.
+const ALIGN: usize = 16;
 
 static CHOSEN: AtomicPtr<Core> = AtomicPtr::new(ptr::null_mut());
 /// Which one that is, plus one; 0 before.
@@ -162,11 +167,16 @@ pub(crate) fn allocate(layout: Layout, zeroed: bool) -> *mut u8 {
 enum Found {
     Small { class: usize },
     Large { core: &'static Core, len: usize },
+    Grower { len: usize },
 }
 
 #[inline]
 fn find(address: usize) -> Result<Found, NotOurs> {
     match unit_classes::number_at(address) {
+        None if GROWERS.has(address) => match GROWERS.len_of(address) {
+            Some(len) => Ok(Found::Grower { len }),
+            None => Err(NotOurs::NoBlock),
+        },
         None => Err(NotOurs::Foreign),
         Some(number @ 1..=CLASSES) => Ok(Found::Small { class: number - 1 }),
         Some(_) => {
@@ -203,6 +213,11 @@ pub(crate) unsafe fn free(block: *mut u8) -> Result<(), NotOurs> {
             }
             len
         }
+        Found::Grower { len } => {
+            // SAFETY: the caller's promise.
+            unsafe { grow::free_grower(block) };
+            len
+        }
     };
     let after = PURGE_AFTER.load(Ordering::Relaxed);
     // Relaxed: only a count. Of two threads that come to the limit, one is soon there again.
@@ -220,7 +235,7 @@ pub(crate) unsafe fn free(block: *mut u8) -> Result<(), NotOurs> {
 pub(crate) fn usable_size(address: usize) -> Result<usize, NotOurs> {
     find(address).map(|found| match found {
         Found::Small { class } => class_size(class),
-        Found::Large { len, .. } => len,
+        Found::Large { len, .. } | Found::Grower { len } => len,
     })
 }
 
@@ -235,5 +250,21 @@ pub(crate) unsafe fn resize_in_place(block: *mut u8, size: usize) -> Result<bool
         Found::Large { core, len } => {
             size > MAX_SMALL && (size.div_ceil(PAGE) * PAGE == len || core.resize_large(block.addr(), size))
         }
+        Found::Grower { len } if size >= len / 2 => size > growers::LEAST && GROWERS.resize(block.addr(), size),
+        Found::Grower { .. } => {
+            let stays = size > MAX_SMALL;
+            if stays {
+                GROWERS.shrink(block.addr(), size);
+            }
+            stays
+        }
     })
+}
+
+/// A place to grow on for a block of the heap that must move to hold `size` bytes, if it has been shorter.
+pub(crate) fn take_to_grow(block: *mut u8, size: usize) -> Option<*mut u8> {
+    let (_, which) = chosen()?;
+    let layout = Layout::from_size_align(size, ALIGN).ok()?;
+    let is_shorter = usable_size(block.addr()).is_ok_and(|usable| usable < size);
+    if is_shorter { grow::take_grower(SalAlloc::of_default(which), layout) } else { None }
 }

@@ -152,6 +152,23 @@ pub(crate) unsafe fn resize(address: usize, old_len: usize, len: usize) -> Resul
     Ok(moved.expose_provenance())
 }
 
+/// Moves what an anonymous range holds to another place, where nothing is left of what was mapped; the range itself stays, and
+/// reads as zeros. Of pages nothing is copied. If it fails, nothing may be mapped at the other place any more.
+///
+/// # Safety
+/// Both ranges are the caller's, whole pages, apart from each other, and nobody relies on what the target holds.
+pub(crate) unsafe fn move_pages(from: usize, to: usize, len: usize) -> Result<(), CallError> {
+    let (from, to): (*mut c_void, *mut c_void) =
+        (ptr::with_exposed_provenance_mut(from), ptr::with_exposed_provenance_mut(to));
+    let how = libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED | libc::MREMAP_DONTUNMAP;
+    // SAFETY: the caller's promise.
+    let moved = unsafe { libc::mremap(from, len, len, how, to) };
+    if moved == libc::MAP_FAILED {
+        return Err(CallError { call: "mremap", errno: Errno::last() });
+    }
+    Ok(())
+}
+
 /// Changes what may be done with a range.
 ///
 /// # Safety
@@ -167,6 +184,8 @@ pub(crate) unsafe fn protect(address: usize, len: usize, access: Access) -> Resu
 pub(crate) enum Advice {
     /// Serve the range from huge pages.
     HugePage,
+    /// Serve the range from small pages only.
+    NoHugePage,
     /// Write every page once, without changing it: a private file page becomes our own copy.
     PopulateWrite,
     /// Move what lies in a range now into huge pages.
@@ -192,6 +211,7 @@ const MADV_COLLAPSE: i32 = 25;
 pub(crate) fn advise(address: usize, len: usize, advice: Advice) -> Result<(), CallError> {
     let advice = match advice {
         Advice::HugePage => libc::MADV_HUGEPAGE,
+        Advice::NoHugePage => libc::MADV_NOHUGEPAGE,
         Advice::PopulateWrite => libc::MADV_POPULATE_WRITE,
         Advice::Collapse => MADV_COLLAPSE,
         Advice::Normal => libc::MADV_NORMAL,

@@ -121,7 +121,7 @@ unsafe fn resize(block: *mut c_void, size: usize) -> *mut c_void {
         Err(NotOurs::NoBlock) => no_block("realloc", block),
         Ok(false) | Err(NotOurs::Foreign) => {}
     }
-    let moved = allocate(size);
+    let moved = untyped::take_to_grow(block.cast(), size).map_or_else(|| allocate(size), <*mut u8>::cast);
     if !moved.is_null() {
         // SAFETY: both blocks are ours, and have so many bytes. The old one is freed once, after that.
         unsafe {
