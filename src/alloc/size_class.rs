@@ -37,7 +37,9 @@ pub(crate) const fn class_of_last(last: usize) -> usize {
     if last < LOOKED_UP { CLASS_OF_SIXTEENTH[last / 16] as usize } else { computed_class(last) }
 }
 
-const fn computed_class(last: usize) -> usize {
+/// As [`class_of_last`], where most sizes are larger.
+#[inline(always)]
+pub(crate) const fn computed_class(last: usize) -> usize {
     let log2 = 63 - (last as u64 | 128).leading_zeros() as usize;
     ((log2 - 7) << 3) + (last >> (log2 - 3))
 }

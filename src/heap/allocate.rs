@@ -16,7 +16,9 @@ use super::handle::{Place, SalAlloc};
 use super::watermarks;
 use crate::alloc::current::{self, Default};
 use crate::alloc::heap_core::Core;
-use crate::alloc::size_class::{LEAST_ALIGN, LOOKED_UP, MAX_SMALL, class_align, class_of_last, class_size};
+use crate::alloc::size_class::{
+    LEAST_ALIGN, LOOKED_UP, MAX_SMALL, class_align, class_of_last, class_size, computed_class,
+};
 use crate::alloc::thread_heap::{ThreadHeap, is_medium};
 use crate::format::PAGE;
 use core::alloc::Layout;
@@ -49,7 +51,7 @@ pub(super) const fn kind_of(layout: Layout) -> Kind {
     // Cannot overflow: `Layout` promises that the rounded size fits.
     let rounded = (layout.size() + layout.align() - 1) & !(layout.align() - 1);
     let last = rounded.wrapping_sub(1);
-    if last < MAX_SMALL { Kind::Small(class_of_last(last)) } else { Kind::Large }
+    if last < MAX_SMALL { Kind::Small(computed_class(last)) } else { Kind::Large }
 }
 
 /// Bytes that the block of a layout really has.

@@ -18,11 +18,16 @@ use core::sync::atomic::Ordering;
 /// Whether a block of that layout is a grower.
 #[inline(always)]
 pub(super) fn is_grower(heap: SalAlloc, block: *mut u8, layout: Layout) -> bool {
-    let rounded = (layout.size() + layout.align() - 1) & !(layout.align() - 1);
-    heap == SalAlloc::new()
-        && rounded.wrapping_sub(1) >= growers::LEAST
-        && growers::is_near(block.addr())
-        && GROWERS.has(block.addr())
+    // What is told by the address alone first: no other block goes any further.
+    growers::is_near(block.addr()) && is_grower_nearby(heap, block, layout)
+}
+
+#[cold]
+#[inline(never)]
+fn is_grower_nearby(heap: SalAlloc, block: *mut u8, layout: Layout) -> bool {
+    let is_long =
+        matches!(kind_of(layout), Kind::Large) || layout.size().next_multiple_of(layout.align()) > growers::LEAST;
+    heap == SalAlloc::new() && is_long && GROWERS.has(block.addr())
 }
 
 /// # Safety
