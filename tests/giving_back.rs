@@ -98,7 +98,7 @@ fn commit(heap: &Heap) {
 fn left_of_peak(
     (kind, heap, path): &(&str, Heap, Option<PathBuf>),
     (load, sizes): (&str, Sizes),
-    maintain: impl FnOnce(&dyn Fn() -> bool) -> usize,
+    maintain: impl FnOnce(&dyn Fn(usize) -> bool) -> usize,
 ) {
     let seed = seed(14);
     let what = format!("{load} blocks, heap {kind}, seed {seed}");
@@ -110,15 +110,18 @@ fn left_of_peak(
     free_all(heap.alloc(), blocks);
     assert_eq!((heap.stats().live_bytes, heap.stats().large_objects), (0, 0), "{what}");
     commit(heap);
-    let is_little = |memory, on_disk| memory <= peak / 20 && on_disk <= peak_on_disk / 20;
-    let ready = maintain(&|| is_little(resident(heap), disk(path.as_deref())));
-    let on_disk_ready = if path.is_some() { ready as u64 } else { 0 };
-    let (now, now_on_disk) = (resident(heap) - ready, disk(path.as_deref()).saturating_sub(on_disk_ready));
+    let left = |ready: usize| {
+        let on_disk_ready = if path.is_some() { ready as u64 } else { 0 };
+        (resident(heap).saturating_sub(ready), disk(path.as_deref()).saturating_sub(on_disk_ready))
+    };
+    let is_little = |(memory, on_disk)| memory <= peak / 20 && on_disk <= peak_on_disk / 20;
+    let ready = maintain(&|ready| is_little(left(ready)));
+    let (now, now_on_disk) = left(ready);
     println!(
         "{what}: {before}, {peak}, {now} bytes in memory, {before_on_disk}, {peak_on_disk}, {now_on_disk} on the disk"
     );
     assert!(
-        is_little(now, now_on_disk),
+        is_little((now, now_on_disk)),
         "{what}: {now} of {peak} bytes in memory, {now_on_disk} of {peak_on_disk} on the disk"
     );
     assert!(heap.verify().is_good(), "{what}");
@@ -130,16 +133,20 @@ fn maintained_by_hand_an_emptied_heap_keeps_no_more_than_a_twentieth() {
     for load in LOADS {
         let directory = tempfile::tempdir().unwrap();
         for kind in each_kind(&HeapOptions::new().capacity(1 << 30), directory.path()) {
-            left_of_peak(&kind, load, |_| {
-                let mut ready = 0;
-                // What was empty only after the last commit is part of that.
-                for _ in 0..if kind.1.mode() == Mode::Atomic { 2 } else { 1 } {
+            left_of_peak(&kind, load, |is_little| {
+                let (mut ready, began) = (0, Instant::now());
+                loop {
                     commit(&kind.1);
                     let report = kind.1.maintain(Duration::from_secs(60));
                     assert!(report.last_error.is_none(), "{report:?}");
                     ready += report.done.prefaulted_bytes as usize;
+                    // Of an atomic heap the last commit may still hold what was empty only then, and nothing goes while the log
+                    // is folded in the background: as a program does, again later.
+                    let is_atomic = kind.1.mode() == Mode::Atomic;
+                    if !is_atomic || is_little(ready) || began.elapsed() > Duration::from_secs(20) {
+                        break ready;
+                    }
                 }
-                ready
             });
         }
     }
@@ -156,7 +163,7 @@ fn maintained_by_a_thread_an_emptied_heap_keeps_no_more_than_a_twentieth() {
             left_of_peak(&kind, load, |is_little| {
                 let began = Instant::now();
                 let mut commits = 0;
-                while !is_little() && began.elapsed() < Duration::from_secs(20) {
+                while !is_little(0) && began.elapsed() < Duration::from_secs(20) {
                     // As a program does from time to time.
                     if began.elapsed() > Duration::from_millis(100) * commits {
                         commit(&kind.1);

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 use support::heaps::{open, opened, resident, run_and_kill, unmap, wait_for_the_kill};
-use support::{Random, alone, bytes, fresh_path, process, seed};
+use support::{Ends, Random, alone, bytes, fresh_path, process, seed};
 
 const MIB: usize = 1 << 20;
 
@@ -81,9 +81,10 @@ fn four_threads_allocate_touch_and_free_four_mebibytes_in_turns_and_for_each_oth
     let (sender, receiver) = mpsc::channel::<Tagged>();
     let receiver = Mutex::new(receiver);
     std::thread::scope(|scope| {
+        let mut ends = Ends::default();
         for tag in 0..4 {
             let (sender, receiver) = (sender.clone(), &receiver);
-            scope.spawn(move || {
+            ends.of(scope.spawn(move || {
                 for round in 0..500 {
                     let tagged = Tagged::new(handle, 4 * MIB, 8, tag).unwrap();
                     if round % 3 == 0 {
@@ -91,7 +92,7 @@ fn four_threads_allocate_touch_and_free_four_mebibytes_in_turns_and_for_each_oth
                         drop(receiver.lock().unwrap().try_recv());
                     }
                 }
-            });
+            }));
         }
         drop(sender);
     });
@@ -129,8 +130,9 @@ fn odd_sizes_and_all_alignments_keep_their_bytes_under_churn() {
     for heap in [options.volatile().unwrap(), options.clone().temporary_in(directory.path()).volatile().unwrap()] {
         let handle = heap.alloc();
         std::thread::scope(|scope| {
+            let mut ends = Ends::default();
             for thread in 0..3 {
-                scope.spawn(move || {
+                ends.of(scope.spawn(move || {
                     let mut random = Random(seed + thread);
                     let mut live = Vec::new();
                     for round in 0..400 {
@@ -142,7 +144,7 @@ fn odd_sizes_and_all_alignments_keep_their_bytes_under_churn() {
                             live.swap_remove(random.below(live.len()));
                         }
                     }
-                });
+                }));
             }
         });
         assert_eq!(heap.stats().live_bytes, 0);
@@ -484,20 +486,21 @@ fn fifty_producers_and_fifty_freers_exchange_large_objects() {
     let handle = heap.alloc();
     let freed = AtomicU64::new(0);
     std::thread::scope(|scope| {
+        let mut ends = Ends::default();
         for tag in 0..50 {
             let (sender, receiver) = mpsc::sync_channel::<Tagged>(4);
-            scope.spawn(move || {
+            ends.of(scope.spawn(move || {
                 for round in 0..40 {
                     sender.send(Tagged::new(handle, (1 + round % 3) * MIB / 2, 8, tag).unwrap()).unwrap();
                 }
-            });
+            }));
             let freed = &freed;
-            scope.spawn(move || {
+            ends.of(scope.spawn(move || {
                 for tagged in receiver {
                     drop(tagged);
                     freed.fetch_add(1, Ordering::Relaxed);
                 }
-            });
+            }));
         }
     });
     assert_eq!((freed.into_inner(), heap.stats().live_bytes), (2000, 0));

@@ -11,7 +11,7 @@ use std::alloc::Layout;
 use std::ptr::NonNull;
 use std::sync::mpsc;
 use support::heaps::{each_kind, open};
-use support::{Random, fresh_path, seed};
+use support::{Ends, Random, fresh_path, seed};
 
 /// A block that knows what it holds.
 struct Tagged {
@@ -110,10 +110,11 @@ fn tagged_churn_from_one_to_eight_threads_corrupts_nothing_and_leaves_nothing() 
     for threads in [1, 2, 4, 8] {
         let (outboxes, inboxes): (Vec<_>, Vec<_>) = (0..threads).map(|_| mpsc::channel()).unzip();
         std::thread::scope(|scope| {
+            let mut ends = Ends::default();
             for (thread, inbox) in inboxes.into_iter().enumerate() {
                 let outbox = outboxes[(thread + 1) % threads].clone();
                 let handle = heap.alloc();
-                scope.spawn(move || churn(handle, seed + thread as u64, 16_000 / threads, &inbox, &outbox));
+                ends.of(scope.spawn(move || churn(handle, seed + thread as u64, 16_000 / threads, &inbox, &outbox)));
             }
             drop(outboxes);
         });

@@ -8,6 +8,7 @@ pub(crate) mod process;
 
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread::ScopedJoinHandle;
 
 /// A directory of its own and a path in it that names nothing yet.
 pub(crate) fn fresh_path() -> (tempfile::TempDir, PathBuf) {
@@ -20,6 +21,26 @@ pub(crate) fn fresh_path() -> (tempfile::TempDir, PathBuf) {
 pub(crate) fn alone() -> MutexGuard<'static, ()> {
     static TURN: Mutex<()> = Mutex::new(());
     TURN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Waits for the ends of threads, which a scope by itself does not: only for what they run, and not for what follows, in which
+/// they hand over what they have of a heap, and what they have counted.
+#[derive(Debug, Default)]
+pub(crate) struct Ends<'scope>(Vec<ScopedJoinHandle<'scope, ()>>);
+
+impl<'scope> Ends<'scope> {
+    pub(crate) fn of(&mut self, thread: ScopedJoinHandle<'scope, ()>) {
+        self.0.push(thread);
+    }
+}
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        for thread in self.0.drain(..) {
+            let outcome = thread.join();
+            assert!(outcome.is_ok() || std::thread::panicking(), "a thread has panicked");
+        }
+    }
 }
 
 /// A generator that is the same on every machine; tests print its seed.
