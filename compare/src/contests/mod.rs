@@ -4,6 +4,7 @@
 //! [`Contest`] is one thing to do, and each [`Contender`] does it its own way; a process runs one contender.
 
 mod arena;
+mod fresh;
 mod heaps;
 mod large;
 mod vectors;
@@ -50,7 +51,7 @@ const JEMALLOC: (&str, &str) = ("tikv-jemalloc-sys", "");
 const SAL: (&str, &str) = ("sal", "");
 
 /// All of them, in the order of the tables.
-const GROUPS: [&[Contest]; 4] = [large::CONTESTS, arena::CONTESTS, vectors::CONTESTS, heaps::CONTESTS];
+const GROUPS: [&[Contest]; 5] = [large::CONTESTS, arena::CONTESTS, vectors::CONTESTS, heaps::CONTESTS, fresh::CONTESTS];
 
 fn all() -> impl Iterator<Item = &'static Contest> {
     GROUPS.iter().flat_map(|group| group.iter())
