@@ -94,7 +94,7 @@ fn allocate_small(heap: SalAlloc, class: usize) -> *mut u8 {
     if heap == SalAlloc::new() { allocate_default(Default::Anonymous, class) } else { allocate_elsewhere(heap, class) }
 }
 
-#[inline(never)]
+#[inline(always)]
 fn allocate_elsewhere(heap: SalAlloc, class: usize) -> *mut u8 {
     match heap.place() {
         Place::Default(which) => allocate_default(which, class),
@@ -312,19 +312,24 @@ unsafe fn free_small(heap: SalAlloc, class: usize, block: *mut u8) {
     }
 }
 
+/// Everything but the shortest way ends in another call, so that this one saves no register.
 #[inline(never)]
 unsafe fn free_elsewhere(heap: SalAlloc, class: usize, block: *mut u8) {
-    match heap.place() {
-        // SAFETY: the caller's promise.
-        Place::Default(which) => unsafe { free_default(which, class, block) },
-        Place::Window(window) => {
-            // SAFETY: as above.
-            if unsafe { !ThreadHeap::free_unless_closed(current::of_window(window), class, block) } {
-                // SAFETY: the caller's promise.
-                unsafe { free_window_slow(window, class, block) };
-            }
+    // SAFETY: the caller's promise; the thread heap is the calling thread's own, or the empty one.
+    unsafe {
+        let Place::Window(window) = heap.place() else { return free_default_file(class, block) };
+        if !ThreadHeap::free_unless_closed(current::of_window(window), class, block) {
+            free_window_slow(window, class, block);
         }
     }
+}
+
+/// # Safety
+/// As for [`free`], of a block of the class of the default heap over a file.
+#[inline(never)]
+unsafe fn free_default_file(class: usize, block: *mut u8) {
+    // SAFETY: the caller's promise.
+    unsafe { free_default(Default::File, class, block) }
 }
 
 #[inline(always)]
