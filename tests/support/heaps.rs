@@ -5,6 +5,7 @@
 
 use super::process;
 use sal::{Heap, HeapOptions, Mode, OpenError};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 /// Opens a heap file, or creates it.
@@ -67,8 +68,12 @@ pub(crate) fn each_kind(options: &HeapOptions, directory: &Path) -> [(&'static s
 
 /// Bytes of a heap's addresses that are in memory.
 pub(crate) fn resident(heap: &Heap) -> usize {
+    resident_in(&heap.address_range())
+}
+
+/// Bytes of addresses that are in memory.
+pub(crate) fn resident_in(range: &Range<usize>) -> usize {
     let maps = std::fs::read_to_string("/proc/self/smaps").unwrap();
-    let range = heap.address_range();
     let mut inside = false;
     let mut bytes = 0;
     for line in maps.lines() {
