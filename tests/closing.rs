@@ -298,6 +298,35 @@ fn threads_that_allocate_while_another_closes_the_heap_do_no_harm() {
 }
 
 #[test]
+fn the_first_block_that_is_ever_taken_stays_readable_though_the_heap_is_being_closed() {
+    for round in 0..40 {
+        let (_directory, path) = fresh_path();
+        let heap = open(&path);
+        let handle = heap.alloc();
+        let together = std::sync::Barrier::new(2);
+        std::thread::scope(|scope| {
+            let taker = scope.spawn(|| {
+                together.wait();
+                handle.allocate(Layout::new::<[u64; 8]>()).map(|block| {
+                    let block: NonNull<u8> = block.cast();
+                    // SAFETY: the block is new and as large as that.
+                    unsafe { block.write_bytes(7, 64) };
+                    block.as_ptr().expose_provenance()
+                })
+            });
+            together.wait();
+            (0..round * 100).for_each(|_| std::hint::spin_loop());
+            heap.close().unwrap();
+            if let Ok(address) = taker.join().unwrap() {
+                let block: *const u8 = std::ptr::with_exposed_provenance(address);
+                // SAFETY: the block is ours; the heap is closed, and its memory stays.
+                assert_eq!(unsafe { block.read_volatile() }, 7, "round {round}");
+            }
+        });
+    }
+}
+
+#[test]
 fn a_close_beside_a_live_session_says_so_and_happens_when_the_session_ends() {
     let name = "a_close_beside_a_live_session_says_so_and_happens_when_the_session_ends";
     if let Some((_, path)) = process::role() {

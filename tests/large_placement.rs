@@ -2,7 +2,7 @@
 #![allow(unsafe_code)]
 
 use allocator_api2::alloc::Allocator;
-use sal::{HeapOptions, SalAlloc};
+use sal::{HeapOptions, SalAlloc, Tuning};
 use std::alloc::Layout;
 use std::ptr::NonNull;
 
@@ -45,4 +45,17 @@ fn an_object_goes_where_it_fits_best() {
     }
     // None of these lengths was freed, so all three holes are units again.
     assert_eq!([7, 5, 11].map(|mib| take(handle, mib)), [medium, small, large]);
+}
+
+#[test]
+fn the_last_units_below_a_limit_serve_small_blocks() {
+    const UNIT: usize = 32 << 10;
+    let limit = Tuning::new().max_bytes(32 << 20);
+    let heap = HeapOptions::new().capacity(1 << 30).tuning(limit).volatile().unwrap();
+    let handle = heap.alloc();
+    // A hole that is larger than what is left of the limit, in a segment that is in use.
+    for units in [40, 980] {
+        handle.allocate(Layout::from_size_align(units * UNIT, 8).unwrap()).unwrap();
+    }
+    handle.allocate(Layout::new::<[u64; 8]>()).unwrap();
 }

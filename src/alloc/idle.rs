@@ -13,6 +13,7 @@ use super::tuning::purge;
 use crate::format::{SEGMENT_UNITS, UNIT};
 use crate::os::clock;
 use crate::sync::Ordering;
+use core::sync::atomic::fence;
 
 /// What was given back because it was idle.
 #[derive(Clone, Copy, Debug, Default)]
@@ -85,6 +86,8 @@ impl Core {
     /// Takes in what threads have freed of slabs whose own threads have ended, and makes plain units of those that are empty
     /// then. Otherwise that is done by whoever needs such a slab, and nobody may.
     pub(crate) fn take_orphans_in(&self) {
+        // Pairs with the fence in `tell_orphan`.
+        fence(Ordering::SeqCst);
         let _guard = self.lock.lock();
         // SAFETY: under the lock (K2).
         unsafe { self.collect_orphans(u32::MAX) };

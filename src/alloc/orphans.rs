@@ -14,7 +14,7 @@ use super::threads::Threads;
 use crate::format::slab_entry::SlabEntry;
 use crate::sync::{AtomicU32, Ordering};
 use core::ptr;
-use core::sync::atomic::AtomicPtr;
+use core::sync::atomic::{AtomicPtr, fence};
 
 /// Pushes a slab with remote frees to its owner, or to the heap if it has none.
 ///
@@ -36,6 +36,8 @@ pub(crate) unsafe fn push_to_owner(core: &Core, threads: *mut AtomicPtr<ThreadHe
 impl Core {
     #[cold]
     fn tell_orphan(&self) {
+        // Pairs with the fence in `take_orphans_in`: either the slab is found there, or what was told before is forgotten here.
+        fence(Ordering::SeqCst);
         if !self.signal.is_told(event::FREED) {
             self.signal.tell(event::FREED);
         }

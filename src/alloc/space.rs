@@ -310,9 +310,13 @@ impl Space {
     /// Takes units for a thread to cut slabs from: `2^generous` of them if a segment in use has them, or fewer, down to
     /// `2^least`; so small holes are filled before large ones are broken up or the heap grows.
     pub(crate) fn take_lease(&mut self, backing: &Backing, least: u32, generous: u32) -> Option<Lease> {
-        let hole = (least..=generous).rev().find_map(|order| Some((self.map.find_aligned_in_used(order)?, order)));
-        if let Some((start, order)) = hole {
-            return self.take_lease_at(backing, start, order);
+        // A limit may be too near for a large one, and not for a smaller one.
+        let hole = (least..=generous).rev().find_map(|order| {
+            let start = self.map.find_aligned_in_used(order)?;
+            self.take_lease_at(backing, start, order)
+        });
+        if hole.is_some() {
+            return hole;
         }
         [generous, least].into_iter().find_map(|order| {
             let start = self.map.find_aligned(order)?;

@@ -328,9 +328,10 @@ pub(super) fn shut(heap: &HeapInner, unmap: bool) -> Result<(), CloseError> {
     let _closing = fork::CLOSING.lock();
     let core = heap.core();
     windows::withdraw(core.window);
-    let was_used = core.has_been_used() || heap.written.load(Ordering::Relaxed);
     core.state.store(state::RETIRED, Ordering::SeqCst);
     core.wait_until_idle();
+    // Not sooner: until then a thread may come that was not there before, and get a block.
+    let was_used = core.has_been_used() || heap.written.load(Ordering::Relaxed);
     let (mut outcome, mut checked) = (Ok(()), Ok(()));
     if !heap.read_only {
         // SAFETY: nobody is inside, and nobody comes.

@@ -44,7 +44,8 @@ const _: () = assert!(size_of::<Option<Offset<u8>>>() == 8);
 const CONTAINER_ID: u64 = 0x41;
 
 impl<T> Offset<T> {
-    /// The offset of a value in a heap; none if it does not lie there.
+    /// The offset of a value in a heap; none if it does not lie there. Blocks of the default heap that have grown lie beside it
+    /// and have none.
     pub fn of(heap: SalAlloc, value: *const T) -> Option<Self> {
         let range = heap.address_range()?;
         if !range.contains(&value.addr()) {
