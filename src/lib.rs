@@ -73,6 +73,9 @@ pub mod prelude {
 #[cfg(loom)]
 #[allow(dead_code, unsafe_code)]
 mod alloc {
+    pub(crate) mod growers {
+        mod slot;
+    }
     pub(crate) mod presence;
     pub(crate) mod remote_free;
     pub(crate) mod run_cache;

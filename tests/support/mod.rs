@@ -5,6 +5,7 @@
 pub(crate) mod bytes;
 pub(crate) mod heaps;
 pub(crate) mod process;
+pub(crate) mod tagged;
 
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};

@@ -1,6 +1,6 @@
 use super::*;
 use crate::alloc::heap_core::testing::TestHeap;
-use crate::alloc::size_class::{class_of, class_size};
+use crate::alloc::size_class::{MAX_SMALL, class_of, class_size};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Growers of their own, of a heap that stays, as they demand it.
@@ -58,7 +58,8 @@ fn a_claim_has_all_that_a_shorter_layout_may_expect() {
             }
             let claim = claim_for(number, size);
             assert!(claim >= size && claim % PAGE == 0);
-            assert!(word::claimed(word::new(word::LIVE, claim, claim)) == claim);
+            let word = slot::Word::new();
+            assert!(word.take(word.look(), claim) && word.look().claimed() == claim);
             assert!(claim > MAX_SMALL || class_size(class_of(claim)) == claim, "{size} of {claim}");
         }
     }
