@@ -375,3 +375,41 @@ fn under_a_limit_on_addresses_blocks_grow_all_the_same() {
         assert!(output.status.success() && text.contains("1 passed"), "{kibibytes}: {text}");
     }
 }
+
+#[test]
+fn what_has_grown_and_gone_leaves_room_under_a_limit_on_data() {
+    if was_run_alone("what_has_grown_and_gone_leaves_room_under_a_limit_on_data") {
+        return;
+    }
+    let limit = libc::rlimit { rlim_cur: 3 << 30, rlim_max: 3 << 30 };
+    // SAFETY: sets a limit of this process.
+    assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_DATA, &raw const limit) }, 0);
+    let mut bytes = Vec::new();
+    while bytes.len() < 260 << 20 {
+        bytes.extend_from_slice(&[1_u8; 1 << 20]);
+    }
+    drop(bytes);
+    Vec::<u8>::new().try_reserve_exact(1200 << 20).unwrap();
+}
+
+#[test]
+fn where_memory_is_locked_and_cannot_be_given_back_blocks_move_when_they_grow() {
+    if was_run_alone("where_memory_is_locked_and_cannot_be_given_back_blocks_move_when_they_grow") {
+        return;
+    }
+    assert!(SalAlloc::new().tune(&Tuning::new().purge(sal::Purge::Eager)));
+    let mut first = Tagged::new(100, 8, 1);
+    first.resize(128 << 10);
+    let at = first.block;
+    // SAFETY: the block's own pages.
+    if unsafe { libc::mlock(at.cast(), 128 << 10) } != 0 {
+        println!("skipped: this process may not lock memory");
+        return;
+    }
+    drop(first);
+    let mut second = Tagged::new(100, 8, 2);
+    second.resize(128 << 10);
+    assert!(second.block != at || cfg!(feature = "checked"), "it found the locked pages again");
+    second.resize(8 << 20);
+    second.check(8 << 20);
+}

@@ -11,7 +11,7 @@
 //! A slot that is free keeps its memory, so a program that grows and frees in turns never waits for a page. It loses it before
 //! the heap itself, or another grower, takes much new memory ([`purge`]): what is kept never makes the peak higher
 //! than it would be. The same goes for what lies behind a live block, far enough that its owner does not look there without
-//! asking: an owner *claims* bytes, eight times what it needs, and behind the claim anybody may give memory back.
+//! asking: an owner *claims* bytes, eight times what it needs, or twice if that is much, and behind the claim anybody may give memory back.
 //!
 //! # Invariants
 //! Z1 to Z3 are those of a slot's word ([`slot`]).
@@ -90,6 +90,8 @@ pub(crate) struct Growers {
     is_full: [AtomicBool; GROUPS],
     /// Whether moving pages has failed.
     cannot_move: AtomicBool,
+    /// Whether giving memory back has failed.
+    cannot_purge: AtomicBool,
     /// The heap's end when memory was given back last for its sake.
     heap_end: AtomicUsize,
     slots: [Slot; NEAR + FAR],
@@ -136,6 +138,7 @@ impl Growers {
             opened: AtomicU32::new(0),
             is_full: [const { AtomicBool::new(false) }; GROUPS],
             cannot_move: AtomicBool::new(false),
+            cannot_purge: AtomicBool::new(false),
             heap_end: AtomicUsize::new(0),
             slots: [const { Slot::NEW }; NEAR + FAR],
         }
@@ -291,7 +294,8 @@ impl Growers {
     /// Whether blocks are to become growers, and growers to get more memory.
     pub(crate) fn pause(&self, is_paused: bool) {
         // Relaxed: read alone.
-        self.is_ready.store(!is_paused && !self.core.load(Ordering::Relaxed).is_null(), Ordering::Relaxed);
+        let can_be = !self.core.load(Ordering::Relaxed).is_null() && !self.cannot_purge.load(Ordering::Relaxed);
+        self.is_ready.store(!is_paused && can_be, Ordering::Relaxed);
     }
 
     /// What there is, at about one moment.

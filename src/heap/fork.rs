@@ -9,6 +9,7 @@
 use super::defaults::{self, MAKING};
 use super::table::HEAPS;
 use crate::alloc::current::Default;
+use crate::alloc::growers::GROWERS;
 use crate::alloc::heap_core::{Core, state};
 #[cfg(feature = "preload")]
 use crate::alloc::stray;
@@ -88,6 +89,7 @@ unsafe extern "C" fn in_parent() {
 unsafe extern "C" fn in_child() {
     // SAFETY: under `MAKING`, which the child holds too.
     let handshake = unsafe { (*HANDSHAKE.0.get()).take() };
+    GROWERS.begin_child();
     for_each_core(|core, is_anonymous| {
         if is_anonymous {
             return;

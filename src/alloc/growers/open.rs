@@ -73,6 +73,12 @@ impl Growers {
         self.opened.load(Ordering::Relaxed).count_ones() as usize * (NEAR_STEP << NEAR_SHIFT)
     }
 
+    /// In a forked child: its mappings are more than one where they were one before, and some kernels that move several at once
+    /// may stop halfway.
+    pub(crate) fn begin_child(&self) {
+        self.cannot_move.store(true, Ordering::Relaxed);
+    }
+
     /// Moves what `len` bytes of the heap from `from` on hold to the start of a live far block, instead of copying it.
     ///
     /// In the heap nothing is unmapped, so its mapping stays one; in a slot there are never more than three.

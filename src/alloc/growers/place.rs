@@ -29,10 +29,11 @@ const STAGGER: usize = PAGE + ALIGN;
 pub(super) const MOST_NEAR: usize = (1 << NEAR_SHIFT) - (GROUP * STAGGER).next_multiple_of(PAGE);
 /// Bytes of the longest block.
 pub(super) const MOST: usize = 1 << FAR_SHIFT;
-/// An owner claims so many times what it needs, rounded up to a power of two,
+/// The owner of a near block claims so many times what it needs, rounded up to a power of two,
 const CLAIM: usize = 8;
-/// and at least this.
+/// and at least this; that of a far one only so many times: limits on a process's memory count what is accessible.
 const LEAST_CLAIM: usize = 16 << 10;
+const FAR_CLAIM: usize = 2;
 /// Where no address is.
 pub(super) const NOWHERE: usize = usize::MAX - LEN;
 
@@ -94,5 +95,9 @@ pub(super) fn most_of(number: usize) -> usize {
 /// What a block of `size` bytes claims in a slot that it fits into (Z2, Z6).
 #[inline(always)]
 pub(super) fn claim_for(number: usize, size: usize) -> usize {
-    (size.next_power_of_two() * CLAIM).clamp(LEAST_CLAIM, most_of(number))
+    if number < NEAR {
+        (size.next_power_of_two() * CLAIM).clamp(LEAST_CLAIM, MOST_NEAR)
+    } else {
+        (size * FAR_CLAIM).next_multiple_of(PAGE).clamp(FAR_CLAIM * MAX_SMALL, MOST)
+    }
 }

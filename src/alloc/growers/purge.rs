@@ -73,6 +73,11 @@ impl Growers {
         // SAFETY: nobody has what lies behind the claim (Z3). The pages lie in the slot, and no block reaches its last ones.
         let is_gone = unsafe { mapping::discard(from, to - from) }.is_ok();
         slot.word.end_purge(if is_gone { claimed } else { held });
+        if !is_gone {
+            // The program has locked its memory: every claim is in memory at once then, and stays.
+            self.cannot_purge.store(true, Ordering::Relaxed);
+            self.is_ready.store(false, Ordering::Relaxed);
+        }
         if is_gone { to - from } else { 0 }
     }
 
@@ -89,7 +94,9 @@ impl Growers {
 
     /// Whether any slot holds what could be given back.
     pub(crate) fn holds_some(&self) -> bool {
-        self.slots.iter().any(|slot| slot.word.look().unneeded() >= LEAST_PURGE)
+        // Relaxed: read alone.
+        !self.cannot_purge.load(Ordering::Relaxed)
+            && self.slots.iter().any(|slot| slot.word.look().unneeded() >= LEAST_PURGE)
     }
 
     /// Whether the heap's memory up to unit `end` is about to be touched for the first time. Under the heap's lock.
