@@ -15,6 +15,13 @@ use std::sync::atomic::{AtomicBool as PlainBool, Ordering::SeqCst};
 
 const PAGES: usize = 2;
 
+/// What a slot was when it was taken.
+#[derive(Clone, Copy, Debug)]
+struct Before {
+    /// Pages that it held: all until a purge.
+    held: usize,
+}
+
 struct Model {
     word: Word,
     pages: [UnsafeCell<u32>; PAGES],
@@ -24,7 +31,7 @@ impl Model {
     /// A slot with a block of so many pages, after one that had all of them.
     fn with_block(pages: usize) -> Arc<Self> {
         let model = Self::free();
-        assert!(model.take(pages));
+        assert!(model.take(pages).is_some());
         model
     }
 
@@ -34,9 +41,9 @@ impl Model {
         Arc::new(Self { word, pages: [UnsafeCell::new(1), UnsafeCell::new(1)] })
     }
 
-    fn take(&self, pages: usize) -> bool {
+    fn take(&self, pages: usize) -> Option<Before> {
         let state = self.word.look();
-        state.is_free() && self.word.take(state, pages * PAGE)
+        (state.is_free() && self.word.take(state, pages * PAGE)).then_some(Before { held: state.held() / PAGE })
     }
 
     /// Uses the first pages, as the owner of a block that claims them.
@@ -47,14 +54,14 @@ impl Model {
         }
     }
 
-    /// Takes a block, uses it and frees it; false if the slot could not be had.
-    fn use_once(&self, pages: usize) -> bool {
-        let is_taken = self.take(pages);
-        if is_taken {
+    /// Takes a block, uses it and frees it, if the slot can be had.
+    fn use_once(&self, pages: usize) -> Option<Before> {
+        let taken = self.take(pages);
+        if taken.is_some() {
             self.touch(pages);
             self.word.give();
         }
-        is_taken
+        taken
     }
 
     /// Gives back what nobody needs; says how many pages.
@@ -103,7 +110,8 @@ fn all_have_happened(all: &[&Sometimes]) {
 fn a_slot_that_two_threads_want_and_a_third_purges_is_had_by_one_at_a_time() {
     static BOTH: Sometimes = Sometimes::new("both had it");
     static NEITHER: Sometimes = Sometimes::new("the purge was in the way of both");
-    static PURGED: Sometimes = Sometimes::new("what a block had left was purged");
+    static PURGED_BEFORE: Sometimes = Sometimes::new("it was purged before a block came");
+    static PURGED_AFTER: Sometimes = Sometimes::new("it was purged after a block");
     loom::model(|| {
         let model = Model::free();
         let threads = [1, 2].map(|pages| {
@@ -113,11 +121,12 @@ fn a_slot_that_two_threads_want_and_a_third_purges_is_had_by_one_at_a_time() {
         let purged = model.purge();
         let used = threads.map(|thread| thread.join().unwrap());
         model.check(false);
-        BOTH.note(used == [true; 2]);
-        NEITHER.note(used == [false; 2]);
-        PURGED.note(purged > 0 && used[0]);
+        BOTH.note(used.iter().all(Option::is_some));
+        NEITHER.note(used.iter().all(Option::is_none));
+        PURGED_BEFORE.note(used.iter().flatten().any(|before| before.held < PAGES));
+        PURGED_AFTER.note(purged > 0 && used.iter().flatten().any(|before| before.held == PAGES));
     });
-    all_have_happened(&[&BOTH, &NEITHER, &PURGED]);
+    all_have_happened(&[&BOTH, &NEITHER, &PURGED_BEFORE, &PURGED_AFTER]);
 }
 
 #[test]
@@ -149,7 +158,7 @@ fn a_raised_claim_has_what_it_claims_whoever_purges_behind_the_old_one() {
 fn a_slot_that_is_freed_during_a_purge_is_whole_for_the_next_owner() {
     static BEHIND: Sometimes = Sometimes::new("what lies behind the block was purged, and the next one came");
     static ALL: Sometimes = Sometimes::new("all was purged, and the next one came");
-    static EARLIER: Sometimes = Sometimes::new("nothing was purged, as the next one came first");
+    static LATER: Sometimes = Sometimes::new("the next one came, and then all was purged");
     static FOUND: Sometimes = Sometimes::new("the next one found the slot in use");
     loom::model(|| {
         let model = Model::with_block(1);
@@ -163,14 +172,15 @@ fn a_slot_that_is_freed_during_a_purge_is_whole_for_the_next_owner() {
         };
         model.touch(1);
         model.word.give();
-        let (purged, is_used) = (purger.join().unwrap(), next.join().unwrap());
+        let (purged, next) = (purger.join().unwrap(), next.join().unwrap());
         model.check(false);
-        BEHIND.note(purged == 1 && is_used);
-        ALL.note(purged == 2 && is_used);
-        EARLIER.note(purged == 0 && is_used);
-        FOUND.note(!is_used);
+        let held = next.map(|before| before.held);
+        BEHIND.note(purged == 1 && held == Some(1));
+        ALL.note(purged == 2 && held == Some(0));
+        LATER.note(purged == 2 && held == Some(2));
+        FOUND.note(held.is_none());
     });
-    all_have_happened(&[&BEHIND, &ALL, &EARLIER, &FOUND]);
+    all_have_happened(&[&BEHIND, &ALL, &LATER, &FOUND]);
 }
 
 #[test]
@@ -200,19 +210,25 @@ fn what_a_lowered_claim_gives_up_is_purged_after_its_last_use() {
 
 #[test]
 fn of_two_purges_one_has_what_the_next_owner_then_gets() {
-    static ONE: Sometimes = Sometimes::new("one had it all");
-    static USED: Sometimes = Sometimes::new("the slot was taken after a purge");
+    static ONE: Sometimes = Sometimes::new("a purge was in the way of the other one");
+    static BEFORE: Sometimes = Sometimes::new("the slot was taken after a purge");
+    static AFTER: Sometimes = Sometimes::new("the slot was purged after a block");
     loom::model(|| {
         let model = Model::free();
-        let threads = [(); 2].map(|()| {
+        let purger = {
             let model = Arc::clone(&model);
             thread::spawn(move || model.purge())
-        });
-        let is_used = model.use_once(2);
-        let purged = threads.map(|thread| thread.join().unwrap());
+        };
+        let next = {
+            let model = Arc::clone(&model);
+            thread::spawn(move || model.use_once(2))
+        };
+        let purged = [model.purge(), purger.join().unwrap()];
+        let held = next.join().unwrap().map(|before| before.held);
         model.check(false);
-        ONE.note(!is_used && purged.contains(&2) && purged.contains(&0));
-        USED.note(is_used && purged.contains(&2));
+        ONE.note(held.is_none() && purged.contains(&0));
+        BEFORE.note(held == Some(0));
+        AFTER.note(held == Some(2) && purged.contains(&2));
     });
-    all_have_happened(&[&ONE, &USED]);
+    all_have_happened(&[&ONE, &BEFORE, &AFTER]);
 }
