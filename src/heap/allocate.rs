@@ -85,6 +85,9 @@ fn allocate_unchecked(heap: SalAlloc, layout: Layout) -> *mut u8 {
 fn allocate_other(heap: SalAlloc, layout: Layout) -> *mut u8 {
     match kind_of(layout) {
         Kind::Small(class) => allocate_small(heap, class),
+        Kind::Large if heap == SalAlloc::new() => {
+            default_heap(Default::Anonymous).map_or(ptr::null_mut(), |heap| allocate_large_from(heap, layout, false))
+        }
         Kind::Large => allocate_large(heap.place(), layout, false),
     }
 }
@@ -294,6 +297,7 @@ unsafe fn free_other(heap: SalAlloc, block: *mut u8, layout: Layout) {
     match kind_of(layout) {
         // SAFETY: the caller's promise.
         Kind::Small(class) => unsafe { free_small(heap, class, block) },
+        Kind::Large if heap == SalAlloc::new() => free_default_large(Default::Anonymous, block),
         Kind::Large => free_large(heap.place(), block, layout.size()),
     }
 }
@@ -392,7 +396,6 @@ fn free_large(place: Place, block: *mut u8, len: usize) {
     }
 }
 
-#[inline(never)]
 fn free_default_large(which: Default, block: *mut u8) {
     if let Some(heap) = default_heap(which) {
         // SAFETY: the calling thread's own; as for `free`, whose caller's block this is.
