@@ -124,42 +124,15 @@ impl Core {
     /// Counts what threads have done and have, class by class into `classes`; returns what concerns all classes, and how
     /// many thread heaps there are. Takes no lock, and time in proportion to the threads.
     pub(crate) fn count(&self, classes: &mut [ClassCount; CLASSES]) -> (Events, u32) {
-        // SAFETY: mapped (K3); atomics, which all may share.
-        let locked = unsafe { (&(*self.soft()).locked.slabs, &(*self.soft()).locked.live) };
-        let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        for (class, count) in classes.iter_mut().enumerate() {
-            let of_class = &self.totals.classes[class];
-            *count = ClassCount {
-                slabs: locked.0[class].load(Ordering::Relaxed).into(),
-                out: locked.1[class].load(Ordering::Relaxed),
-                cached: 0,
-                allocations: load(&of_class.allocations),
-                frees: load(&of_class.frees),
-                slow_paths: load(&of_class.slow_paths),
-            };
-        }
-        let totals = &self.totals;
-        let mut events = Events {
-            remote_frees: load(&totals.remote_frees),
-            large_objects: 0,
-            large_bytes: 0,
-            large_allocations: load(&totals.large_allocations),
-            large_frees: load(&totals.large_frees),
-            purges: load(&totals.purges),
-            purged_bytes: load(&totals.purged_bytes),
-        };
-        // SAFETY: as above.
-        let large = unsafe { [&(*self.soft()).locked.large_count, &(*self.soft()).locked.large_bytes] };
-        // Whoever frees what another thread has allocated counts below zero; the heap may, too, when that one has ended.
-        let mut large = large.map(|counter| load(counter) as i64);
+        let mut events = Events::default();
+        classes.fill(ClassCount::default());
+        let mut large = [0_i64; 2];
         let mut threads = 0;
         loop {
             // They are numbered without gaps.
             let heap = Threads::find(self.thread_table, threads + 1);
             if heap.is_null() {
-                let [objects, bytes] = large.map(|sum| u64::try_from(sum).unwrap_or(0));
-                (events.large_objects, events.large_bytes) = (objects, bytes);
-                return (events, threads);
+                break;
             }
             threads += 1;
             // SAFETY: thread heaps live as long as their heap.
@@ -175,5 +148,30 @@ impl Core {
                 }
             }
         }
+        // Last: what a thread that ends meanwhile has counted is there before it is gone from the thread's own words, so it may
+        // be counted twice, and is not missed.
+        let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        // SAFETY: mapped (K3); atomics, which all may share.
+        let (slabs, live) = unsafe { (&(*self.soft()).locked.slabs, &(*self.soft()).locked.live) };
+        // SAFETY: as above.
+        let (objects, bytes) = unsafe { (&(*self.soft()).locked.large_count, &(*self.soft()).locked.large_bytes) };
+        for (class, count) in classes.iter_mut().enumerate() {
+            let of_class = &self.totals.classes[class];
+            count.slabs = count.slabs.saturating_add(slabs[class].load(Ordering::Relaxed).into());
+            count.out = count.out.saturating_add(live[class].load(Ordering::Relaxed));
+            count.allocations = count.allocations.saturating_add(load(&of_class.allocations));
+            count.frees = count.frees.saturating_add(load(&of_class.frees));
+            count.slow_paths = count.slow_paths.saturating_add(load(&of_class.slow_paths));
+        }
+        let totals = &self.totals;
+        events.remote_frees = events.remote_frees.saturating_add(load(&totals.remote_frees));
+        events.large_allocations = events.large_allocations.saturating_add(load(&totals.large_allocations));
+        events.large_frees = events.large_frees.saturating_add(load(&totals.large_frees));
+        (events.purges, events.purged_bytes) = (load(&totals.purges), load(&totals.purged_bytes));
+        // Whoever frees what another thread has allocated counts below zero; the heap may, too, when that one has ended.
+        let sum = |own: i64, counter: &AtomicU64| u64::try_from(own.saturating_add(load(counter) as i64)).unwrap_or(0);
+        events.large_objects = sum(large[0], objects);
+        events.large_bytes = sum(large[1], bytes);
+        (events, threads)
     }
 }

@@ -116,13 +116,12 @@ fn large_objects_that_are_kept_and_taken_again_are_counted_whoever_frees_them() 
             free(block);
         });
     });
-    // Before that thread has given its part back, and after.
+    // While that thread gives its part back it may be counted twice.
     let has_ended = || {
         let _guard = heap.inner().core().lock.lock();
         // SAFETY: under the lock.
         unsafe { (*heap.inner().core().threads.get()).has_idle() }
     };
-    assert_eq!(counted(), (0, 0, 7, 7));
     while !has_ended() {
         std::thread::yield_now();
     }
