@@ -4,11 +4,12 @@
 //! them the program does something else for five microseconds. What is reported is the time that one in a thousand exceeds.
 #![allow(unsafe_code)]
 
+use super::heaps::{shared, volatile};
 use super::{Contest, MIMALLOC, SAL, Setting, contender};
 use crate::measure;
 use crate::process;
 use allocator_api2::alloc::{Allocator, Global};
-use sal::{Heap, HeapOptions, MaintenanceOptions, Mode, OpenError};
+use sal::{Heap, MaintenanceOptions, OpenError};
 use std::alloc::Layout;
 use std::path::Path;
 use std::ptr::NonNull;
@@ -28,15 +29,6 @@ pub(super) const CONTESTS: &[Contest] = &[Contest {
         contender("mimalloc3", MIMALLOC, |setting| tail(setting, Global)),
     ],
 }];
-
-fn volatile(_directory: &Path) -> Result<Heap, OpenError> {
-    HeapOptions::new().volatile()
-}
-
-fn shared(directory: &Path) -> Result<Heap, OpenError> {
-    // SAFETY: the directory is this process's own.
-    unsafe { HeapOptions::new().mode(Mode::Shared).create(directory.join("fresh.sal")) }
-}
 
 fn in_heap(setting: &mut Setting<'_>, open: fn(&Path) -> Result<Heap, OpenError>, is_maintained: bool) {
     let heap = open(setting.directory).expect("a new heap can be made");

@@ -60,11 +60,11 @@ pub(super) const CONTESTS: &[Contest] = &[
     },
 ];
 
-fn volatile(_directory: &Path) -> Result<Heap, OpenError> {
+pub(super) fn volatile(_directory: &Path) -> Result<Heap, OpenError> {
     HeapOptions::new().volatile()
 }
 
-fn shared(directory: &Path) -> Result<Heap, OpenError> {
+pub(super) fn shared(directory: &Path) -> Result<Heap, OpenError> {
     // SAFETY: the directory is this process's own.
     unsafe { HeapOptions::new().mode(Mode::Shared).create(directory.join("shared.sal")) }
 }
