@@ -35,15 +35,13 @@ impl Core {
         self.return_all_runs();
         self.take_orphans_in();
         let bytes = self.purge_units(Which { least, keep: 0, by_segment: true }, usize::MAX);
+        if least <= 1 {
+            self.purge_tail(0);
+        }
         self.totals.count_purge(bytes);
         let _guard = self.lock.lock();
-        // SAFETY: under the lock (K1).
-        unsafe {
-            if least <= 1 {
-                (*self.space.get()).purge_tail(&self.backing, 0);
-            }
-            bytes + self.purge_growers(Unneeded::All)
-        }
+        // SAFETY: under the lock.
+        bytes + unsafe { self.purge_growers(Unneeded::All) }
     }
 
     /// Gives the disk space back that is reserved behind all that is in use, and behind a unit.

@@ -28,10 +28,15 @@ impl Core {
         let head = {
             let _guard = self.lock.lock();
             // SAFETY: under the lock (K1).
-            unsafe { self.avoid_growth(units, align_units) };
-            // SAFETY: as above.
+            let taken = unsafe { (*self.space.get()).take_run_in_use(&self.backing, units, align_units) };
+            if taken.is_none() {
+                // Memory that has been faulted in costs less than new one, also if it is kept at hand for other lengths.
+                // SAFETY: under the lock.
+                unsafe { self.drain_runs(|_| true) };
+            }
+            // SAFETY: under the lock (K1).
             let space = unsafe { &mut *self.space.get() };
-            let taken = space.take_run(&self.backing, units, align_units);
+            let taken = taken.or_else(|| space.take_run(&self.backing, units, align_units));
             let Some(head) = taken.or_else(|| space.take_run(&self.backing, units, (align / UNIT).max(1))) else {
                 return ptr::null_mut();
             };
@@ -51,20 +56,6 @@ impl Core {
             unsafe { block.add((start as usize) * UNIT).write_bytes(0, units as usize * UNIT) };
         }
         block
-    }
-
-    /// Makes plain units of what is kept at hand if a run would otherwise lie where nothing ever has: memory that has been
-    /// faulted in costs less than new one.
-    ///
-    /// # Safety
-    /// Under the heap's lock.
-    unsafe fn avoid_growth(&self, units: usize, align: usize) {
-        // SAFETY: the caller's promise (K1).
-        unsafe {
-            if (*self.space.get()).would_grow(units, align) {
-                self.drain_runs(|_| true);
-            }
-        }
     }
 
     fn write_entries(&self, head: usize, units: usize, len_pages: usize) {

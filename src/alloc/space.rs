@@ -229,9 +229,10 @@ impl Space {
         self.take_at(backing, start, units).then_some(start)
     }
 
-    /// Whether the first free run of so many units reaches behind all that were ever in use, or there is none.
-    pub(crate) fn would_grow(&mut self, units: usize, align: usize) -> bool {
-        self.find_run(units, align).is_none_or(|start| start + units > self.peak_end)
+    /// As [`Space::take_run`], but none that reaches behind all that were ever in use.
+    pub(crate) fn take_run_in_use(&mut self, backing: &Backing, units: usize, align: usize) -> Option<usize> {
+        let start = self.find_run(units, align).filter(|start| start + units <= self.peak_end)?;
+        self.take_at(backing, start, units).then_some(start)
     }
 
     /// Large runs lie where they fit best, so that the next ones find room too; smaller ones as low as they can.
