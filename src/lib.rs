@@ -53,7 +53,7 @@ pub use heap::{
 #[cfg(not(loom))]
 pub use persist::Persist;
 #[cfg(not(loom))]
-pub use ptr::Offset;
+pub use ptr::{CloneTarget, Offset, SalArcCell, SalBox, SalCow, SalRc, SalWeak, Target};
 #[cfg(not(loom))]
 pub use region::Region;
 #[cfg(not(loom))]
@@ -66,7 +66,7 @@ pub mod design {}
 #[cfg(not(loom))]
 pub mod prelude {
     pub use crate::collections::{SalBTreeMap, SalHashMap, SalHashSet, SalString, SalVec};
-    pub use crate::{Heap, Persist, Root, SalAlloc, SalRoots, SalSync};
+    pub use crate::{Heap, Persist, Root, SalAlloc, SalCow, SalRc, SalRoots, SalSync};
 }
 
 // What loom checks. The rest cannot be built with its atomics, which lie neither in mappings nor in constants.
@@ -77,8 +77,10 @@ mod alloc {
         mod slot;
     }
     pub(crate) mod presence;
+    pub(crate) mod ref_count;
     pub(crate) mod remote_free;
     pub(crate) mod run_cache;
+    pub(crate) mod split_count;
 }
 #[cfg(loom)]
 #[allow(dead_code, unsafe_code)]

@@ -9,6 +9,9 @@
 //! counts for those who look on; [`prefault`] makes memory ready ahead of them; [`check`] holds all of it against each
 //! other; [`rebuild`] makes it anew from the table alone, of those runs that [`whole_runs`] lets stay.
 //!
+//! [`ref_count`] is how many pointers share a block, and [`count_table`] where that is noted, of blocks that have such pointers;
+//! [`split_count`] is a pointer that threads take and replace at once.
+//!
 //! With the feature `preload`, `unit_classes` finds the class of a block without its layout, and `stray` serves threads that
 //! have ended.
 //!
@@ -19,6 +22,7 @@ pub(crate) mod backing;
 pub(crate) mod check;
 #[cfg(feature = "checked")]
 pub(crate) mod checked;
+pub(crate) mod count_table;
 pub(crate) mod counters;
 pub(crate) mod current;
 pub(crate) mod growers;
@@ -32,6 +36,7 @@ pub(crate) mod orphans;
 pub(crate) mod prefault;
 pub(crate) mod presence;
 pub(crate) mod rebuild;
+pub(crate) mod ref_count;
 mod refill;
 mod release;
 pub(crate) mod remote_free;
@@ -39,6 +44,7 @@ pub(crate) mod run_cache;
 pub(crate) mod size_class;
 pub(crate) mod slab;
 pub(crate) mod space;
+pub(crate) mod split_count;
 #[cfg(feature = "preload")]
 pub(crate) mod stray;
 pub(crate) mod thread_counts;

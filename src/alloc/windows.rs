@@ -5,6 +5,7 @@
 //! - **W2** A heap that is found here under the registry's lock is alive: it takes itself out, under the lock, before it
 //!   can go.
 
+use super::count_table;
 use super::heap_core::{Core, state};
 use crate::format::{END_WINDOW, FIRST_WINDOW, WINDOW, WINDOW_SHIFT};
 use crate::os::lock::Lock;
@@ -87,6 +88,8 @@ fn reserve_for(heap: Option<u32>, wanted: Option<u32>, windows: u32, len: usize)
 pub(crate) unsafe fn release(first: u32, windows: u32) {
     let _guard = REGISTRY.lock();
     // SAFETY: the caller's promise.
+    unsafe { count_table::release(first, windows) };
+    // SAFETY: as above.
     let _ = unsafe { mapping::unmap(first as usize * WINDOW, windows as usize * WINDOW) };
     for window in first..first + windows {
         FIRST_OF_HEAP[window as usize].store(0, Ordering::Relaxed);

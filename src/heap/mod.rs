@@ -8,6 +8,7 @@ mod atomic;
 mod checked;
 mod collect;
 pub(crate) mod committed_table;
+pub(crate) mod counted;
 pub(crate) mod create;
 mod defaults;
 mod fork;

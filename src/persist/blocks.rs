@@ -13,6 +13,7 @@
 use super::Persist;
 use crate::SalAlloc;
 use core::{alloc::Layout, fmt, ops::Range, ptr::NonNull};
+use std::collections::HashSet;
 
 /// Walks a value through [`Persist::visit_blocks`](super::Persist::visit_blocks) and notes the first block or handle
 /// that does not belong to the heap.
@@ -33,6 +34,8 @@ pub struct BlockVisitor<'observer> {
     /// Calls of [`BlockVisitor::value`] within each other.
     depth: u32,
     later: Vec<Later>,
+    /// Addresses of blocks that several pointers share, and that have been met.
+    shared: HashSet<usize>,
 }
 
 /// Values that are visited within each other; those further down wait, so that a list of any length fits the stack.
@@ -84,7 +87,7 @@ impl<'observer> BlockVisitor<'observer> {
     /// A visitor for the heap of `handle`, whose blocks lie in `window`. A heap without a window, such as the default
     /// one, passes `0..usize::MAX`.
     pub fn new(window: Range<usize>, handle: SalAlloc) -> Self {
-        Self { window, handle, found: None, observer: None, depth: 0, later: Vec::new() }
+        Self { window, handle, found: None, observer: None, depth: 0, later: Vec::new(), shared: HashSet::new() }
     }
 
     /// As [`BlockVisitor::new`], and `observer` is told every block, foreign ones too, with the layout its owner
@@ -94,7 +97,15 @@ impl<'observer> BlockVisitor<'observer> {
         handle: SalAlloc,
         observer: &'observer mut dyn FnMut(NonNull<u8>, Layout),
     ) -> Self {
-        Self { window, handle, found: None, observer: Some(observer), depth: 0, later: Vec::new() }
+        Self {
+            window,
+            handle,
+            found: None,
+            observer: Some(observer),
+            depth: 0,
+            later: Vec::new(),
+            shared: HashSet::new(),
+        }
     }
 
     /// Takes note of a block that the visited value owns: the one it would free with `layout`.
@@ -108,6 +119,15 @@ impl<'observer> BlockVisitor<'observer> {
         if !inside {
             self.found.get_or_insert(Foreign::Block { address, size });
         }
+    }
+
+    /// Takes note of a block that the visited value shares with others; false if it has been met, and its content visited, before.
+    pub fn shared_block(&mut self, start: NonNull<u8>, layout: Layout) -> bool {
+        let is_new = self.shared.insert(start.addr().get());
+        if is_new {
+            self.block(start, layout);
+        }
+        is_new
     }
 
     /// Takes note of a handle inside the visited value.

@@ -1,0 +1,189 @@
+//! Where the count of a block lies.
+//!
+//! Beside the windows there is a range of addresses for counts, a quarter as long, and a second one, a 256th as long. Where a
+//! block's count lies follows from the block's address and size alone, without a look-up: with a size that the compiler knows it
+//! is a few instructions. Blocks of slabs of 64 KiB have their counts one behind the other, so those of sixteen neighbours
+//! share a cache line. All others are further than a kilobyte apart, and have the second range.
+//!
+//! The ranges of a window are mapped when its first counted block is made; they are this process's memory, never the file's.
+//!
+//! # Invariants
+//! - **T1** No two blocks that are in use at the same time have the same place: slabs of 64 KiB are aligned to their length and do
+//!   not overlap, and in them places follow from the block's number; other blocks begin more than [`COARSE`] bytes apart.
+//! - **T2** The places of a window are mapped from the first counted block on until the window is given back.
+
+use super::ref_count::RefCount;
+use super::size_class::{CLASSES, class_size, index_in_slab, slab_units};
+use super::windows::{self, REGISTRY};
+use crate::format::{END_WINDOW, FIRST_WINDOW, UNIT, WINDOW, WINDOW_SHIFT};
+use crate::os::mapping::{self, Access, Source};
+use crate::os::{CallError, errno};
+use core::ptr::{self, NonNull};
+use core::sync::atomic::{AtomicBool, Ordering};
+
+/// Bytes of a slab whose blocks' counts lie close together.
+const FINE_SLAB: usize = 2 * UNIT;
+/// Bytes of a count, for each sixteen bytes of such a slab.
+const FINE_SHIFT: u32 = 2;
+/// Bytes for which there is one count elsewhere.
+const COARSE: usize = 1 << COARSE_SHIFT;
+const COARSE_SHIFT: u32 = 10;
+
+/// What is added to an address, divided by four, to have the place of its count. The range is far above the windows, and above
+/// where the kernel lays programs and what they map low.
+const FINE_BASE: usize = 0x5C00_0000_0000;
+/// The same for the second range, and addresses divided by 256.
+const COARSE_BASE: usize = 0x5F00_0000_0000;
+
+const _: () = {
+    let (first, end) = (FIRST_WINDOW as usize * WINDOW, END_WINDOW as usize * WINDOW);
+    assert!(FINE_BASE + (first >> FINE_SHIFT) >= end && FINE_BASE + (end >> FINE_SHIFT) <= 0x7000_0000_0000);
+    assert!(COARSE_BASE >= end && COARSE_BASE + (end >> (COARSE_SHIFT - 2)) <= FINE_BASE + (first >> FINE_SHIFT));
+    assert!(FINE_SLAB / 16 * 4 == FINE_SLAB >> FINE_SHIFT);
+    let mut class = 0;
+    while class < CLASSES {
+        // T1.
+        assert!(is_fine(class) || class_size(class) > COARSE);
+        class += 1;
+    }
+};
+
+#[inline(always)]
+const fn is_fine(class: usize) -> bool {
+    slab_units(class) * UNIT == FINE_SLAB
+}
+
+/// The count of the block at `address`: of that class if it lies in a slab.
+///
+/// Only the place is told; it is mapped if [`ensure`] has been called for the block, or one in its window (T2).
+#[inline(always)]
+pub(crate) fn place_of(address: usize, class: Option<usize>) -> NonNull<RefCount> {
+    let place = match class {
+        Some(class) if is_fine(class) => {
+            let slab = address & !(FINE_SLAB - 1);
+            let number = index_in_slab(class, address & (FINE_SLAB - 1));
+            FINE_BASE + (slab >> FINE_SHIFT) + number as usize * size_of::<RefCount>()
+        }
+        _ => COARSE_BASE + (address >> COARSE_SHIFT) * size_of::<RefCount>(),
+    };
+    let place: *mut RefCount = ptr::with_exposed_provenance_mut(place);
+    // SAFETY: the bases are added, and nothing overflows for an address of a window.
+    unsafe { NonNull::new_unchecked(place) }
+}
+
+/// Of each window, whether its counts are mapped; changed while the registry is locked.
+static MAPPED: [AtomicBool; END_WINDOW as usize] = [const { AtomicBool::new(false) }; END_WINDOW as usize];
+
+/// Maps the counts of the window that has `address`, unless they are: before the first is written.
+///
+/// # Errors
+/// If the addresses are taken, or there may be no more of them.
+#[inline(always)]
+pub(crate) fn ensure(address: usize) -> Result<(), CallError> {
+    match MAPPED.get(address >> WINDOW_SHIFT) {
+        // Acquire pairs with the Release in `map`.
+        Some(mapped) if mapped.load(Ordering::Acquire) => Ok(()),
+        _ => map(address >> WINDOW_SHIFT),
+    }
+}
+
+/// The two ranges of a window: where they begin, and their lengths.
+fn ranges(window: usize) -> [(usize, usize); 2] {
+    let start = window * WINDOW;
+    [
+        (FINE_BASE + (start >> FINE_SHIFT), WINDOW >> FINE_SHIFT),
+        (COARSE_BASE + (start >> (COARSE_SHIFT - 2)), WINDOW >> (COARSE_SHIFT - 2)),
+    ]
+}
+
+#[cold]
+#[inline(never)]
+fn map(window: usize) -> Result<(), CallError> {
+    let refused = CallError { call: "mmap", errno: errno::NO_MEMORY };
+    let mapped = MAPPED.get(window).ok_or(refused)?;
+    windows::heap_window_of(window * WINDOW).ok_or(refused)?;
+    let _guard = REGISTRY.lock();
+    if mapped.load(Ordering::Relaxed) {
+        return Ok(());
+    }
+    let [fine, coarse] = ranges(window);
+    mapping::map_at(fine.0, fine.1, Access::ReadWrite, Source::Anonymous)?;
+    mapping::map_at(coarse.0, coarse.1, Access::ReadWrite, Source::Anonymous).inspect_err(|_| {
+        // SAFETY: mapped just now, and nobody knows of it.
+        let _ = unsafe { mapping::unmap(fine.0, fine.1) };
+    })?;
+    // Release pairs with the Acquire in `ensure`.
+    mapped.store(true, Ordering::Release);
+    Ok(())
+}
+
+/// Whether the window has counts.
+pub(crate) fn is_mapped(window: usize) -> bool {
+    // Acquire: as in `ensure`.
+    MAPPED.get(window).is_some_and(|mapped| mapped.load(Ordering::Acquire))
+}
+
+/// Gives the counts of windows back.
+///
+/// # Safety
+/// The registry is locked, and nobody uses a counted block of these windows any more.
+pub(super) unsafe fn release(first: u32, windows: u32) {
+    for window in first as usize..(first + windows) as usize {
+        let Some(mapped) = MAPPED.get(window) else { continue };
+        // Relaxed: under the lock, and nobody asks any more.
+        if mapped.swap(false, Ordering::Relaxed) {
+            for (start, len) in ranges(window) {
+                // SAFETY: mapped by `map`, and the caller's promise.
+                let _ = unsafe { mapping::unmap(start, len) };
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::alloc::size_class::slab_blocks;
+    use std::collections::HashSet;
+
+    const FIRST: usize = FIRST_WINDOW as usize * WINDOW;
+
+    #[test]
+    fn blocks_of_one_slab_have_places_of_their_own_side_by_side() {
+        for class in (0..CLASSES).filter(|&class| is_fine(class)) {
+            let slab = FIRST + 5 * FINE_SLAB;
+            let place = |index: usize| place_of(slab + index * class_size(class), Some(class)).addr().get();
+            let blocks = slab_blocks(class) as usize;
+            assert!((1..blocks).all(|index| place(index) == place(index - 1) + 4), "{class}");
+            let next = place_of(slab + FINE_SLAB, Some(0)).addr().get();
+            assert!(place(blocks - 1) < next && place(0) % 64 == 0);
+        }
+    }
+
+    #[test]
+    fn blocks_of_all_other_kinds_have_places_of_their_own() {
+        let mut seen = HashSet::new();
+        let classes = (0..CLASSES).filter(|&class| !is_fine(class)).map(Some).chain([None]);
+        for (at, class) in classes.enumerate() {
+            let len = class.map_or(UNIT, |class| slab_units(class) * UNIT);
+            let size = class.map_or(UNIT, class_size);
+            let slab = (FIRST + (at << 22)).next_multiple_of(len);
+            for index in 0..len / size {
+                assert!(seen.insert(place_of(slab + index * size, class)), "{class:?} {index}");
+            }
+        }
+    }
+
+    #[test]
+    fn places_of_all_windows_lie_in_their_ranges() {
+        for window in [FIRST >> WINDOW_SHIFT, 0x300, END_WINDOW as usize - 1] {
+            let [fine, coarse] = ranges(window);
+            for address in [window * WINDOW, (window + 1) * WINDOW - FINE_SLAB] {
+                let place = place_of(address, Some(0)).addr().get();
+                assert!(place >= fine.0 && place < fine.0 + fine.1);
+                let place = place_of(address, None).addr().get();
+                assert!(place >= coarse.0 && place < coarse.0 + coarse.1);
+            }
+        }
+    }
+}

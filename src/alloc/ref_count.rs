@@ -1,0 +1,265 @@
+//! How many pointers share a counted block.
+//!
+//! A count is one word in a table of its own ([`count_table`](super::count_table)), so that taking and dropping a pointer
+//! writes to no page that a commit holds. A word of zeros means that nothing is known yet: the block is of before a crash, and
+//! how many pointers to it there are in the heap is still being counted. Until that is known only differences are noted, and
+//! the block is neither free nor anybody's alone.
+//!
+//! | bits | field |
+//! |---|---|
+//! | 0 | whether the number is known; if not, it is a difference |
+//! | 1 | whether there may be weak pointers |
+//! | 2..32 | the number, or the difference, with its sign |
+//!
+//! A number that has grown past [`STUCK`] never comes back: the block is never freed, which loses it, and nothing else.
+//!
+//! # Invariants
+//! - **N1** While the number is known it is at least that of the pointers there are.
+//! - **N2** Who drops the last pointer is told so, once, and sees everything that was done through the others.
+//! - **N3** A difference reaches zero without anybody being told that it is the last.
+//!
+//! # Volatile
+//! All of it; recovery counts again.
+
+use crate::sync::{AtomicU32, Ordering, fence};
+
+const KNOWN: u32 = 1;
+const WEAK: u32 = 2;
+const ONE: u32 = 4;
+
+/// From here on a number is not lowered any more: a quarter of what fits.
+const STUCK: i32 = 1 << 30;
+/// What a number is set to then: as far from both ends as can be.
+const STUCK_AT: u32 = (STUCK as u32) + (1 << 29);
+
+/// The number of pointers to one block.
+#[derive(Debug)]
+#[repr(transparent)]
+pub(crate) struct RefCount(AtomicU32);
+
+/// What is left after a pointer was dropped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Dropped {
+    /// There are others, or there may be.
+    Shared,
+    /// It was the last.
+    Last {
+        /// There may be weak pointers.
+        is_weakly_held: bool,
+    },
+}
+
+impl RefCount {
+    #[cfg(all(test, loom))]
+    pub(super) fn of(pointers: u32) -> Self {
+        Self(AtomicU32::new(KNOWN + pointers * ONE))
+    }
+
+    /// The block has been allocated, and its only pointer is the caller's.
+    #[inline(always)]
+    pub(crate) fn begin(&self) {
+        // Relaxed: whoever gets a pointer from the caller gets this with it.
+        self.0.store(KNOWN | ONE, Ordering::Relaxed);
+    }
+
+    /// The block is free.
+    #[inline(always)]
+    pub(crate) fn end(&self) {
+        // Relaxed: whoever gets the block next gets this with it.
+        self.0.store(0, Ordering::Relaxed);
+    }
+
+    /// One more pointer, made from one that exists.
+    #[inline(always)]
+    pub(crate) fn retain(&self) {
+        // Relaxed: whoever has a pointer keeps the block alive, and gives the new one on by other means.
+        let before = self.0.fetch_add(ONE, Ordering::Relaxed);
+        if before as i32 >= STUCK {
+            self.stick(before);
+        }
+    }
+
+    /// So many more pointers.
+    pub(crate) fn retain_many(&self, pointers: u32) {
+        debug_assert!(pointers < 1 << 20);
+        // Relaxed: as in `retain`.
+        let before = self.0.fetch_add(pointers * ONE, Ordering::Relaxed);
+        if before as i32 >= STUCK {
+            self.stick(before);
+        }
+    }
+
+    /// One pointer less.
+    #[inline(always)]
+    #[must_use]
+    pub(crate) fn release(&self) -> Dropped {
+        // Release pairs with the fence below: what was done through this pointer is over (N2).
+        let before = self.0.fetch_sub(ONE, Ordering::Release);
+        if before & !WEAK == KNOWN | ONE {
+            // Acquire pairs with the Release of those who dropped theirs before (N2).
+            fence(Ordering::Acquire);
+            return Dropped::Last { is_weakly_held: before & WEAK != 0 };
+        }
+        if before as i32 >= STUCK {
+            self.stick(before);
+        }
+        debug_assert!(before & KNOWN == 0 || before >= ONE, "a pointer was dropped twice");
+        Dropped::Shared
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn stick(&self, before: u32) {
+        // Relaxed: no number near this one means anything but "for ever".
+        self.0.store(STUCK_AT | before & (KNOWN | WEAK), Ordering::Relaxed);
+    }
+
+    /// One more pointer, unless the last one was dropped: for weak ones.
+    pub(crate) fn try_retain(&self) -> bool {
+        // Relaxed: the exchange decides.
+        let mut word = self.0.load(Ordering::Relaxed);
+        loop {
+            // Where the number is not known, nobody is told that a pointer is the last (N3).
+            if word & !WEAK == KNOWN {
+                return false;
+            }
+            if word as i32 >= STUCK {
+                return true;
+            }
+            // Acquire: pairs with the Release of those who had a pointer before, as when it had come from them.
+            match self.0.compare_exchange_weak(word, word.wrapping_add(ONE), Ordering::Acquire, Ordering::Relaxed) {
+                Ok(_) => return true,
+                Err(found) => word = found,
+            }
+        }
+    }
+
+    /// Drops the caller's pointer if it is the last; otherwise nothing happens, and the answer is [`Dropped::Shared`].
+    #[must_use]
+    pub(crate) fn release_if_last(&self) -> Dropped {
+        // Relaxed: the exchange decides.
+        let word = self.0.load(Ordering::Relaxed);
+        if word & !WEAK != KNOWN | ONE {
+            return Dropped::Shared;
+        }
+        // Acquire: as in `release`. It fails if a weak pointer was made to a strong one just now.
+        match self.0.compare_exchange(word, word - ONE, Ordering::Acquire, Ordering::Relaxed) {
+            Ok(_) => Dropped::Last { is_weakly_held: word & WEAK != 0 },
+            Err(_) => Dropped::Shared,
+        }
+    }
+
+    /// Whether the caller's pointer is the only one, and there are no weak ones either.
+    #[inline(always)]
+    pub(crate) fn is_only(&self) -> bool {
+        // Acquire pairs with the Release of those who dropped theirs.
+        self.0.load(Ordering::Acquire) == KNOWN | ONE
+    }
+
+    /// Whether the caller's pointer is the only one that is not weak.
+    pub(crate) fn is_only_strong(&self) -> bool {
+        // Acquire: as in `is_only`.
+        self.0.load(Ordering::Acquire) & !WEAK == KNOWN | ONE
+    }
+
+    /// Notes that there are weak pointers.
+    pub(crate) fn note_weak(&self) {
+        // Relaxed: the pointer that the caller has is dropped after this, and so the last one is.
+        self.0.fetch_or(WEAK, Ordering::Relaxed);
+    }
+
+    /// Notes that there are none any more. Only with the only pointer.
+    pub(crate) fn forget_weak(&self) {
+        // Relaxed: as in `note_weak`.
+        self.0.fetch_and(!WEAK, Ordering::Relaxed);
+    }
+
+    /// The pointers there are at this moment; none if that is not known.
+    pub(crate) fn number(&self) -> Option<usize> {
+        // Relaxed: a figure.
+        let word = self.0.load(Ordering::Relaxed);
+        (word & KNOWN != 0).then_some((word >> 2) as usize)
+    }
+
+    /// Adds the pointers that were counted in the heap to the difference noted since, and makes the number known. Once.
+    #[cfg_attr(loom, expect(dead_code, reason = "no model needs it"))]
+    pub(crate) fn join(&self, counted: u32) {
+        let counted = counted.min(STUCK_AT >> 2);
+        // Relaxed: whoever is told that its pointer is the last passes a fence.
+        self.0.fetch_add(counted * ONE + KNOWN, Ordering::Relaxed);
+    }
+}
+
+#[cfg(all(test, loom))]
+mod loom_models;
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    fn count() -> RefCount {
+        let count = RefCount(AtomicU32::new(0));
+        count.begin();
+        count
+    }
+
+    const LAST: Dropped = Dropped::Last { is_weakly_held: false };
+
+    #[test]
+    fn the_last_pointer_is_told_and_no_other() {
+        let count = count();
+        assert!(count.is_only());
+        count.retain();
+        count.retain_many(2);
+        assert!(!count.is_only() && count.number() == Some(4));
+        for _ in 0..3 {
+            assert_eq!(count.release(), Dropped::Shared);
+        }
+        assert!(count.is_only());
+        assert_eq!(count.release(), LAST);
+    }
+
+    #[test]
+    fn a_number_that_is_not_known_is_nobodys_last() {
+        let count = RefCount(AtomicU32::new(0));
+        for _ in 0..3 {
+            assert_eq!(count.release(), Dropped::Shared);
+        }
+        count.retain();
+        assert!(!count.is_only() && count.number().is_none() && count.try_retain());
+        assert_eq!(count.release(), Dropped::Shared);
+        // Two less than before; four were counted in the heap.
+        count.join(4);
+        assert_eq!(count.number(), Some(2));
+        assert_eq!(count.release(), Dropped::Shared);
+        assert_eq!(count.release(), LAST);
+    }
+
+    #[test]
+    fn a_number_that_is_too_large_loses_the_block_and_nothing_else() {
+        let count = count();
+        for _ in 0..1 << 9 {
+            count.retain_many((1 << 20) - 1);
+        }
+        for _ in 0..1000 {
+            count.retain();
+            assert_eq!(count.release(), Dropped::Shared);
+            assert!(count.try_retain() && !count.is_only());
+        }
+        let number = count.number();
+        for _ in 0..1000 {
+            assert_eq!(count.release(), Dropped::Shared);
+        }
+        assert_eq!(count.number(), number);
+    }
+
+    #[test]
+    fn weak_pointers_are_noted_and_bring_back_what_is_not_gone() {
+        let count = count();
+        count.note_weak();
+        assert!(!count.is_only() && count.is_only_strong() && count.try_retain());
+        assert_eq!(count.release(), Dropped::Shared);
+        assert_eq!(count.release(), Dropped::Last { is_weakly_held: true });
+        assert!(!count.try_retain());
+    }
+}

@@ -1,0 +1,126 @@
+//! A place for a shared pointer that threads read and change without a lock.
+
+use super::sal_rc::SalRc;
+use super::tagged::Tagged;
+use super::target::Target;
+use crate::alloc::ref_count::RefCount;
+use crate::alloc::split_count::{Held, SplitCount};
+use core::fmt;
+use core::marker::PhantomData;
+use core::ptr::{self, NonNull};
+
+/// A [`SalRc`] that many threads read while others replace it, without a lock: a writer publishes versions, and each reader
+/// has one whole version.
+///
+/// It belongs to this process, and cannot be stored in a heap file. A reader passes two atomic operations on the cell and one on the
+/// value's count.
+///
+/// ```
+/// use sal::{SalArcCell, SalRc};
+/// let cell = SalArcCell::new(SalRc::new(vec![1]));
+/// std::thread::scope(|threads| {
+///     threads.spawn(|| cell.store(SalRc::new(vec![1, 2])));
+///     let seen = cell.load(); // one or the other
+///     assert!(seen.len() == 1 || seen.len() == 2);
+/// });
+/// assert_eq!(cell.load().len(), 2);
+/// ```
+pub struct SalArcCell<T: ?Sized + Target> {
+    word: SplitCount,
+    of: PhantomData<SalRc<T>>,
+}
+
+// SAFETY: it gives its pointer to whoever has a reference to it.
+unsafe impl<T: ?Sized + Target + Send + Sync> Send for SalArcCell<T> {}
+// SAFETY: as above.
+unsafe impl<T: ?Sized + Target + Send + Sync> Sync for SalArcCell<T> {}
+
+fn word_of<T: ?Sized + Target>(pointer: SalRc<T>) -> u64 {
+    pointer.into_tagged().word().as_ptr().expose_provenance() as u64
+}
+
+fn tagged_of<T: ?Sized + Target>(word: u64) -> Tagged<T> {
+    let word = NonNull::new(ptr::with_exposed_provenance_mut(word as usize)).expect("no word is zero");
+    // SAFETY: from `word_of`, as all words of a cell are.
+    unsafe { Tagged::of_word(word) }
+}
+
+/// The pointer that a word counts as.
+///
+/// # Safety
+/// It does, and nobody else takes it.
+unsafe fn pointer_of<T: ?Sized + Target>(word: u64) -> SalRc<T> {
+    // SAFETY: the caller's promise.
+    unsafe { SalRc::of_tagged(tagged_of(word)) }
+}
+
+fn count_of<'a, T: ?Sized + Target>(word: u64) -> &'a RefCount {
+    tagged_of::<T>(word).count()
+}
+
+impl<T: ?Sized + Target> SalArcCell<T> {
+    /// A cell with a pointer.
+    pub fn new(pointer: SalRc<T>) -> Self {
+        Self { word: SplitCount::new(word_of(pointer)), of: PhantomData }
+    }
+
+    /// The pointer that is there at this moment, once more.
+    pub fn load(&self) -> SalRc<T> {
+        let Held(word) = self.word.hold(count_of::<T>);
+        // SAFETY: held for us.
+        unsafe { pointer_of(word) }
+    }
+
+    /// Puts another pointer there, and drops the one that was.
+    pub fn store(&self, pointer: SalRc<T>) {
+        drop(self.swap(pointer));
+    }
+
+    /// Puts another pointer there; the one that was.
+    pub fn swap(&self, pointer: SalRc<T>) -> SalRc<T> {
+        let word = self.word.swap(word_of(pointer), count_of::<T>);
+        // SAFETY: the cell's own, which it does not have any more.
+        unsafe { pointer_of(word) }
+    }
+
+    /// Puts another pointer there if `current` is; the one that was.
+    ///
+    /// # Errors
+    /// The new pointer, if another one than `current` is there.
+    pub fn compare_exchange(&self, current: &SalRc<T>, new: SalRc<T>) -> Result<SalRc<T>, SalRc<T>> {
+        let wanted = current.tagged().word().as_ptr().expose_provenance() as u64;
+        let word = word_of(new);
+        match self.word.compare_exchange(wanted, word, count_of::<T>) {
+            // SAFETY: the cell's own, which it does not have any more.
+            Some(old) => Ok(unsafe { pointer_of(old) }),
+            // SAFETY: it did not become the cell's.
+            None => Err(unsafe { pointer_of(word) }),
+        }
+    }
+
+    /// The pointer, to be changed.
+    pub fn into_inner(self) -> SalRc<T> {
+        let this = core::mem::ManuallyDrop::new(self);
+        // SAFETY: the cell's own, which is not dropped any more.
+        unsafe { pointer_of(this.word.word()) }
+    }
+}
+
+impl<T: ?Sized + Target> Drop for SalArcCell<T> {
+    fn drop(&mut self) {
+        // SAFETY: the cell's own, and nobody else has a reference to the cell.
+        drop(unsafe { pointer_of::<T>(self.word.word()) });
+    }
+}
+
+impl<T: ?Sized + Target> From<SalRc<T>> for SalArcCell<T> {
+    fn from(pointer: SalRc<T>) -> Self {
+        Self::new(pointer)
+    }
+}
+
+impl<T: ?Sized + Target + fmt::Debug> fmt::Debug for SalArcCell<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("SalArcCell").field(&self.load()).finish()
+    }
+}

@@ -1,0 +1,204 @@
+//! Pointers that share a value.
+//!
+//! # Invariants
+//! - **S1** A pointer counts as one in its block's count, and its value is alive.
+//! - **S2** A value is changed only by who has the only pointer to it.
+#![allow(unsafe_code)]
+
+mod make;
+mod mutate;
+mod persist;
+mod traits;
+
+use super::drop_later;
+use super::sal_weak::SalWeak;
+use super::tagged::Tagged;
+use super::target::Target;
+use super::weak_table;
+use crate::SalAlloc;
+use crate::alloc::ref_count::Dropped;
+use crate::heap::counted;
+use core::marker::PhantomData;
+use core::mem::ManuallyDrop;
+use core::ops::Deref;
+use core::ptr::{self, NonNull};
+
+/// A pointer to a value in a heap that any number of others share: an [`Arc`](std::sync::Arc) that may lie in a heap file.
+///
+/// It takes 8 bytes, has a niche for `None`, and holds no handle: its value's address tells the heap. The number of pointers is
+/// kept apart from the value, in memory that no commit holds, so cloning and dropping a pointer changes nothing that a sync
+/// would have to write. The value is dropped, and its memory given back, with the last pointer; a chain of any length
+/// without recursion.
+///
+/// [`SalRc::make_mut`] is for structures that share what they have in common: it changes the value in place if nobody else has
+/// a pointer to it, and a copy otherwise. A clone of a pointer is therefore a version that nothing changes any more.
+///
+/// A number of pointers beyond 2²⁸ is not counted any more; such a value is never dropped.
+///
+/// Values of known size, slices and `str` can be pointed to; slices and texts keep their length beside them.
+///
+/// ```
+/// use sal::SalRc;
+///
+/// let mut list = SalRc::new(vec![1, 2, 3]);
+/// let version = SalRc::clone(&list);
+/// SalRc::make_mut(&mut list).push(4); // copied, since `version` has it too
+/// SalRc::make_mut(&mut list).push(5); // in place
+/// assert_eq!((list.len(), version.len()), (5, 3));
+/// ```
+#[repr(transparent)]
+pub struct SalRc<T: ?Sized + Target> {
+    pointer: Tagged<T>,
+    owns: PhantomData<T>,
+}
+
+const _: () = assert!(size_of::<Option<SalRc<[u64]>>>() == 8 && size_of::<Option<SalRc<u8>>>() == 8);
+
+// SAFETY: as for `Arc`: whoever has a pointer may read the value, and the last one drops it.
+unsafe impl<T: ?Sized + Target + Send + Sync> Send for SalRc<T> {}
+// SAFETY: as above.
+unsafe impl<T: ?Sized + Target + Send + Sync> Sync for SalRc<T> {}
+
+impl<T: ?Sized + Target> SalRc<T> {
+    /// # Safety
+    /// The pointer counts as one of those to its value (S1), and is nobody else's.
+    #[inline(always)]
+    pub(super) unsafe fn of_tagged(pointer: Tagged<T>) -> Self {
+        Self { pointer, owns: PhantomData }
+    }
+
+    /// The pointer, which still counts.
+    #[inline(always)]
+    pub(super) fn into_tagged(self) -> Tagged<T> {
+        ManuallyDrop::new(self).pointer
+    }
+
+    #[inline(always)]
+    pub(super) fn tagged(&self) -> Tagged<T> {
+        self.pointer
+    }
+
+    /// The handle of the heap in which the value lies.
+    #[inline]
+    pub fn heap(this: &Self) -> SalAlloc {
+        counted::heap_of(this.pointer.block())
+    }
+
+    /// Whether both lead to the same value, not only to equal ones.
+    #[inline]
+    pub fn ptr_eq(this: &Self, other: &Self) -> bool {
+        this.pointer.word() == other.pointer.word()
+    }
+
+    /// The value's address.
+    #[inline]
+    pub fn as_ptr(this: &Self) -> *const T {
+        this.pointer.value().as_ptr()
+    }
+
+    /// The pointers to the value at this moment, weak ones not counted. Others may change it at any time. While a heap's
+    /// pointers are still being counted after a crash, those of before are not known: then the answer is `usize::MAX`.
+    pub fn strong_count(this: &Self) -> usize {
+        this.pointer.count().number().unwrap_or(usize::MAX)
+    }
+
+    /// The weak pointers to the value at this moment.
+    pub fn weak_count(this: &Self) -> usize {
+        weak_table::number(this.pointer.block().addr().get())
+    }
+
+    /// A pointer that does not keep the value alive.
+    pub fn downgrade(this: &Self) -> SalWeak<T> {
+        // In this order: whoever sees the note finds the entry.
+        weak_table::add(this.pointer.block().addr().get());
+        this.pointer.count().note_weak();
+        SalWeak::of_tagged(this.pointer)
+    }
+
+    /// Drops the value with its last pointer.
+    #[cold]
+    #[inline(never)]
+    fn drop_last(&mut self, is_weakly_held: bool) {
+        let block = self.pointer.block();
+        let finish = if is_weakly_held { bury::<T> } else { drop_and_free::<T> };
+        // SAFETY: it was the last pointer, and the value is dropped once (N2).
+        unsafe {
+            if T::NEEDS_DROP {
+                drop_later::run(block, finish);
+            } else {
+                finish(block);
+            }
+        }
+    }
+}
+
+/// Frees a block, also if dropping its value panics.
+struct Freed<T: ?Sized + Target>(Tagged<T>);
+
+impl<T: ?Sized + Target> Drop for Freed<T> {
+    fn drop(&mut self) {
+        // SAFETY: its maker's promise.
+        unsafe { self.0.free() };
+    }
+}
+
+/// # Safety
+/// The block's value is dropped by nobody else, nor used any more.
+unsafe fn drop_and_free<T: ?Sized + Target>(block: NonNull<u8>) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let freed = Freed(Tagged::<T>::of_block(block));
+        ptr::drop_in_place(freed.0.value().as_ptr());
+    }
+}
+
+/// As [`drop_and_free`], of a block to which there may be weak pointers: the last of them frees it.
+///
+/// # Safety
+/// As for [`drop_and_free`].
+pub(super) unsafe fn bury<T: ?Sized + Target>(block: NonNull<u8>) {
+    struct Buried<T: ?Sized + Target>(Tagged<T>);
+    impl<T: ?Sized + Target> Drop for Buried<T> {
+        fn drop(&mut self) {
+            if weak_table::bury(self.0.block().addr().get()) {
+                // SAFETY: the value was dropped, and there are no weak pointers.
+                unsafe { self.0.free() };
+            }
+        }
+    }
+    // SAFETY: the caller's promise.
+    unsafe {
+        let buried = Buried(Tagged::<T>::of_block(block));
+        ptr::drop_in_place(buried.0.value().as_ptr());
+    }
+}
+
+impl<T: ?Sized + Target> Deref for SalRc<T> {
+    type Target = T;
+
+    #[inline(always)]
+    fn deref(&self) -> &T {
+        // SAFETY: S1, S2.
+        unsafe { self.pointer.value().as_ref() }
+    }
+}
+
+impl<T: ?Sized + Target> Clone for SalRc<T> {
+    #[inline]
+    fn clone(&self) -> Self {
+        self.pointer.count().retain();
+        Self { pointer: self.pointer, owns: PhantomData }
+    }
+}
+
+impl<T: ?Sized + Target> Drop for SalRc<T> {
+    #[inline]
+    fn drop(&mut self) {
+        if let Dropped::Last { is_weakly_held } = self.pointer.count().release() {
+            self.drop_last(is_weakly_held);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,86 @@
+//! Changing a value that pointers share.
+
+use super::super::target::{CloneTarget, Target};
+use super::{SalRc, weak_table};
+use std::alloc::handle_alloc_error;
+
+impl<T: ?Sized + Target> SalRc<T> {
+    /// The value, to be changed, if there is no other pointer to it, weak ones included.
+    ///
+    /// ```
+    /// use sal::SalRc;
+    /// let mut seven = SalRc::new(7);
+    /// *SalRc::get_mut(&mut seven).expect("nobody else has it") += 1;
+    /// let other = seven.clone();
+    /// assert_eq!((*other, SalRc::get_mut(&mut seven)), (8, None));
+    /// ```
+    #[inline]
+    pub fn get_mut(this: &mut Self) -> Option<&mut T> {
+        if this.is_only() {
+            // SAFETY: nobody else has a pointer, and this one is borrowed (S2).
+            Some(unsafe { this.pointer.value().as_mut() })
+        } else {
+            None
+        }
+    }
+
+    /// Whether this is the only pointer, weak ones included. False while pointers are being counted after a crash.
+    #[inline(always)]
+    pub(super) fn is_only(&mut self) -> bool {
+        self.pointer.count().is_only() || self.has_lost_weak()
+    }
+
+    /// Whether it is the only pointer but for weak ones that are gone.
+    #[cold]
+    #[inline(never)]
+    fn has_lost_weak(&mut self) -> bool {
+        let count = self.pointer.count();
+        // Nobody can make a weak pointer meanwhile, but from one there is.
+        if !count.is_only_strong() || weak_table::number(self.pointer.block().addr().get()) != 0 {
+            return false;
+        }
+        count.forget_weak();
+        // The last weak pointer may have become a strong one before it was dropped.
+        count.is_only()
+    }
+}
+
+impl<T: ?Sized + CloneTarget> SalRc<T> {
+    /// The value, to be changed: in place if there is no other pointer to it, else a copy that this pointer leads to from now
+    /// on, in the same heap. While pointers are being counted after a crash, values of before are copied.
+    ///
+    /// What other pointers lead to stays as it is. A heap without room for the copy is a call of [`handle_alloc_error`].
+    ///
+    /// ```
+    /// use sal::SalRc;
+    /// let mut text: SalRc<str> = "heap".into();
+    /// let old = text.clone();
+    /// SalRc::make_mut(&mut text).make_ascii_uppercase();
+    /// assert_eq!((&*text, &*old), ("HEAP", "heap"));
+    /// ```
+    #[inline]
+    pub fn make_mut(this: &mut Self) -> &mut T {
+        if !this.is_only() {
+            this.make_own();
+        }
+        // SAFETY: nobody else has a pointer, and this one is borrowed (S2).
+        unsafe { this.pointer.value().as_mut() }
+    }
+
+    /// Makes a copy that this pointer leads to.
+    #[cold]
+    #[inline(never)]
+    fn make_own(&mut self) {
+        match (**self).copy_to(Self::heap(self)) {
+            Some(copy) => *self = copy,
+            None => handle_alloc_error((**self).block_layout()),
+        }
+    }
+}
+
+impl<T: Clone> SalRc<T> {
+    /// The value itself if this is the only pointer to it, else a copy.
+    pub fn unwrap_or_clone(this: Self) -> T {
+        Self::try_unwrap(this).unwrap_or_else(|this| (*this).clone())
+    }
+}

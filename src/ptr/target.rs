@@ -1,0 +1,172 @@
+//! What can be pointed to, and how it lies in its block.
+//!
+//! A value whose size the compiler knows lies at the block's start. A slice, or a text, has its length before it.
+//!
+//! # Invariants
+//! - **G1** A block begins with the value, or with the length of the slice, which never changes.
+
+use super::SalRc;
+use crate::SalAlloc;
+use crate::heap::placement::HeapScope;
+use core::alloc::Layout;
+use core::ptr::NonNull;
+
+/// Values that [`SalRc`], [`SalWeak`](super::SalWeak) and [`SalBox`](super::SalBox) can point to: all whose size is known, slices of them, and `str`.
+///
+/// # Safety
+/// Implemented here only.
+pub unsafe trait Target: sealed::Sealed {
+    /// The layout of this value's block.
+    #[doc(hidden)]
+    fn block_layout(&self) -> Layout;
+
+    /// Where the value lies in its block.
+    ///
+    /// # Safety
+    /// The block was made for a value of this type; its length, if it has one, has been written.
+    #[doc(hidden)]
+    unsafe fn in_block(block: NonNull<u8>) -> NonNull<Self>;
+
+    /// The layout of a block.
+    ///
+    /// # Safety
+    /// As for [`Target::in_block`].
+    #[doc(hidden)]
+    unsafe fn layout_of(block: NonNull<u8>) -> Layout;
+
+    /// Whether dropping a value does anything.
+    #[doc(hidden)]
+    const NEEDS_DROP: bool;
+}
+
+/// Values that [`SalRc::make_mut`] can copy.
+pub trait CloneTarget: Target {
+    /// A copy in a heap; none if it has no room.
+    #[doc(hidden)]
+    fn copy_to(&self, heap: SalAlloc) -> Option<SalRc<Self>>;
+}
+
+mod sealed {
+    pub trait Sealed {}
+    impl<T> Sealed for T {}
+    impl<T> Sealed for [T] {}
+    impl Sealed for str {}
+}
+
+/// The layout of a block for a value, which has at least a byte.
+pub(super) const fn sized_layout<T>() -> Layout {
+    let layout = Layout::new::<T>();
+    if layout.size() == 0 {
+        match Layout::from_size_align(1, layout.align()) {
+            Ok(layout) => layout,
+            Err(_) => panic!("one byte always fits"),
+        }
+    } else {
+        layout
+    }
+}
+
+/// Where the elements of a slice begin in their block.
+pub(super) const fn elements_offset<T>() -> usize {
+    if align_of::<T>() > size_of::<usize>() { align_of::<T>() } else { size_of::<usize>() }
+}
+
+/// The layout of a block for a slice of that many elements; none if it is too large.
+pub(super) fn slice_layout<T>(len: usize) -> Option<Layout> {
+    let size = size_of::<T>().checked_mul(len)?.checked_add(elements_offset::<T>())?;
+    let align = if align_of::<T>() > align_of::<usize>() { align_of::<T>() } else { align_of::<usize>() };
+    Layout::from_size_align(size, align).ok()
+}
+
+// SAFETY: the value is the block's first bytes.
+unsafe impl<T> Target for T {
+    const NEEDS_DROP: bool = core::mem::needs_drop::<T>();
+
+    #[inline(always)]
+    fn block_layout(&self) -> Layout {
+        sized_layout::<T>()
+    }
+
+    #[inline(always)]
+    unsafe fn in_block(block: NonNull<u8>) -> NonNull<T> {
+        block.cast()
+    }
+
+    #[inline(always)]
+    unsafe fn layout_of(_: NonNull<u8>) -> Layout {
+        sized_layout::<T>()
+    }
+}
+
+// SAFETY: the length lies at the block's start, and the elements behind it.
+unsafe impl<T> Target for [T] {
+    const NEEDS_DROP: bool = core::mem::needs_drop::<T>();
+
+    #[inline]
+    fn block_layout(&self) -> Layout {
+        // A slice that exists is not too large; one whose length makes it so has elements without a size.
+        slice_layout::<T>(self.len()).unwrap_or(Layout::new::<usize>())
+    }
+
+    #[inline]
+    unsafe fn in_block(block: NonNull<u8>) -> NonNull<[T]> {
+        // SAFETY: the caller's promise (G1).
+        unsafe {
+            let len = block.cast::<usize>().read();
+            NonNull::slice_from_raw_parts(block.byte_add(elements_offset::<T>()).cast(), len)
+        }
+    }
+
+    #[inline]
+    unsafe fn layout_of(block: NonNull<u8>) -> Layout {
+        // SAFETY: the caller's promise (G1).
+        let len = unsafe { block.cast::<usize>().read() };
+        slice_layout::<T>(len).unwrap_or(Layout::new::<usize>())
+    }
+}
+
+// SAFETY: as its bytes.
+unsafe impl Target for str {
+    const NEEDS_DROP: bool = false;
+
+    #[inline]
+    fn block_layout(&self) -> Layout {
+        self.as_bytes().block_layout()
+    }
+
+    #[inline]
+    unsafe fn in_block(block: NonNull<u8>) -> NonNull<str> {
+        // SAFETY: the caller's promise. A text and its bytes are pointed to alike.
+        unsafe {
+            let bytes = <[u8]>::in_block(block);
+            NonNull::new_unchecked(bytes.as_ptr() as *mut str)
+        }
+    }
+
+    #[inline]
+    unsafe fn layout_of(block: NonNull<u8>) -> Layout {
+        // SAFETY: the caller's promise.
+        unsafe { <[u8]>::layout_of(block) }
+    }
+}
+
+impl<T: Clone> CloneTarget for T {
+    fn copy_to(&self, heap: SalAlloc) -> Option<SalRc<T>> {
+        // What the copy takes lies in the same heap.
+        let _scope = HeapScope::enter(heap);
+        SalRc::try_new_in(self.clone(), heap).ok()
+    }
+}
+
+impl<T: Clone> CloneTarget for [T] {
+    fn copy_to(&self, heap: SalAlloc) -> Option<SalRc<[T]>> {
+        let _scope = HeapScope::enter(heap);
+        SalRc::try_from_slice_in(self, heap).ok()
+    }
+}
+
+impl CloneTarget for str {
+    fn copy_to(&self, heap: SalAlloc) -> Option<SalRc<str>> {
+        SalRc::try_from_str_in(self, heap).ok()
+    }
+}
