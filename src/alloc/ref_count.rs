@@ -89,6 +89,15 @@ impl RefCount {
         }
     }
 
+    /// So many pointers less, of which the caller knows that they are not the last.
+    pub(crate) fn release_many(&self, pointers: u32) {
+        // Relaxed: what was done through them, the caller's last pointer tells.
+        let before = self.0.fetch_sub(pointers * ONE, Ordering::Relaxed);
+        if before as i32 >= STUCK {
+            self.stick(before);
+        }
+    }
+
     /// One pointer less.
     #[inline(always)]
     #[must_use]

@@ -12,6 +12,7 @@ use core::ptr::{self, NonNull};
 /// A [`SalRc`] that many threads read while others replace it, without a lock: a writer publishes versions, and each reader
 /// has one whole version.
 ///
+/// A value that is in a cell counts far more pointers than there are ([`SalRc::strong_count`]).
 /// It belongs to this process, and cannot be stored in a heap file. A reader passes two atomic operations on the cell and one on the
 /// value's count.
 ///
@@ -61,7 +62,7 @@ fn count_of<'a, T: ?Sized + Target>(word: u64) -> &'a RefCount {
 impl<T: ?Sized + Target> SalArcCell<T> {
     /// A cell with a pointer.
     pub fn new(pointer: SalRc<T>) -> Self {
-        Self { word: SplitCount::new(word_of(pointer)), of: PhantomData }
+        Self { word: SplitCount::new(word_of(pointer), count_of::<T>), of: PhantomData }
     }
 
     /// The pointer that is there at this moment, once more.
@@ -102,14 +103,14 @@ impl<T: ?Sized + Target> SalArcCell<T> {
     pub fn into_inner(self) -> SalRc<T> {
         let this = core::mem::ManuallyDrop::new(self);
         // SAFETY: the cell's own, which is not dropped any more.
-        unsafe { pointer_of(this.word.word()) }
+        unsafe { pointer_of(this.word.end(count_of::<T>)) }
     }
 }
 
 impl<T: ?Sized + Target> Drop for SalArcCell<T> {
     fn drop(&mut self) {
         // SAFETY: the cell's own, and nobody else has a reference to the cell.
-        drop(unsafe { pointer_of::<T>(self.word.word()) });
+        drop(unsafe { pointer_of::<T>(self.word.end(count_of::<T>)) });
     }
 }
 

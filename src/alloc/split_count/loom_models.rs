@@ -25,7 +25,9 @@ impl Model {
     /// The cell has the first block; the second is somebody's.
     fn new() -> Arc<Self> {
         let block = || Block { count: RefCount::of(1), value: UnsafeCell::new(0), is_freed: AtomicBool::new(false) };
-        Arc::new(Self { blocks: [block(), block()], cell: SplitCount::new(1) })
+        let blocks = [block(), block()];
+        let cell = SplitCount::new(1, |_| &blocks[0].count);
+        Arc::new(Self { blocks, cell })
     }
 
     fn block(&self, pointer: u64) -> &Block {
@@ -59,7 +61,7 @@ impl Model {
     }
 
     fn end(&self) {
-        self.drop_pointer(self.cell.word());
+        self.drop_pointer(self.cell.end(|pointer| &self.block(pointer).count));
         assert!(self.blocks.iter().any(|block| block.is_freed.load(Ordering::Relaxed)));
     }
 }
