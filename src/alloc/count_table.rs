@@ -5,7 +5,8 @@
 //! is a few instructions. Blocks of slabs of 64 KiB have their counts one behind the other, so those of sixteen neighbours
 //! share a cache line. All others are further than a kilobyte apart, and have the second range.
 //!
-//! The ranges of a window are mapped when its first counted block is made; they are this process's memory, never the file's.
+//! The ranges of a window are mapped when its first counted block is made, or when its heap is opened and may have some; they are
+//! this process's memory, never the file's.
 //!
 //! # Invariants
 //! - **T1** No two blocks that are in use at the same time have the same place: slabs of 64 KiB are aligned to their length and do
@@ -19,7 +20,7 @@ use crate::format::{END_WINDOW, FIRST_WINDOW, UNIT, WINDOW, WINDOW_SHIFT};
 use crate::os::mapping::{self, Access, Source};
 use crate::os::{CallError, errno};
 use core::ptr::{self, NonNull};
-use core::sync::atomic::{AtomicBool, Ordering};
+use core::sync::atomic::{AtomicU8, Ordering};
 
 /// Bytes of a slab whose blocks' counts lie close together.
 const FINE_SLAB: usize = 2 * UNIT;
@@ -71,8 +72,13 @@ pub(crate) fn place_of(address: usize, class: Option<usize>) -> NonNull<RefCount
     unsafe { NonNull::new_unchecked(place) }
 }
 
-/// Of each window, whether its counts are mapped; changed while the registry is locked.
-static MAPPED: [AtomicBool; END_WINDOW as usize] = [const { AtomicBool::new(false) }; END_WINDOW as usize];
+/// Of each window, what there is of counts; changed while the registry is locked.
+static STATES: [AtomicU8; END_WINDOW as usize] = [const { AtomicU8::new(NONE) }; END_WINDOW as usize];
+const NONE: u8 = 0;
+/// They are mapped.
+const MAPPED: u8 = 1;
+/// And there are counted blocks, or have been.
+const USED: u8 = 2;
 
 /// Maps the counts of the window that has `address`, unless they are: before the first is written.
 ///
@@ -80,11 +86,26 @@ static MAPPED: [AtomicBool; END_WINDOW as usize] = [const { AtomicBool::new(fals
 /// If the addresses are taken, or there may be no more of them.
 #[inline(always)]
 pub(crate) fn ensure(address: usize) -> Result<(), CallError> {
-    match MAPPED.get(address >> WINDOW_SHIFT) {
-        // Acquire pairs with the Release in `map`.
-        Some(mapped) if mapped.load(Ordering::Acquire) => Ok(()),
-        _ => map(address >> WINDOW_SHIFT),
+    match STATES.get(address >> WINDOW_SHIFT) {
+        // Acquire pairs with the Release in `raise`.
+        Some(state) if state.load(Ordering::Acquire) == USED => Ok(()),
+        _ => raise(address >> WINDOW_SHIFT, USED),
     }
+}
+
+/// Maps the counts of a heap's windows: before anybody gets to its blocks, of which some may be counted.
+///
+/// # Errors
+/// As for [`ensure`].
+pub(crate) fn prepare(first: u32, windows: u32) -> Result<(), CallError> {
+    (first..first + windows).try_for_each(|window| raise(window as usize, MAPPED))
+}
+
+/// Whether there are counted blocks in a heap's windows, or have been since it was opened.
+pub(crate) fn is_used(first: u32, windows: u32) -> bool {
+    let states = STATES.get(first as usize..(first + windows) as usize);
+    // Relaxed: asked when nobody allocates any more.
+    states.is_some_and(|states| states.iter().any(|state| state.load(Ordering::Relaxed) == USED))
 }
 
 /// The two ranges of a window: where they begin, and their lengths.
@@ -98,29 +119,28 @@ fn ranges(window: usize) -> [(usize, usize); 2] {
 
 #[cold]
 #[inline(never)]
-fn map(window: usize) -> Result<(), CallError> {
+fn raise(window: usize, to: u8) -> Result<(), CallError> {
     let refused = CallError { call: "mmap", errno: errno::NO_MEMORY };
-    let mapped = MAPPED.get(window).ok_or(refused)?;
+    let state = STATES.get(window).ok_or(refused)?;
     windows::heap_window_of(window * WINDOW).ok_or(refused)?;
     let _guard = REGISTRY.lock();
-    if mapped.load(Ordering::Relaxed) {
-        return Ok(());
+    // Relaxed: under the lock.
+    let before = state.load(Ordering::Relaxed);
+    if before == NONE {
+        map(window)?;
     }
+    // Release pairs with the Acquire in `ensure`.
+    state.store(to.max(before), Ordering::Release);
+    Ok(())
+}
+
+fn map(window: usize) -> Result<(), CallError> {
     let [fine, coarse] = ranges(window);
     mapping::map_at(fine.0, fine.1, Access::ReadWrite, Source::Anonymous)?;
     mapping::map_at(coarse.0, coarse.1, Access::ReadWrite, Source::Anonymous).inspect_err(|_| {
         // SAFETY: mapped just now, and nobody knows of it.
         let _ = unsafe { mapping::unmap(fine.0, fine.1) };
-    })?;
-    // Release pairs with the Acquire in `ensure`.
-    mapped.store(true, Ordering::Release);
-    Ok(())
-}
-
-/// Whether the window has counts.
-pub(crate) fn is_mapped(window: usize) -> bool {
-    // Acquire: as in `ensure`.
-    MAPPED.get(window).is_some_and(|mapped| mapped.load(Ordering::Acquire))
+    })
 }
 
 /// Gives the counts of windows back.
@@ -129,9 +149,9 @@ pub(crate) fn is_mapped(window: usize) -> bool {
 /// The registry is locked, and nobody uses a counted block of these windows any more.
 pub(super) unsafe fn release(first: u32, windows: u32) {
     for window in first as usize..(first + windows) as usize {
-        let Some(mapped) = MAPPED.get(window) else { continue };
+        let Some(state) = STATES.get(window) else { continue };
         // Relaxed: under the lock, and nobody asks any more.
-        if mapped.swap(false, Ordering::Relaxed) {
+        if state.swap(NONE, Ordering::Relaxed) != NONE {
             for (start, len) in ranges(window) {
                 // SAFETY: mapped by `map`, and the caller's promise.
                 let _ = unsafe { mapping::unmap(start, len) };

@@ -23,6 +23,9 @@
 
 use crate::sync::{AtomicU32, Ordering, fence};
 
+/// What the word of a pointer that is counted is more than its block's address.
+pub(crate) const COUNTED: usize = 1;
+
 const KNOWN: u32 = 1;
 const WEAK: u32 = 2;
 const ONE: u32 = 4;
@@ -190,12 +193,28 @@ impl RefCount {
         (word & KNOWN != 0).then_some((word >> 2) as usize)
     }
 
-    /// Adds the pointers that were counted in the heap to the difference noted since, and makes the number known. Once.
-    #[cfg_attr(loom, expect(dead_code, reason = "no model needs it"))]
+    /// Adds the pointers that were counted in the heap to the difference noted since, and makes the number known. If it is
+    /// known, the block is a newer one, and nothing happens.
     pub(crate) fn join(&self, counted: u32) {
         let counted = counted.min(STUCK_AT >> 2);
-        // Relaxed: whoever is told that its pointer is the last passes a fence.
-        self.0.fetch_add(counted * ONE + KNOWN, Ordering::Relaxed);
+        // Relaxed: the exchange decides.
+        let mut word = self.0.load(Ordering::Relaxed);
+        while word & KNOWN == 0 {
+            let joined = word.wrapping_add(counted * ONE + KNOWN);
+            // Relaxed: whoever is told that its pointer is the last passes a fence.
+            match self.0.compare_exchange_weak(word, joined, Ordering::Relaxed, Ordering::Relaxed) {
+                Ok(_) => return,
+                Err(found) => word = found,
+            }
+        }
+    }
+
+    /// Makes the number what was counted. Only if nobody has a pointer but those.
+    #[cfg(not(loom))]
+    pub(crate) fn set(&self, counted: u32) {
+        let weak = self.0.load(Ordering::Relaxed) & WEAK;
+        // Relaxed: nobody else is there.
+        self.0.store(counted.min(STUCK_AT >> 2) * ONE + KNOWN + weak, Ordering::Relaxed);
     }
 }
 

@@ -27,8 +27,10 @@ pub(crate) const CLEAN: u32 = 1;
 /// Somebody has the heap open for writing, or had when it stopped.
 pub(crate) const IN_USE: u32 = 2;
 
-/// Incompatible features this version knows: none.
-pub(crate) const KNOWN_INCOMPATIBLE: u64 = 0;
+/// An incompatible feature: there are blocks whose pointers are counted, and how many there are is to be found out.
+pub(crate) const COUNTED: u64 = 1;
+/// Incompatible features this version knows.
+pub(crate) const KNOWN_INCOMPATIBLE: u64 = COUNTED;
 /// Features this version must know in order to write: none.
 pub(crate) const KNOWN_READ_ONLY_COMPATIBLE: u64 = 0;
 

@@ -20,6 +20,7 @@ use super::marks::Marks;
 use super::pool::{Pool, Task};
 use super::runs::{Block, Runs};
 use super::stack::{Span, Stack};
+use super::tallies::Tallies;
 use crate::format::UNIT_SHIFT;
 use crate::os::CallError;
 use core::ops::Range;
@@ -83,6 +84,7 @@ pub(crate) struct Marker<'a> {
     marks: &'a Marks,
     /// Blocks with a mark that are not to be looked at: they are free.
     free: Option<&'a Marks>,
+    tallies: Option<&'a Tallies>,
     pool: &'a Pool,
     counters: &'a Counters,
     /// Whether there may be more than one worker.
@@ -100,12 +102,28 @@ impl<'a> Marker<'a> {
         free: Option<&'a Marks>,
         job: &'a Job,
     ) -> Self {
-        Self { image, runs, marks, free, pool: &job.pool, counters: &job.counters, shared: true, stack: STACK }
+        let (pool, counters) = (&job.pool, &job.counters);
+        Self { image, runs, marks, free, tallies: None, pool, counters, shared: true, stack: STACK }
     }
 
     /// With so many workers, and so many entries on each one's stack.
     pub(crate) fn with(self, workers: usize, stack: usize) -> Self {
         Self { shared: workers > 1, stack, ..self }
+    }
+
+    /// Also counts the pointers that are counted; [`Marker::finish`] ends that.
+    pub(crate) fn counting(self, tallies: &'a Tallies) -> Self {
+        Self { tallies: Some(tallies), ..self }
+    }
+
+    /// When all is marked: makes the tallies right if blocks had to be looked at more than once. By one thread.
+    pub(crate) fn finish(&self) {
+        if let Some(tallies) = self.tallies {
+            // Relaxed: the workers have been joined.
+            if self.counters.rounds.load(Ordering::Relaxed) > 0 {
+                tallies.count_again(&self.image, self.runs, self.marks, self.free);
+            }
+        }
     }
 
     /// Works until all is marked or somebody aborts; calls `tick` from time to time. Each worker calls this once.
@@ -250,16 +268,10 @@ impl Worker<'_, '_> {
     #[inline(always)]
     fn visit(&mut self, word: u64) {
         let image = &self.marker.image;
-        let [address, offset] = image.segments_start();
-        let len = image.segments_len() as u64;
-        let mut position = word.wrapping_sub(address);
-        if position >= len {
-            position = word.wrapping_sub(offset);
-            if position >= len {
-                return;
+        if let Some((position, block)) = self.marker.runs.find_word(image, word) {
+            if Tallies::is_counted(position, &block) {
+                self.tally(&block);
             }
-        }
-        if let Some(block) = self.marker.runs.find(position as usize) {
             prefetch(self.marker.marks.place(block.word));
             // It will be looked at soon if it has no mark, and most have none.
             prefetch(image.at(block.start).cast());
@@ -268,6 +280,12 @@ impl Worker<'_, '_> {
             }
             self.found[(self.first_found + self.found_count) % AHEAD] = block;
             self.found_count += 1;
+        }
+    }
+
+    fn tally(&self, block: &Block) {
+        if let Some(tallies) = self.marker.tallies {
+            tallies.add(block);
         }
     }
 

@@ -6,7 +6,7 @@
 //!
 //! Bottom to top: [`zeroed`] is memory for tables; [`image`] is the heap's bytes at one moment, and
 //! [`data_pages`] says where they are not zeros; [`runs`] says which block
-//! a position falls into, and [`marks`] which blocks were reached; [`stack`] and [`pool`] hold what is still to be
+//! a position falls into, and [`marks`] which blocks were reached, and [`tallies`] by how many pointers that are counted; [`stack`] and [`pool`] hold what is still to be
 //! looked at, of one worker and of all; [`marker`] does the work; [`sweep`] gives back what has no mark.
 //! [`live`] finds out which blocks of a heap in use are free.
 //!
@@ -26,6 +26,7 @@ pub(crate) mod pool;
 pub(crate) mod runs;
 pub(crate) mod stack;
 pub(crate) mod sweep;
+pub(crate) mod tallies;
 pub(crate) mod zeroed;
 
 #[cfg(test)]

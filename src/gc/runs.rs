@@ -8,6 +8,7 @@
 //!   rest how far behind the head it lies; of a large object's head, the length in pages. Runs lie below the end and do
 //!   not overlap.
 
+use super::image::Image;
 use super::zeroed::Zeroed;
 use crate::alloc::heap_core::{Core, Run, WORDS_PER_UNIT};
 use crate::alloc::size_class::{CLASSES, class_size, index_in_slab, slab_blocks, slab_units};
@@ -104,6 +105,21 @@ impl Runs {
             return (index < slab_blocks(class)).then(|| Self::block(head, class, index as usize));
         }
         self.find_large(unit, word)
+    }
+
+    /// The block that a word of the image leads to, if one, and the position within the segments.
+    #[inline(always)]
+    pub(crate) fn find_word(&self, image: &Image<'_>, word: u64) -> Option<(usize, Block)> {
+        let [address, offset] = image.segments_start();
+        let len = image.segments_len() as u64;
+        let mut position = word.wrapping_sub(address);
+        if position >= len {
+            position = word.wrapping_sub(offset);
+            if position >= len {
+                return None;
+            }
+        }
+        self.find(position as usize).map(|block| (position as usize, block))
     }
 
     fn find_large(&self, unit: usize, word: u64) -> Option<Block> {

@@ -13,6 +13,7 @@ use super::owner::{Heap, HeapInner};
 use super::recovery::{RecoveryError, mark};
 use crate::alloc::backing::Backing;
 use crate::alloc::heap_core::{Core, Run};
+use crate::alloc::ref_count::RefCount;
 use crate::alloc::size_class::{class_size, index_in_slab, slab_blocks};
 use crate::alloc::threads::Threads;
 use crate::error::CollectError;
@@ -24,6 +25,7 @@ use crate::gc::marker::{Job, Marker, STACK};
 use crate::gc::marks::Marks;
 use crate::gc::runs::Runs;
 use crate::gc::sweep::{Swept, sweep};
+use crate::gc::tallies::Tallies;
 use crate::os::CallError;
 use report::LEAK_BYTES;
 use std::cmp::Reverse;
@@ -131,18 +133,24 @@ impl Snapshot {
         }
     }
 
-    /// Marks what the roots reach, beside what is free; returns how many threads did.
-    fn mark(&self, job: &Job) -> Result<(Marks, usize), CollectError> {
+    /// Marks what the roots reach, beside what is free; returns how many threads did. If there are `tallies`, pointers are counted.
+    fn mark(&self, job: &Job, tallies: Option<&Tallies>) -> Result<(Marks, usize), CollectError> {
         let marks = copy_of(&self.free, &self.runs)?;
         let workers = default_workers();
         // SAFETY: pages that lie in a hole of the heap's very file and are not our own hold zeros, and nobody uses the heap.
         let image = unsafe { self.image.with_data(self.data.as_ref()) };
         let marker = Marker::new(image, &self.runs, &marks, Some(&self.free), job).with(workers, STACK);
-        match mark(&marker, job, workers, || ()) {
-            Ok(ran) => Ok((marks, ran)),
-            Err(RecoveryError::Os(error)) => Err(error.into()),
-            Err(RecoveryError::Aborted) => Err(CollectError::Incomplete),
-        }
+        let marker = match tallies {
+            Some(tallies) => marker.counting(tallies),
+            None => marker,
+        };
+        let ran = match mark(&marker, job, workers, || ()) {
+            Ok(ran) => ran,
+            Err(RecoveryError::Os(error)) => return Err(error.into()),
+            Err(RecoveryError::Aborted) => return Err(CollectError::Incomplete),
+        };
+        marker.finish();
+        Ok((marks, ran))
     }
 
     /// What a block begins with.
@@ -165,6 +173,20 @@ impl From<CallError> for CollectError {
     fn from(error: CallError) -> Self {
         Self::os(error.call, error.errno)
     }
+}
+
+/// Counts the pointers in a heap that nobody uses yet, where those that are counted have no numbers.
+///
+/// # Errors
+/// Without memory for it.
+pub(super) fn count_pointers(heap: &HeapInner) -> Result<(), CollectError> {
+    // SAFETY: the caller's promise: the heap is not known to anybody else.
+    let snapshot = unsafe { Snapshot::of(heap)? };
+    let tallies = Tallies::new(snapshot.runs.units())?;
+    snapshot.mark(&Job::default(), Some(&tallies))?;
+    // SAFETY: the heap is open, and nobody has a pointer but those that were counted.
+    unsafe { tallies.tell(heap.core(), &snapshot.runs, RefCount::set)? };
+    Ok(())
 }
 
 fn info(core_segments: usize, run: Run, block: crate::gc::runs::Block) -> BlockInfo {
@@ -294,7 +316,10 @@ impl SalCollect for Heap {
         // SAFETY: the caller's promise.
         let snapshot = unsafe { Snapshot::of(self.inner())? };
         let job = Job::default();
-        let (marks, workers) = snapshot.mark(&job)?;
+        let tallies = Tallies::new(snapshot.runs.units())?;
+        let (marks, workers) = snapshot.mark(&job, Some(&tallies))?;
+        // SAFETY: the heap is open; only the roots hold its blocks, by the caller's promise, so what was counted is all there is.
+        unsafe { tallies.tell(core, &snapshot.runs, RefCount::set)? };
         let marking = started.elapsed();
         // What it would give back is given back here.
         let atomic = self.inner().atomic.as_ref();
@@ -312,7 +337,7 @@ impl SalCollect for Heap {
         let core = self.quiet_core(false)?;
         // SAFETY: the caller's promise.
         let snapshot = unsafe { Snapshot::of(self.inner())? };
-        let (marks, _) = snapshot.mark(&Job::default())?;
+        let (marks, _) = snapshot.mark(&Job::default(), None)?;
         let mut report = LeakReport::default();
         // The smallest on top; of equal ones the one that lies last.
         let mut largest: BinaryHeap<Reverse<(usize, Reverse<usize>, bool)>> = BinaryHeap::new();

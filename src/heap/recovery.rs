@@ -40,6 +40,7 @@ use crate::gc::marker::{Job, Marker, STACK};
 use crate::gc::marks::Marks;
 use crate::gc::runs::Runs;
 use crate::gc::sweep::{Swept, sweep};
+use crate::gc::tallies::Tallies;
 use crate::heap::collect::CollectReport;
 use crate::os::CallError;
 use std::fmt;
@@ -146,6 +147,8 @@ pub(crate) struct Recovery {
     data: Arc<OnceLock<Option<DataPages>>>,
     runs: Arc<Runs>,
     marks: Arc<Marks>,
+    /// The pointers that are counted; joined with the heap's counts when marking is over.
+    tallies: Arc<Tallies>,
     job: Job,
     swept: Swept,
     /// Bytes of all blocks.
@@ -168,12 +171,14 @@ impl Recovery {
         let runs = unsafe { Runs::of(core, image.units())? };
         let (_, total_bytes) = runs.total();
         let marks = Arc::new(Marks::new(runs.units())?);
+        let tallies = Arc::new(Tallies::new(runs.units())?);
         Ok(Self {
             image,
             file: None,
             data: Arc::default(),
             runs: Arc::new(runs),
             marks,
+            tallies,
             job: Job::default(),
             swept: Swept::default(),
             total_bytes,
@@ -211,6 +216,7 @@ impl Recovery {
         } else {
             (Arc::new(Marks::new(self.runs.units())?), Job::default())
         };
+        let tallies = if is_marked { Arc::clone(&self.tallies) } else { Arc::new(Tallies::new(self.runs.units())?) };
         let phase = if is_marked { RecoveryPhase::Sweeping } else { RecoveryPhase::Marking };
         // Relaxed: it has ended.
         Ok(Self {
@@ -219,6 +225,7 @@ impl Recovery {
             data: Arc::clone(&self.data),
             runs: Arc::clone(&self.runs),
             marks,
+            tallies,
             job,
             swept: self.swept.copy(),
             total_bytes: self.total_bytes,
@@ -326,10 +333,14 @@ impl Recovery {
             // `without_holes_of`.
             let image = unsafe { self.image.with_data(data) };
             let marker = Marker::new(image, &self.runs, &self.marks, None, &self.job).with(workers, STACK);
+            let marker = marker.counting(&self.tallies);
             let ran = mark(&marker, &self.job, workers, &mut ask)?;
+            marker.finish();
             if !is_image_good() {
                 return Err(RecoveryError::Aborted);
             }
+            // SAFETY: the heap is open, and that of the runs. What was noted since then is added to what was counted.
+            unsafe { self.tallies.tell(core, &self.runs, |count, counted| count.join(counted))? };
             self.workers.store(ran, Ordering::Relaxed);
             self.is_marked.store(true, Ordering::Relaxed);
             spend(0, started);

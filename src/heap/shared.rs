@@ -4,7 +4,7 @@
 //! A header with the state *in use* is durable before the first store to the mapping; everything stored is durable
 //! before the header with the state *clean*.
 
-use super::collect::default_workers;
+use super::collect::{count_pointers, default_workers};
 use super::create::{reserve_always_read, write_header};
 use super::lifecycle::{
     PUNCH_AT_CLOSE, at_its_place, check_soft_state, check_use, copy_used, limit_capacity, make_core, publish,
@@ -13,16 +13,17 @@ use super::options::{HeapOptions, Mode};
 use super::owner::{Heap, HeapInner};
 use super::recovery::recover_eagerly;
 use crate::alloc::backing::Backing;
+use crate::alloc::count_table;
 use crate::alloc::heap_core::Core;
 use crate::alloc::rebuild::rebuild;
-use crate::error::{CloseError, OpenError};
-use crate::format::header::{CLEAN, HOLDER_OFFSET, Header, Holder, IN_USE};
+use crate::error::{CloseError, CollectError, OpenError};
+use crate::format::header::{CLEAN, COUNTED, HOLDER_OFFSET, Header, Holder, IN_USE};
 use crate::format::soft::SoftHeader;
 use crate::format::{UNIT, WINDOW};
 use crate::gc::image::Image;
 use crate::os::file::File;
 use crate::os::mapping::{self, Access, Source};
-use crate::os::{CallError, process};
+use crate::os::{CallError, errno, process};
 use std::path::PathBuf;
 use std::ptr::NonNull;
 use std::sync::PoisonError;
@@ -38,6 +39,7 @@ pub(super) fn open(
     options: &HeapOptions,
 ) -> Result<Heap, OpenError> {
     let is_unclean = header.state != CLEAN;
+    let has_counted = header.incompatible & COUNTED != 0;
     if is_unclean && (read_only || !options.accept_unclean) {
         return Err(OpenError::Unclean);
     }
@@ -50,6 +52,12 @@ pub(super) fn open(
         }
         let backing = if read_only { Backing::ReadOnly(Some(file)) } else { Backing::of_file(file) };
         let core = make_core(&header, backing, options)?;
+        if is_unclean || has_counted {
+            count_table::prepare(header.window, header.windows).inspect_err(|_| {
+                // SAFETY: nobody knows of it.
+                unsafe { Core::destroy(core.as_ptr()) }
+            })?;
+        }
         if is_unclean {
             recover(core, &header, units).inspect_err(|_| {
                 // SAFETY: nobody knows of it.
@@ -61,7 +69,14 @@ pub(super) fn open(
         }
         Ok(core)
     })?;
-    Ok(publish(core, header, Mode::Shared, path, None, options))
+    let heap = publish(core, header, Mode::Shared, path, None, options);
+    if has_counted && !is_unclean {
+        count_pointers(heap.inner()).map_err(|error| match error {
+            CollectError::Os { call, source, .. } => OpenError::os(call, source),
+            _ => OpenError::os("mmap", errno::NO_MEMORY),
+        })?;
+    }
+    Ok(heap)
 }
 
 /// Forgets the allocator's state of a heap that was not closed; returns how many units its file reaches to.
@@ -147,6 +162,11 @@ pub(super) fn finish(heap: &HeapInner, core: &Core, keep_copy: bool) -> Result<(
     let space = unsafe { &mut *core.space.get() };
     let units = space.trim();
     header.epoch += 1;
+    if count_table::is_used(core.window, core.layout.windows()) {
+        header.incompatible |= COUNTED;
+    } else {
+        header.incompatible &= !COUNTED;
+    }
     // SAFETY: mapped and ours.
     unsafe { (*core.soft()).epoch = header.epoch };
     header.file_len = core.layout.segments.offset + (units * UNIT) as u64;

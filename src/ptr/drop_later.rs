@@ -119,7 +119,7 @@ mod tests {
     #[test]
     fn a_panic_of_one_leaves_none_of_the_others() {
         let dropped = Cell::new(0);
-        let mut chain = Chain { left: 100, panics_at: 63, dropped: &dropped };
+        let mut chain = Chain { left: 100, panics_at: 64, dropped: &dropped };
         let block: NonNull<u8> = NonNull::from(&mut chain).cast();
         // SAFETY: alive for the call.
         let caught = std::panic::catch_unwind(|| unsafe { run(NonNull::new(block.as_ptr()).unwrap(), drop_link) });

@@ -8,13 +8,10 @@
 //! - **A1** A word is a block's address plus the tag, and never zero.
 
 use super::target::Target;
-use crate::alloc::ref_count::RefCount;
+use crate::alloc::ref_count::{COUNTED, RefCount};
 use crate::heap::counted;
 use core::marker::PhantomData;
 use core::ptr::NonNull;
-
-/// What is added to the address of a block whose pointers are counted.
-pub(crate) const COUNTED: usize = 1;
 
 /// A word that leads to a block with a `T`.
 #[repr(transparent)]

@@ -1,6 +1,7 @@
 //! Closing an atomic heap: a last commit, everything folded into the file, the allocator's state, then the clean header.
 
 use super::Atomic;
+use crate::alloc::count_table;
 use crate::alloc::heap_core::Core;
 use crate::commit::journal::AppendError;
 use crate::commit::storage::{Part, Storage};
@@ -62,7 +63,9 @@ pub(in crate::heap) fn finish(
     let mut header = heap.header.lock().unwrap_or_else(PoisonError::into_inner);
     let epoch = new_epoch();
     // Otherwise the file's allocator state keeps another epoch than the header, and the next opening rebuilds it.
-    let is_state_good = is_state_sound && !discards && !atomic.is_recovery_pending();
+    // Nor does the file say how many pointers a counted block has: they are counted anew, with what recovery marks.
+    let has_counted = count_table::is_used(core.window, core.layout.windows());
+    let is_state_good = is_state_sound && !discards && !atomic.is_recovery_pending() && !has_counted;
     let capacity = header.capacity;
     let used_len = core.layout.segments.offset + (units * UNIT) as u64;
     forget_holder(atomic);

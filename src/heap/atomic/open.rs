@@ -9,6 +9,7 @@ use super::recover::{State, recover};
 use super::stats::Counters;
 use super::upkeep::Upkeep;
 use crate::alloc::backing::Backing;
+use crate::alloc::count_table;
 use crate::alloc::heap_core::Core;
 use crate::alloc::rebuild::rebuild;
 use crate::commit::journal::Journal;
@@ -79,6 +80,10 @@ pub(in crate::heap) fn open(
         map(&header, storage.data_fd(), data_len, storage.len(Part::Data)?, soft, options.huge_pages)?;
         let core = make_core(&header, Backing::Private, options)?;
         if soft == SoftState::Stale {
+            count_table::prepare(header.window, header.windows).inspect_err(|_| {
+                // SAFETY: nobody knows of it.
+                unsafe { Core::destroy(core.as_ptr()) }
+            })?;
             let recovered = rebuild_state(core, &header, units)
                 // SAFETY: rebuilt just now, and nobody else has it; the journal's storage is the one above.
                 .and_then(|()| unsafe { recover(core.as_ref(), units, &journal, &kept, replayed, options) });

@@ -3,6 +3,7 @@
 use super::map::{SoftState, map, soft_state};
 use super::open::check_data_len;
 use crate::alloc::backing::Backing;
+use crate::alloc::count_table;
 use crate::alloc::heap_core::Core;
 use crate::alloc::rebuild::rebuild;
 use crate::commit::inspect::Inspected;
@@ -38,6 +39,10 @@ pub(super) fn open(
         }
         let core = make_core(&header, Backing::ReadOnly(None), options)?;
         if soft == SoftState::Stale {
+            count_table::prepare(header.window, header.windows).inspect_err(|_| {
+                // SAFETY: nobody knows of it.
+                unsafe { Core::destroy(core.as_ptr()) }
+            })?;
             // SAFETY: just made; nobody else has it, and its memory can still be written to.
             unsafe { rebuild(core.as_ref(), units) }.inspect_err(|_| {
                 // SAFETY: nobody knows of it.

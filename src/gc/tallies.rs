@@ -1,0 +1,129 @@
+//! How many counted pointers lead to each block.
+//!
+//! Such a pointer is known by its word: the address of a block's start, plus a tag. What looks like one and is none makes a
+//! number too high, which keeps the block for ever; none is ever too low.
+//!
+//! Laid out as the marks are, with a number for each bit.
+
+use super::image::Image;
+use super::marks::Marks;
+use super::runs::{Block, Runs};
+use super::zeroed::Zeroed;
+use crate::alloc::count_table;
+use crate::alloc::heap_core::{Core, Run, WORDS_PER_UNIT};
+use crate::alloc::ref_count::{COUNTED, RefCount};
+use crate::os::CallError;
+use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+
+/// See the module.
+///
+/// All accesses are Relaxed: who reads numbers that others add to has joined them.
+#[derive(Debug)]
+pub(crate) struct Tallies {
+    numbers: Zeroed<AtomicU32>,
+    /// Of each unit, whether there are any in it.
+    units: Zeroed<AtomicBool>,
+}
+
+impl Tallies {
+    /// None, for blocks of so many units.
+    pub(crate) fn new(units: usize) -> Result<Self, CallError> {
+        Ok(Self { numbers: Zeroed::new(units * WORDS_PER_UNIT * 64)?, units: Zeroed::new(units)? })
+    }
+
+    /// Whether a position that a word leads to is a counted pointer to the block that it falls into.
+    #[inline(always)]
+    pub(crate) fn is_counted(position: usize, block: &Block) -> bool {
+        position == block.start + COUNTED
+    }
+
+    /// Counts one more pointer to a block.
+    #[inline]
+    pub(crate) fn add(&self, block: &Block) {
+        let number = block.word * 64 + block.bit.trailing_zeros() as usize;
+        let unit = block.word / WORDS_PER_UNIT;
+        if let (Some(number), Some(unit)) = (self.numbers.get(number), self.units.get(unit)) {
+            number.fetch_add(1, Ordering::Relaxed);
+            if !unit.load(Ordering::Relaxed) {
+                unit.store(true, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// Counts all over again: what marked blocks were looked at more than once is known then.
+    pub(crate) fn count_again(&self, image: &Image<'_>, runs: &Runs, marks: &Marks, free: Option<&Marks>) {
+        for number in self.numbers_in_use(runs) {
+            number.store(0, Ordering::Relaxed);
+        }
+        let count = |word: u64| {
+            if let Some((position, block)) = runs.find_word(image, word) {
+                if Self::is_counted(position, &block) {
+                    self.add(&block);
+                }
+            }
+        };
+        image.for_each_root(runs, count);
+        for run in runs.iter() {
+            for (word, all) in Runs::mark_words(run) {
+                let mut marked = marks.word(word) & all & !free.map_or(0, |free| free.word(word));
+                while marked != 0 {
+                    let block = Runs::block_of_mark(run, word, marked.trailing_zeros());
+                    marked &= marked - 1;
+                    let (mut start, end) = (block.start, block.start + block.len);
+                    while start < end {
+                        let part = image.first_part(start, end);
+                        for at in (part.start..part.end).step_by(8) {
+                            // SAFETY: the part lies in a block of the image.
+                            count(unsafe { Image::read(image.at(at)) });
+                        }
+                        start = part.end;
+                    }
+                }
+            }
+        }
+    }
+
+    fn numbers_in_use<'a>(&'a self, runs: &'a Runs) -> impl Iterator<Item = &'a AtomicU32> {
+        self.words_in_use(runs)
+            .flat_map(move |(_, word)| self.numbers.get(word * 64..word * 64 + 64).into_iter().flatten())
+    }
+
+    /// Words of marks in whose runs there are any numbers.
+    fn words_in_use<'a>(&'a self, runs: &'a Runs) -> impl Iterator<Item = (Run, usize)> + 'a {
+        runs.iter()
+            .filter(|&run| {
+                let (Run::Slab { head, .. } | Run::Large { head, .. }) = run;
+                // The words of a slab of many units may all lie in the first few.
+                self.units
+                    .get(head..Runs::end_of(run))
+                    .is_some_and(|units| units.iter().any(|unit| unit.load(Ordering::Relaxed)))
+            })
+            .flat_map(|run| Runs::mark_words(run).map(move |(word, _)| (run, word)))
+    }
+
+    /// Tells the heap's counts what was found, by `tell`.
+    ///
+    /// # Errors
+    /// If there are no addresses for the counts.
+    ///
+    /// # Safety
+    /// The heap is that of the runs, and stays open meanwhile.
+    pub(crate) unsafe fn tell(&self, core: &Core, runs: &Runs, tell: impl Fn(&RefCount, u32)) -> Result<(), CallError> {
+        for (run, word) in self.words_in_use(runs) {
+            let class = match run {
+                Run::Slab { class, .. } => Some(class),
+                Run::Large { .. } => None,
+            };
+            for bit in 0..64 {
+                let number = self.numbers.get(word * 64 + bit).map_or(0, |number| number.load(Ordering::Relaxed));
+                if number > 0 {
+                    let address = core.segments + Runs::block_of_mark(run, word, bit as u32).start;
+                    count_table::ensure(address)?;
+                    // SAFETY: its place has just been mapped, and the heap is open.
+                    tell(unsafe { count_table::place_of(address, class).as_ref() }, number);
+                }
+            }
+        }
+        Ok(())
+    }
+}
