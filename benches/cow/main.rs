@@ -1,0 +1,23 @@
+//! Shared values beside `std::sync::Arc` and `triomphe::Arc`: `OPERATION/SIZE`, nanoseconds an operation.
+//!
+//! Each round runs every contender once, in turn; shown are the median round of each, its least and greatest, and the ratio to
+//! `Arc`. Theirs and this program's other memory comes from mimalloc. With a word as an argument, only operations that have it in
+//! their names are run.
+
+mod children;
+mod one;
+mod rounds;
+
+use mimalloc::MiMalloc;
+
+#[global_allocator]
+static GLOBAL: MiMalloc = MiMalloc;
+
+fn main() {
+    // `cargo bench` passes `--bench`.
+    let only = std::env::args().skip(1).find(|argument| !argument.starts_with('-'));
+    let wanted = |name: &str| only.as_ref().is_none_or(|only| name.contains(only.as_str()));
+    println!("{:<34}{:>12} {:>24}{:>8}", "", "median ns", "(least to greatest)", "ratio");
+    one::run(&wanted);
+    children::run(&wanted);
+}
