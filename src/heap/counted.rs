@@ -1,7 +1,7 @@
 //! Blocks whose pointers are counted.
 
 use super::SalAlloc;
-use super::allocate::{self, Kind, kind_of};
+use super::allocate::{self, Kind, kind_of, usable_size};
 use super::placement::heap_of_address;
 use crate::alloc::count_table;
 use crate::alloc::ref_count::RefCount;
@@ -17,14 +17,24 @@ const fn class_of(layout: Layout) -> Option<usize> {
     }
 }
 
+/// The layout with as many bytes as its class has: so the class is the same in heaps with a finer ladder, and follows from the layout.
+#[inline(always)]
+const fn whole(layout: Layout) -> Layout {
+    match Layout::from_size_align(usable_size(layout), layout.align()) {
+        Ok(layout) => layout,
+        // Not for layouts that can be served.
+        Err(_) => layout,
+    }
+}
+
 /// Allocates a block of a layout with a size, to which there is one pointer; none if the heap has no room or is not open, or
 /// there is no room for counts.
 #[inline]
 pub(crate) fn allocate(heap: SalAlloc, layout: Layout) -> Option<NonNull<u8>> {
-    let block = NonNull::new(allocate::allocate(heap, layout))?;
+    let block = NonNull::new(allocate::allocate(heap, whole(layout)))?;
     if count_table::ensure(block.addr().get()).is_err() {
         // SAFETY: allocated just now.
-        unsafe { allocate::free(heap, block.as_ptr(), layout) };
+        unsafe { allocate::free(heap, block.as_ptr(), whole(layout)) };
         return None;
     }
     // SAFETY: its counts are mapped.
@@ -58,7 +68,7 @@ pub(crate) unsafe fn free(block: NonNull<u8>, layout: Layout) {
     // SAFETY: the caller's promise; a heap that was closed takes nothing back.
     unsafe {
         count_of(block, layout).end();
-        allocate::free(heap_of(block), block.as_ptr(), layout);
+        allocate::free(heap_of(block), block.as_ptr(), whole(layout));
     }
 }
 
