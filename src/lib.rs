@@ -73,6 +73,7 @@ pub mod prelude {
 #[cfg(loom)]
 #[allow(dead_code, unsafe_code)]
 mod alloc {
+    pub(crate) mod bias;
     pub(crate) mod growers {
         mod slot;
     }

@@ -140,9 +140,9 @@ impl Core {
                 let Some(remote) = ThreadHeap::remote_frees(heap) else { continue };
                 events.remote_frees = events.remote_frees.saturating_add(remote);
                 let counted = ThreadHeap::large_counters(heap);
-                large = [large[0].saturating_add(counted.count), large[1].saturating_add(counted.bytes)];
+                large = [large[0].saturating_add(counted.count()), large[1].saturating_add(counted.bytes)];
                 events.large_allocations = events.large_allocations.saturating_add(counted.allocations as u64);
-                events.large_frees = events.large_frees.saturating_add(counted.frees() as u64);
+                events.large_frees = events.large_frees.saturating_add(counted.frees as u64);
                 for (class, count) in classes.iter_mut().enumerate() {
                     count.add(&ThreadHeap::counters(heap, class));
                 }

@@ -22,6 +22,7 @@ use crate::format::slab_entry::{SlabEntry, units_of_pages};
 use crate::format::soft::{SlabState, SoftHeader};
 use crate::format::{SEGMENT_UNITS, UNIT, UNIT_SHIFT, WINDOW};
 use crate::os::CallError;
+use crate::os::barrier;
 use crate::os::file::File;
 use crate::os::lock::Lock;
 use crate::os::mapping::{self, Access, Source};
@@ -124,6 +125,8 @@ impl Core {
         capacity_units: usize,
         backing: Backing,
     ) -> Result<*mut Self, CallError> {
+        // Before any thread has runs of its own (`super::bias`).
+        barrier::register();
         let base = window as usize * WINDOW;
         let segments = base + layout.segments.offset as usize;
         if backing.is_anonymous() {
@@ -292,10 +295,17 @@ impl Core {
 
     /// What the table says of a unit.
     pub(crate) fn entry(&self, unit: usize) -> SlabEntry {
-        // Acquire pairs with the Release in `set_entry`: what was set up before the head was published is seen.
-        SlabEntry::decode(self.entry_word(unit).load(Ordering::Acquire)).unwrap_or(SlabEntry::Free)
+        SlabEntry::decode(self.entry_word_of(unit)).unwrap_or(SlabEntry::Free)
     }
 
+    /// The same as a word.
+    #[inline(always)]
+    pub(super) fn entry_word_of(&self, unit: usize) -> u64 {
+        // Acquire pairs with the Release in `set_entry`: what was set up before the head was published is seen.
+        self.entry_word(unit).load(Ordering::Acquire)
+    }
+
+    #[inline]
     pub(crate) fn set_entry(&self, unit: usize, entry: SlabEntry) {
         self.entry_word(unit).store(entry.encode(), Ordering::Release);
     }

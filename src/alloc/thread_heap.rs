@@ -10,7 +10,7 @@
 //! # Invariants
 //! - **H1** `floor <= top <= ceiling` for every magazine, and the slots from `floor` to `top` hold blocks of the class
 //!   that nobody else holds.
-//! - **H2** The empty thread heap has `floor = top = ceiling` everywhere, so it is never written to.
+//! - **H2** The empty thread heap has `floor = top = ceiling` everywhere, and no runs, so it is never written to.
 //! - **H3** Every slab in `lists` is owned by this thread heap.
 //! - **H4** `nothing`, right in front of the magazines, stays all zeros: full, and without a slot.
 //!
@@ -70,11 +70,11 @@ pub(crate) struct ThreadHeap {
     /// Whether any of its counters may be other than zero: whether a thread has it. For those who count.
     pub(super) counts: AtomicU32,
     pub(super) slots: [*mut u8; SLOTS],
-    /// Large objects that this thread has allocated less those it has freed, and their bytes, by way of the runs at hand.
-    pub(super) large_count: AtomicI64,
+    /// Bytes of large objects that this thread has allocated less those it has freed, by way of the runs at hand.
     pub(super) large_bytes: AtomicI64,
-    /// Those that it has allocated so.
+    /// Those that it has allocated so, and those that it has freed.
     pub(super) large_allocations: AtomicI64,
+    pub(super) large_frees: AtomicI64,
     /// The thread whose runs were looked at last when there were none of its own.
     pub(super) victim: u32,
     /// Large objects since the last one for which there was a run at hand.
@@ -115,9 +115,9 @@ pub(crate) static EMPTY: ThreadHeap = ThreadHeap {
     remote_frees: AtomicU64::new(0),
     counts: AtomicU32::new(0),
     slots: [ptr::null_mut(); SLOTS],
-    large_count: AtomicI64::new(0),
     large_bytes: AtomicI64::new(0),
     large_allocations: AtomicI64::new(0),
+    large_frees: AtomicI64::new(0),
     victim: 0,
     misses: 0,
     grower_hints: Hints::of_thread(1),

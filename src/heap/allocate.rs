@@ -15,6 +15,7 @@ use super::grow::{free_grower, is_grower};
 use super::handle::{Place, SalAlloc};
 use super::watermarks;
 use crate::alloc::current::{self, Default};
+use crate::alloc::growers;
 use crate::alloc::heap_core::Core;
 use crate::alloc::size_class::{
     LEAST_ALIGN, LOOKED_UP, MAX_SMALL, class_align, class_of_last, class_size, computed_class,
@@ -85,9 +86,7 @@ fn allocate_unchecked(heap: SalAlloc, layout: Layout) -> *mut u8 {
 fn allocate_other(heap: SalAlloc, layout: Layout) -> *mut u8 {
     match kind_of(layout) {
         Kind::Small(class) => allocate_small(heap, class),
-        Kind::Large if heap == SalAlloc::new() => {
-            default_heap(Default::Anonymous).map_or(ptr::null_mut(), |heap| allocate_large_from(heap, layout, false))
-        }
+        Kind::Large if heap == SalAlloc::new() => allocate_default_large(layout),
         Kind::Large => allocate_large(heap.place(), layout, false),
     }
 }
@@ -120,13 +119,25 @@ fn allocate_default(which: Default, class: usize) -> *mut u8 {
     }
 }
 
+#[inline(always)]
+fn allocate_default_large(layout: Layout) -> *mut u8 {
+    let heap = current::of_default(Default::Anonymous);
+    // SAFETY: the calling thread's own, or the empty one.
+    let block = unsafe { ThreadHeap::reuse_large_at_once(heap, layout.size(), layout.align(), false) };
+    if block.is_null() { allocate_large(Place::Default(Default::Anonymous), layout, false) } else { block }
+}
+
 /// The calling thread's thread heap of a default heap, made if need be.
+#[inline(always)]
 fn default_heap(which: Default) -> Option<*mut ThreadHeap> {
     let heap = current::of_default(which);
     // SAFETY: reads a field that only its thread writes.
-    if unsafe { !(*heap).core.is_null() } {
-        return Some(heap);
-    }
+    if unsafe { !(*heap).core.is_null() } { Some(heap) } else { make_default_heap(which) }
+}
+
+#[cold]
+#[inline(never)]
+fn make_default_heap(which: Default) -> Option<*mut ThreadHeap> {
     let heap = current::attach_default(which, defaults::get(which)?);
     (!heap.is_null()).then_some(heap)
 }
@@ -290,10 +301,34 @@ unsafe fn free_unchecked(heap: SalAlloc, block: *mut u8, layout: Layout) {
 /// As for [`free`].
 #[inline(never)]
 unsafe fn free_other(heap: SalAlloc, block: *mut u8, layout: Layout) {
-    if is_grower(heap, block, layout) {
+    // What is told by the address alone first: no other block goes any further.
+    if growers::is_near(block.addr()) {
         // SAFETY: the caller's promise.
-        return unsafe { free_grower(block) };
+        return unsafe { free_near_growers(heap, block, layout) };
     }
+    // SAFETY: the caller's promise; no grower lies elsewhere.
+    unsafe { free_run_or_small(heap, block, layout) }
+}
+
+/// # Safety
+/// As for [`free`].
+#[cold]
+#[inline(never)]
+unsafe fn free_near_growers(heap: SalAlloc, block: *mut u8, layout: Layout) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        if is_grower(heap, block, layout) {
+            free_grower(block);
+        } else {
+            free_run_or_small(heap, block, layout);
+        }
+    }
+}
+
+/// # Safety
+/// As for [`free`], of a block that is no grower.
+#[inline(always)]
+unsafe fn free_run_or_small(heap: SalAlloc, block: *mut u8, layout: Layout) {
     match kind_of(layout) {
         // SAFETY: the caller's promise.
         Kind::Small(class) => unsafe { free_small(heap, class, block) },
@@ -396,7 +431,22 @@ fn free_large(place: Place, block: *mut u8, len: usize) {
     }
 }
 
+#[inline]
 fn free_default_large(which: Default, block: *mut u8) {
+    let heap = current::of_default(which);
+    // SAFETY: the calling thread's own, or the empty one; as for `free`, whose caller's block this is.
+    unsafe {
+        if (*heap).core.is_null() {
+            free_default_large_slow(which, block);
+        } else {
+            ThreadHeap::free_large(heap, block.addr());
+        }
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn free_default_large_slow(which: Default, block: *mut u8) {
     if let Some(heap) = default_heap(which) {
         // SAFETY: the calling thread's own; as for `free`, whose caller's block this is.
         unsafe { ThreadHeap::free_large(heap, block.addr()) };

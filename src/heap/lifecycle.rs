@@ -26,7 +26,7 @@ use crate::format::header::{self, ATOMIC, HEADER_LEN, HOLDER_OFFSET, Header, Hol
 use crate::format::{PAGE, SEGMENT_UNITS, UNIT, WINDOW};
 use crate::os::file::{File, resolve, unlink};
 use crate::os::mapping::{self, Access, Source};
-use crate::os::{CallError, barrier, errno};
+use crate::os::{CallError, errno};
 use std::ffi::CString;
 use std::path::{Path, PathBuf};
 use std::ptr::NonNull;
@@ -284,7 +284,6 @@ pub(crate) fn newest_header(slots: &[[u8; HEADER_LEN]; 2]) -> Result<Header, Ope
 /// Puts the process's side of a heap on top of its mapping.
 pub(super) fn make_core(header: &Header, backing: Backing, options: &HeapOptions) -> Result<NonNull<Core>, OpenError> {
     fork::register();
-    barrier::register();
     let capacity_units = (header.capacity / UNIT as u64) as usize;
     // SAFETY: the window holds a clean heap, or zeros, and the caller owns it.
     let core = unsafe { Core::new(header.window, header.layout, capacity_units, backing)? };
