@@ -424,6 +424,7 @@ fn free_default_slow(which: Default, class: usize, block: *mut u8) {
     }
 }
 
+#[inline(never)]
 fn free_large(place: Place, block: *mut u8, len: usize) {
     match place {
         Place::Default(which) => free_default_large(which, block),
@@ -431,7 +432,7 @@ fn free_large(place: Place, block: *mut u8, len: usize) {
     }
 }
 
-#[inline]
+#[inline(always)]
 fn free_default_large(which: Default, block: *mut u8) {
     let heap = current::of_default(which);
     // SAFETY: the calling thread's own, or the empty one; as for `free`, whose caller's block this is.
