@@ -24,7 +24,9 @@ mod word;
 
 use super::bias::Bias;
 use crate::sync::{AtomicI64, AtomicU64, Ordering};
-pub(crate) use word::{FreeRun, TOO_LONG, Wanted};
+#[cfg(not(loom))]
+pub(crate) use word::TOO_LONG;
+pub(crate) use word::{FreeRun, Wanted};
 use word::{RUN_CLASSES, holds, run_class};
 
 #[cfg(not(loom))]
