@@ -1,6 +1,7 @@
 //! From a layout to a block: the way that every allocation takes.
 //!
-//! 1. The size is rounded up to the alignment, which leads to a class whose blocks are aligned (C2).
+//! 1. The size is rounded up to the alignment, which leads to a class whose blocks are aligned (C2). Which ladder of classes
+//!    the heap has, its handle says.
 //! 2. The calling thread's thread heap is found: one load from thread-local storage for a default heap, a compare more
 //!    for a file heap.
 //! 3. Its magazine of the class is popped, or refilled first ([`ThreadHeap::allocate_slow`]). That of a file heap is
@@ -17,7 +18,7 @@ use super::watermarks;
 use crate::alloc::current::{self, Default};
 use crate::alloc::heap_core::Core;
 use crate::alloc::size_class::{
-    LEAST_ALIGN, LOOKED_UP, MAX_SMALL, class_align, class_of_last, class_size, computed_class,
+    LEAST_ALIGN, LOOKED_UP, Ladder, MAX_SMALL, class_align, class_of_last, class_size, fine_class_of_last,
 };
 use crate::alloc::thread_heap::{ThreadHeap, is_medium};
 use crate::format::PAGE;
@@ -32,7 +33,7 @@ pub(super) enum Kind {
     Large,
 }
 
-/// The class of a layout that most allocations have: of up to 1 KiB, and aligned as all blocks are.
+/// The usual class of a layout that most allocations have: of up to 1 KiB, and aligned as all blocks are.
 #[inline(always)]
 const fn class_of_common(layout: Layout) -> Option<usize> {
     const { assert!(LOOKED_UP % LEAST_ALIGN == 0) };
@@ -45,19 +46,28 @@ const fn class_of_common(layout: Layout) -> Option<usize> {
     }
 }
 
-/// Whether a layout's block lies in a slab, and of which class. A layout without a size counts as large.
+/// What [`class_of_common`] is in a heap other than the default one.
 #[inline(always)]
-pub(super) const fn kind_of(layout: Layout) -> Kind {
+const fn class_elsewhere(heap: SalAlloc, class: usize, layout: Layout) -> usize {
+    match heap.ladder() {
+        Ladder::Usual => class,
+        Ladder::Fine => fine_class_of_last(layout.size().wrapping_sub(1)),
+    }
+}
+
+/// Whether a layout's block lies in a slab, and of which class of the ladder. A layout without a size counts as large.
+#[inline(always)]
+pub(super) const fn kind_of(ladder: Ladder, layout: Layout) -> Kind {
     // Cannot overflow: `Layout` promises that the rounded size fits.
     let rounded = (layout.size() + layout.align() - 1) & !(layout.align() - 1);
     let last = rounded.wrapping_sub(1);
-    if last < MAX_SMALL { Kind::Small(computed_class(last)) } else { Kind::Large }
+    if last < MAX_SMALL { Kind::Small(ladder.class_of_last(last)) } else { Kind::Large }
 }
 
-/// Bytes that the block of a layout really has.
+/// Bytes that the block of a layout really has in a heap with that ladder.
 #[inline(always)]
-pub(super) const fn usable_size(layout: Layout) -> usize {
-    match kind_of(layout) {
+pub(super) const fn usable_size(ladder: Ladder, layout: Layout) -> usize {
+    match kind_of(ladder, layout) {
         Kind::Small(class) => class_size(class),
         Kind::Large => layout.size().next_multiple_of(PAGE),
     }
@@ -76,25 +86,27 @@ pub(super) fn allocate(heap: SalAlloc, layout: Layout) -> *mut u8 {
 #[inline(always)]
 fn allocate_unchecked(heap: SalAlloc, layout: Layout) -> *mut u8 {
     match class_of_common(layout) {
-        Some(class) => allocate_small(heap, class),
+        Some(class) if heap == SalAlloc::new() => allocate_default(Default::Anonymous, class),
+        Some(class) => allocate_elsewhere(heap, class_elsewhere(heap, class, layout)),
         None => allocate_other(heap, layout),
     }
 }
 
 #[inline(never)]
 fn allocate_other(heap: SalAlloc, layout: Layout) -> *mut u8 {
-    match kind_of(layout) {
-        Kind::Small(class) => allocate_small(heap, class),
-        Kind::Large if heap == SalAlloc::new() => {
-            default_heap(Default::Anonymous).map_or(ptr::null_mut(), |heap| allocate_large_from(heap, layout, false))
-        }
+    if heap == SalAlloc::new() {
+        return match kind_of(Ladder::Usual, layout) {
+            Kind::Small(class) => allocate_default(Default::Anonymous, class),
+            Kind::Large => {
+                let from = |heap| allocate_large_from(heap, layout, false);
+                default_heap(Default::Anonymous).map_or(ptr::null_mut(), from)
+            }
+        };
+    }
+    match kind_of(heap.ladder(), layout) {
+        Kind::Small(class) => allocate_elsewhere(heap, class),
         Kind::Large => allocate_large(heap.place(), layout, false),
     }
-}
-
-#[inline(always)]
-fn allocate_small(heap: SalAlloc, class: usize) -> *mut u8 {
-    if heap == SalAlloc::new() { allocate_default(Default::Anonymous, class) } else { allocate_elsewhere(heap, class) }
 }
 
 #[inline(always)]
@@ -141,7 +153,19 @@ fn allocate_default_slow(which: Default, class: usize) -> *mut u8 {
 #[cold]
 #[inline(never)]
 fn allocate_window_slow(window: u32, class: usize) -> *mut u8 {
-    in_window(window, |heap| allocate_slow(heap, class)).unwrap_or(ptr::null_mut())
+    small_in_window(window, class, allocate_slow)
+}
+
+/// A block of the class by means of `take`; null if the heap is not open, or has no such class: then it is another one than
+/// the handle was made for, at the same place.
+#[inline]
+fn small_in_window(window: u32, class: usize, take: fn(*mut ThreadHeap, usize) -> *mut u8) -> *mut u8 {
+    let from = |heap: *mut ThreadHeap| {
+        // SAFETY: the heap is open, and outlives its thread heaps.
+        let ladder = unsafe { (*(*heap).core).ladder };
+        if class < ladder.classes() { take(heap, class) } else { ptr::null_mut() }
+    };
+    in_window(window, from).unwrap_or(ptr::null_mut())
 }
 
 /// Runs `work` as [`current::with_window`] does; then tells whatever mark has been passed.
@@ -218,8 +242,9 @@ pub(super) fn allocate_large_from(heap: *mut ThreadHeap, layout: Layout, zeroed:
 
 /// Allocates zeros; memory that reads as zeros already is not written.
 #[inline]
-pub(super) fn allocate_zeroed(place: Place, layout: Layout) -> *mut u8 {
-    let block = match kind_of(layout) {
+pub(super) fn allocate_zeroed(heap: SalAlloc, layout: Layout) -> *mut u8 {
+    let place = heap.place();
+    let block = match kind_of(heap.ladder(), layout) {
         Kind::Large => allocate_large(place, layout, true),
         Kind::Small(class) => allocate_small_zeroed(place, class),
     };
@@ -240,10 +265,9 @@ pub(super) fn allocate_run(place: Place, layout: Layout, zeroed: bool) -> *mut u
 
 #[inline]
 fn allocate_small_zeroed(place: Place, class: usize) -> *mut u8 {
-    let from = |heap| allocate_zeroed_slow(heap, class);
     match place {
-        Place::Default(which) => default_heap(which).map_or(ptr::null_mut(), from),
-        Place::Window(window) => in_window(window, from).unwrap_or(ptr::null_mut()),
+        Place::Default(which) => default_heap(which).map_or(ptr::null_mut(), |heap| allocate_zeroed_slow(heap, class)),
+        Place::Window(window) => small_in_window(window, class, allocate_zeroed_slow),
     }
 }
 
@@ -280,7 +304,8 @@ unsafe fn free_unchecked(heap: SalAlloc, block: *mut u8, layout: Layout) {
     // SAFETY: the caller's promise.
     unsafe {
         match class_of_common(layout) {
-            Some(class) => free_small(heap, class, block),
+            Some(class) if heap == SalAlloc::new() => free_default(Default::Anonymous, class, block),
+            Some(class) => free_elsewhere(heap, class_elsewhere(heap, class, layout), block),
             None => free_other(heap, block, layout),
         }
     }
@@ -294,29 +319,24 @@ unsafe fn free_other(heap: SalAlloc, block: *mut u8, layout: Layout) {
         // SAFETY: the caller's promise.
         return unsafe { free_grower(block) };
     }
-    match kind_of(layout) {
+    if heap == SalAlloc::new() {
+        return match kind_of(Ladder::Usual, layout) {
+            // SAFETY: the caller's promise.
+            Kind::Small(class) => unsafe { free_default(Default::Anonymous, class, block) },
+            Kind::Large => free_default_large(Default::Anonymous, block),
+        };
+    }
+    match kind_of(heap.ladder(), layout) {
         // SAFETY: the caller's promise.
-        Kind::Small(class) => unsafe { free_small(heap, class, block) },
-        Kind::Large if heap == SalAlloc::new() => free_default_large(Default::Anonymous, block),
+        Kind::Small(class) => unsafe { free_elsewhere(heap, class, block) },
         Kind::Large => free_large(heap.place(), block, layout.size()),
     }
 }
 
+/// Everything but the shortest way ends in another call, so that this one saves no register.
+///
 /// # Safety
 /// As for [`free`], of a block of the class. So it is for the next two.
-#[inline(always)]
-unsafe fn free_small(heap: SalAlloc, class: usize, block: *mut u8) {
-    // SAFETY: the caller's promise.
-    unsafe {
-        if heap == SalAlloc::new() {
-            free_default(Default::Anonymous, class, block);
-        } else {
-            free_elsewhere(heap, class, block);
-        }
-    }
-}
-
-/// Everything but the shortest way ends in another call, so that this one saves no register.
 #[inline(never)]
 unsafe fn free_elsewhere(heap: SalAlloc, class: usize, block: *mut u8) {
     // SAFETY: the caller's promise; the thread heap is the calling thread's own, or the empty one.
@@ -328,8 +348,6 @@ unsafe fn free_elsewhere(heap: SalAlloc, class: usize, block: *mut u8) {
     }
 }
 
-/// # Safety
-/// As for [`free`], of a block of the class of the default heap over a file.
 #[inline(never)]
 unsafe fn free_default_file(class: usize, block: *mut u8) {
     // SAFETY: the caller's promise.

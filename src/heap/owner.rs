@@ -147,7 +147,7 @@ impl HeapInner {
     }
 
     pub(crate) fn alloc(&self) -> SalAlloc {
-        SalAlloc::of_window(self.core().window)
+        SalAlloc::of_window(self.core().window, self.core().ladder)
     }
 
     pub(super) fn id(&self) -> [u8; 16] {

@@ -22,7 +22,7 @@ use super::maintenance::MaintenanceStats;
 use super::owner::{Heap, HeapInner};
 use crate::alloc::counters::ClassCount;
 use crate::alloc::heap_core::Core;
-use crate::alloc::size_class::CLASSES;
+use crate::alloc::size_class::ALL_CLASSES;
 use crate::format::{UNIT, WINDOW};
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
@@ -120,7 +120,7 @@ impl Stats {
 
 /// Where the figures stay, so that they are not copied about.
 fn collect(core: &Core, stats: &mut Stats) {
-    let mut counts = [ClassCount::default(); CLASSES];
+    let mut counts = [ClassCount::default(); ALL_CLASSES];
     let (events, threads) = core.count(&mut counts);
     // SAFETY: mapped as long as the core lives; atomics, which all may share. Relaxed: the figures are shown.
     let (committed, used) = unsafe {
@@ -151,7 +151,8 @@ fn collect(core: &Core, stats: &mut Stats) {
         stats.large_allocations = stats.large_allocations.saturating_add(grown.taken);
         stats.large_frees = stats.large_frees.saturating_add(grown.taken.saturating_sub(grown.live));
     }
-    for (class, count) in counts.iter().enumerate() {
+    for class in (0..core.ladder.classes()).map(|rank| core.ladder.class_at(rank)) {
+        let count = &counts[class];
         if *count == ClassCount::default() {
             continue;
         }

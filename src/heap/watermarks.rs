@@ -7,6 +7,7 @@
 use super::handle::SalAlloc;
 use super::options::HeapOptions;
 use super::owner::HeapInner;
+use super::table::HEAPS;
 use crate::alloc::heap_core::Core;
 use crate::alloc::marks::{MOST_MARKS, Mark, Measure};
 use crate::error::OpenError;
@@ -111,7 +112,7 @@ impl HeapOptions {
 #[cold]
 #[inline(never)]
 pub(super) fn tell_news(window: u32) {
-    if let Ok(heap) = HeapInner::find(SalAlloc::of_window(window)) {
+    if let Some(heap) = HEAPS.find(window) {
         heap.tell_news();
     }
 }

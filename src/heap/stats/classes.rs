@@ -1,13 +1,10 @@
 //! What there is to say of each size class.
 
 use crate::alloc::counters::ClassCount;
-use crate::alloc::size_class::{CLASSES, class_size, slab_blocks, slab_units};
+use crate::alloc::size_class::{ALL_CLASSES, class_size, slab_blocks, slab_units};
 use crate::format::UNIT;
 use crate::format::layout::BITS_PER_UNIT_BYTES;
 use crate::format::soft::SlabState;
-use crate::heap::allocate;
-use crate::heap::handle::SalAlloc;
-use core::alloc::Layout;
 use std::fmt;
 use std::ops::Deref;
 
@@ -39,33 +36,6 @@ pub struct ClassStats {
     pub slow_paths: u64,
 }
 
-impl SalAlloc {
-    /// Bytes of the blocks that slabs are cut into, from small to large. What is larger is a large object, of whole pages.
-    ///
-    /// ```
-    /// use sal::SalAlloc;
-    ///
-    /// assert!(SalAlloc::size_classes().take(3).eq([16, 32, 48]));
-    /// assert_eq!(SalAlloc::size_classes().last(), Some(256 << 10));
-    /// ```
-    pub fn size_classes() -> impl ExactSizeIterator<Item = usize> + DoubleEndedIterator {
-        (0..CLASSES).map(class_size)
-    }
-
-    /// Bytes that a block for this layout really has, all of which may be used. `Allocator::allocate` says the same of the block
-    /// that it gives.
-    ///
-    /// ```
-    /// use sal::SalAlloc;
-    /// use std::alloc::Layout;
-    ///
-    /// assert_eq!(SalAlloc::usable_size(Layout::new::<[u8; 100]>()), 112);
-    /// ```
-    pub const fn usable_size(layout: Layout) -> usize {
-        allocate::usable_size(layout)
-    }
-}
-
 impl ClassStats {
     pub(super) fn new(class: usize, count: &ClassCount) -> Self {
         let slabs = u64::try_from(count.slabs).unwrap_or(0);
@@ -91,7 +61,7 @@ impl ClassStats {
 /// Size classes by size, in place: a slice of [`ClassStats`].
 #[derive(Clone)]
 pub struct Classes {
-    classes: [ClassStats; CLASSES],
+    classes: [ClassStats; ALL_CLASSES],
     len: usize,
 }
 
@@ -117,7 +87,7 @@ impl Default for Classes {
             frees: 0,
             slow_paths: 0,
         };
-        Self { classes: [NONE; CLASSES], len: 0 }
+        Self { classes: [NONE; ALL_CLASSES], len: 0 }
     }
 }
 
