@@ -38,7 +38,7 @@ fn blocks_are_as_large_as_their_classes(classes: SizeClasses) -> Vec<usize> {
     let heap = HeapOptions::new().size_classes(classes).capacity(1 << 30).volatile().unwrap();
     assert_eq!((heap.size_classes(), heap.alloc().size_classes()), (classes, classes));
     let mut ladder = Vec::new();
-    let sizes = (1..=5000).chain((5000..=LARGEST).step_by(509)).chain([LARGEST, LARGEST + 1, LARGEST + 4097]);
+    let sizes = (1..=5000).chain((5000..=LARGEST).step_by(127)).chain([LARGEST, LARGEST + 1, LARGEST + 4097]);
     for size in sizes {
         let block = heap.alloc().allocate(layout(size)).unwrap();
         assert!(block.len() >= size);
