@@ -18,6 +18,7 @@ use super::space::Space;
 use super::thread_heap::ThreadHeap;
 use super::threads::Threads;
 use super::tuning::Tuning;
+use super::windows;
 use crate::format::layout::Layout;
 use crate::format::slab_entry::{SlabEntry, units_of_pages};
 use crate::format::soft::{SlabState, SoftHeader};
@@ -220,6 +221,11 @@ impl Core {
         }
     }
 
+    /// What a handle of the heap says.
+    pub(crate) const fn name(&self) -> u32 {
+        windows::name_of(self.window, self.ladder)
+    }
+
     pub(crate) fn shared_runs(&self) -> &SharedRuns {
         // SAFETY: mapped by `new` until `destroy`; zeros are empty slots, and all of it is atomic.
         unsafe { &*self.shared_runs }
@@ -372,7 +378,6 @@ pub(crate) mod testing {
     //! Heaps for the unit tests of this layer.
 
     use super::*;
-    use crate::alloc::windows;
 
     /// A heap in memory that nobody else knows of.
     pub(crate) struct TestHeap(pub(crate) *mut Core);

@@ -27,6 +27,11 @@ pub(crate) const fn name_of(window: u32, ladder: Ladder) -> u32 {
     }
 }
 
+/// The first window of the heap with that name.
+pub(crate) const fn window_of(name: u32) -> u32 {
+    name & !FINE
+}
+
 /// For each window, the name of the heap that has it, or 0.
 static HEAP_OF: [AtomicU32; END_WINDOW as usize] = [const { AtomicU32::new(0) }; END_WINDOW as usize];
 /// For each first window, its open heap.
@@ -51,7 +56,7 @@ pub(crate) fn heap_name_of(address: usize) -> Option<u32> {
 /// The first window of that heap.
 #[cfg(feature = "checked")]
 pub(crate) fn heap_window_of(address: usize) -> Option<u32> {
-    heap_name_of(address).map(|name| name & !FINE)
+    heap_name_of(address).map(window_of)
 }
 
 /// Reserves `windows` windows, and no memory: the wanted ones, or the lowest that are free.

@@ -88,21 +88,23 @@ fn allocate_unchecked(heap: SalAlloc, layout: Layout) -> *mut u8 {
     match class_of_common(layout) {
         Some(class) if heap == SalAlloc::new() => allocate_default(Default::Anonymous, class),
         Some(class) => allocate_elsewhere(heap, class_elsewhere(heap, class, layout)),
+        None if heap == SalAlloc::new() => allocate_default_other(layout),
         None => allocate_other(heap, layout),
     }
 }
 
 #[inline(never)]
-fn allocate_other(heap: SalAlloc, layout: Layout) -> *mut u8 {
-    if heap == SalAlloc::new() {
-        return match kind_of(Ladder::Usual, layout) {
-            Kind::Small(class) => allocate_default(Default::Anonymous, class),
-            Kind::Large => {
-                let from = |heap| allocate_large_from(heap, layout, false);
-                default_heap(Default::Anonymous).map_or(ptr::null_mut(), from)
-            }
-        };
+fn allocate_default_other(layout: Layout) -> *mut u8 {
+    match kind_of(Ladder::Usual, layout) {
+        Kind::Small(class) => allocate_default(Default::Anonymous, class),
+        Kind::Large => {
+            default_heap(Default::Anonymous).map_or(ptr::null_mut(), |heap| allocate_large_from(heap, layout, false))
+        }
     }
+}
+
+#[inline(never)]
+fn allocate_other(heap: SalAlloc, layout: Layout) -> *mut u8 {
     match kind_of(heap.ladder(), layout) {
         Kind::Small(class) => allocate_elsewhere(heap, class),
         Kind::Large => allocate_large(heap.place(), layout, false),
@@ -113,11 +115,11 @@ fn allocate_other(heap: SalAlloc, layout: Layout) -> *mut u8 {
 fn allocate_elsewhere(heap: SalAlloc, class: usize) -> *mut u8 {
     match heap.place() {
         Place::Default(which) => allocate_default(which, class),
-        Place::Window(window) => {
+        Place::Window(name) => {
             // SAFETY: the calling thread's own, or the empty one.
-            match unsafe { ThreadHeap::allocate_unless_closed(current::of_window(window), class) } {
+            match unsafe { ThreadHeap::allocate_unless_closed(current::of_window(name), class) } {
                 Some(block) => block,
-                None => allocate_window_slow(window, class),
+                None => allocate_window_slow(name, class),
             }
         }
     }
@@ -152,31 +154,19 @@ fn allocate_default_slow(which: Default, class: usize) -> *mut u8 {
 /// From outside of the heap, so that what is to be told can be told after it.
 #[cold]
 #[inline(never)]
-fn allocate_window_slow(window: u32, class: usize) -> *mut u8 {
-    small_in_window(window, class, allocate_slow)
-}
-
-/// A block of the class by means of `take`; null if the heap is not open, or has no such class: then it is another one than
-/// the handle was made for, at the same place.
-#[inline]
-fn small_in_window(window: u32, class: usize, take: fn(*mut ThreadHeap, usize) -> *mut u8) -> *mut u8 {
-    let from = |heap: *mut ThreadHeap| {
-        // SAFETY: the heap is open, and outlives its thread heaps.
-        let ladder = unsafe { (*(*heap).core).ladder };
-        if class < ladder.classes() { take(heap, class) } else { ptr::null_mut() }
-    };
-    in_window(window, from).unwrap_or(ptr::null_mut())
+fn allocate_window_slow(name: u32, class: usize) -> *mut u8 {
+    in_window(name, |heap| allocate_slow(heap, class)).unwrap_or(ptr::null_mut())
 }
 
 /// Runs `work` as [`current::with_window`] does; then tells whatever mark has been passed.
-fn in_window<R>(window: u32, work: impl FnOnce(*mut ThreadHeap) -> R) -> Option<R> {
-    let (done, has_news) = current::with_window(window, |heap| {
+fn in_window<R>(name: u32, work: impl FnOnce(*mut ThreadHeap) -> R) -> Option<R> {
+    let (done, has_news) = current::with_window(name, |heap| {
         let done = work(heap);
         // SAFETY: the heap is open, and outlives its thread heaps.
         (done, unsafe { (*(*heap).core).marks.has_news() })
     })?;
     if has_news {
-        watermarks::tell_news(window);
+        watermarks::tell_news(name);
     }
     Some(done)
 }
@@ -214,7 +204,7 @@ pub(super) fn with_core<R>(place: Place, work: impl FnOnce(&Core) -> R) -> Optio
     match place {
         Place::Default(which) => defaults::get(which).map(work),
         // SAFETY: the heap is open while the closure runs, and outlives its thread heaps.
-        Place::Window(window) => current::with_window(window, |heap| work(unsafe { &*(*heap).core })),
+        Place::Window(name) => current::with_window(name, |heap| work(unsafe { &*(*heap).core })),
     }
 }
 
@@ -223,7 +213,7 @@ fn allocate_large(place: Place, layout: Layout, zeroed: bool) -> *mut u8 {
     let from = |heap| allocate_large_from(heap, layout, zeroed);
     match place {
         Place::Default(which) => default_heap(which).map_or(ptr::null_mut(), from),
-        Place::Window(window) => in_window(window, from).unwrap_or(ptr::null_mut()),
+        Place::Window(name) => in_window(name, from).unwrap_or(ptr::null_mut()),
     }
 }
 
@@ -265,9 +255,10 @@ pub(super) fn allocate_run(place: Place, layout: Layout, zeroed: bool) -> *mut u
 
 #[inline]
 fn allocate_small_zeroed(place: Place, class: usize) -> *mut u8 {
+    let from = |heap| allocate_zeroed_slow(heap, class);
     match place {
-        Place::Default(which) => default_heap(which).map_or(ptr::null_mut(), |heap| allocate_zeroed_slow(heap, class)),
-        Place::Window(window) => small_in_window(window, class, allocate_zeroed_slow),
+        Place::Default(which) => default_heap(which).map_or(ptr::null_mut(), from),
+        Place::Window(name) => in_window(name, from).unwrap_or(ptr::null_mut()),
     }
 }
 
@@ -306,8 +297,24 @@ unsafe fn free_unchecked(heap: SalAlloc, block: *mut u8, layout: Layout) {
         match class_of_common(layout) {
             Some(class) if heap == SalAlloc::new() => free_default(Default::Anonymous, class, block),
             Some(class) => free_elsewhere(heap, class_elsewhere(heap, class, layout), block),
+            None if heap == SalAlloc::new() => free_default_other(block, layout),
             None => free_other(heap, block, layout),
         }
+    }
+}
+
+/// # Safety
+/// As for [`free`], of a block of the default heap.
+#[inline(never)]
+unsafe fn free_default_other(block: *mut u8, layout: Layout) {
+    if is_grower(SalAlloc::new(), block, layout) {
+        // SAFETY: the caller's promise.
+        return unsafe { free_grower(block) };
+    }
+    match kind_of(Ladder::Usual, layout) {
+        // SAFETY: the caller's promise.
+        Kind::Small(class) => unsafe { free_default(Default::Anonymous, class, block) },
+        Kind::Large => free_default_large(Default::Anonymous, block),
     }
 }
 
@@ -315,17 +322,6 @@ unsafe fn free_unchecked(heap: SalAlloc, block: *mut u8, layout: Layout) {
 /// As for [`free`].
 #[inline(never)]
 unsafe fn free_other(heap: SalAlloc, block: *mut u8, layout: Layout) {
-    if is_grower(heap, block, layout) {
-        // SAFETY: the caller's promise.
-        return unsafe { free_grower(block) };
-    }
-    if heap == SalAlloc::new() {
-        return match kind_of(Ladder::Usual, layout) {
-            // SAFETY: the caller's promise.
-            Kind::Small(class) => unsafe { free_default(Default::Anonymous, class, block) },
-            Kind::Large => free_default_large(Default::Anonymous, block),
-        };
-    }
     match kind_of(heap.ladder(), layout) {
         // SAFETY: the caller's promise.
         Kind::Small(class) => unsafe { free_elsewhere(heap, class, block) },
@@ -341,9 +337,9 @@ unsafe fn free_other(heap: SalAlloc, block: *mut u8, layout: Layout) {
 unsafe fn free_elsewhere(heap: SalAlloc, class: usize, block: *mut u8) {
     // SAFETY: the caller's promise; the thread heap is the calling thread's own, or the empty one.
     unsafe {
-        let Place::Window(window) = heap.place() else { return free_default_file(class, block) };
-        if !ThreadHeap::free_unless_closed(current::of_window(window), class, block) {
-            free_window_slow(window, class, block);
+        let Place::Window(name) = heap.place() else { return free_default_file(class, block) };
+        if !ThreadHeap::free_unless_closed(current::of_window(name), class, block) {
+            free_window_slow(name, class, block);
         }
     }
 }
@@ -366,9 +362,9 @@ unsafe fn free_default(which: Default, class: usize, block: *mut u8) {
 /// As for [`free`], of a block of the class.
 #[cold]
 #[inline(never)]
-unsafe fn free_window_slow(window: u32, class: usize, block: *mut u8) {
+unsafe fn free_window_slow(name: u32, class: usize, block: *mut u8) {
     // A closed heap takes nothing back.
-    current::with_window(window, |heap| {
+    current::with_window(name, |heap| {
         // SAFETY: the heap is open; the block is the caller's to give and of the class.
         unsafe { scrub(&*(*heap).core, block, class_size(class)) };
         free_slow_unless(heap, class, block);
@@ -410,7 +406,7 @@ fn free_default_slow(which: Default, class: usize, block: *mut u8) {
 fn free_large(place: Place, block: *mut u8, len: usize) {
     match place {
         Place::Default(which) => free_default_large(which, block),
-        Place::Window(window) => free_window_large(window, block, len),
+        Place::Window(name) => free_window_large(name, block, len),
     }
 }
 
@@ -424,9 +420,9 @@ fn free_default_large(which: Default, block: *mut u8) {
 }
 
 #[inline(never)]
-fn free_window_large(window: u32, block: *mut u8, len: usize) {
+fn free_window_large(name: u32, block: *mut u8, len: usize) {
     // A closed heap takes nothing back.
-    current::with_window(window, |heap| {
+    current::with_window(name, |heap| {
         // SAFETY: the calling thread's own, of an open heap; as for `free`, whose caller's block this is.
         unsafe {
             scrub(&*(*heap).core, block, len.next_multiple_of(PAGE));
@@ -478,6 +474,6 @@ pub(super) fn resize_large(place: Place, block: *mut u8, size: usize) -> bool {
     match place {
         Place::Default(which) => defaults::get(which).is_some_and(resize),
         // SAFETY: the heap is open while the closure runs, and outlives its thread heaps.
-        Place::Window(window) => in_window(window, |heap| resize(unsafe { &*(*heap).core })) == Some(true),
+        Place::Window(name) => in_window(name, |heap| resize(unsafe { &*(*heap).core })) == Some(true),
     }
 }

@@ -8,7 +8,6 @@ use super::handle::Place;
 use crate::alloc::checked::{Kind, Misuse, Where};
 use crate::alloc::current;
 use crate::alloc::heap_core::Core;
-use crate::alloc::size_class::Ladder;
 use crate::os::line::Line;
 use crate::os::process;
 use core::alloc::Layout;
@@ -61,7 +60,7 @@ fn passes(place: Place, act: Act, layout: Layout, check: impl FnOnce(&Core, u32)
         // Default heaps have no blocks of earlier processes, for which the thread's number would be needed.
         Place::Default(_) => with_core(place, |core| check(core, 0)),
         // SAFETY: the heap is open while the closure runs, and outlives its thread heaps.
-        Place::Window(window) => current::with_window(window, |heap| unsafe { check(&*(*heap).core, (*heap).number) }),
+        Place::Window(name) => current::with_window(name, |heap| unsafe { check(&*(*heap).core, (*heap).number) }),
     };
     if let Some(Err(misuse)) = &checked {
         report(place, act, layout, misuse);
@@ -83,8 +82,7 @@ fn describe(line: &mut Line, place: Place, act: Act, given: Layout, misuse: &Mis
     let heap = match place {
         Place::Default(current::Default::Anonymous) => SalAlloc::new(),
         Place::Default(current::Default::File) => SalAlloc::file_backed(),
-        // The ladder does not show.
-        Place::Window(window) => SalAlloc::of_window(window, Ladder::Usual),
+        Place::Window(name) => SalAlloc::of_name(name),
     };
     let address = misuse.address;
     let mut allocated = None;
@@ -110,7 +108,7 @@ fn describe(line: &mut Line, place: Place, act: Act, given: Layout, misuse: &Mis
                     write!(
                         line,
                         "in the heap {:?}",
-                        SalAlloc::of_address(address).unwrap_or(SalAlloc::of_window(window, Ladder::Usual))
+                        SalAlloc::of_address(address).unwrap_or(SalAlloc::of_name(window))
                     )?;
                 }
                 Where::Bookkeeping => write!(line, "among the heap's own data")?,
@@ -156,7 +154,7 @@ mod tests {
     fn a_free_in_a_closed_heap_is_no_misuse_and_does_nothing() {
         let heap = TestHeap::new(64 << 20);
         windows::publish(heap.0, heap.window);
-        let (handle, layout) = (SalAlloc::of_window(heap.window, heap.ladder), Layout::new::<[u64; 9]>());
+        let (handle, layout) = (SalAlloc::of_name(heap.name()), Layout::new::<[u64; 9]>());
         let place = handle.place();
         let [first, second] = [0; 2].map(|_| allocate::allocate(handle, layout));
         assert!(!first.is_null() && freed(place, first, layout));

@@ -40,6 +40,7 @@ const FILE_BACKED: u32 = 1;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Place {
     Default(crate::alloc::current::Default),
+    /// A heap at a window, by its name.
     Window(u32),
 }
 
@@ -70,9 +71,9 @@ impl SalAlloc {
         }
     }
 
-    /// The heap that begins at that window and has that ladder.
-    pub(crate) const fn of_window(window: u32, ladder: Ladder) -> Self {
-        Self { name: windows::name_of(window, ladder) }
+    /// The heap at a window that has that name.
+    pub(crate) const fn of_name(name: u32) -> Self {
+        Self { name }
     }
 
     /// The ladder of the heap, which the handle itself says: so a class is known before the heap is looked at.
@@ -86,7 +87,7 @@ impl SalAlloc {
         use crate::alloc::current::Default;
         // One comparison for the compiler, not two: which default heap it is then is the number itself.
         if self.name > FILE_BACKED {
-            Place::Window(self.name & !FINE)
+            Place::Window(self.name)
         } else if self.name == ANONYMOUS {
             Place::Default(Default::Anonymous)
         } else {
@@ -115,7 +116,7 @@ impl SalAlloc {
         Some(match super::defaults::which(name) {
             Some(crate::alloc::current::Default::Anonymous) => Self::new(),
             Some(crate::alloc::current::Default::File) => Self::file_backed(),
-            None => Self { name },
+            None => Self::of_name(name),
         })
     }
 }
@@ -125,7 +126,7 @@ impl fmt::Debug for SalAlloc {
         match self.name {
             ANONYMOUS => f.write_str("SalAlloc(default)"),
             FILE_BACKED => f.write_str("SalAlloc(file-backed default)"),
-            name => write!(f, "SalAlloc(window {})", name & !FINE),
+            name => write!(f, "SalAlloc(window {})", windows::window_of(name)),
         }
     }
 }

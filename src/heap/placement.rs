@@ -98,7 +98,6 @@ impl Drop for SessionScope {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::alloc::size_class::Ladder;
 
     #[test]
     fn scopes_nest_and_end_also_by_panic() {
@@ -116,7 +115,7 @@ mod tests {
 
     #[test]
     fn the_newest_session_counts_whatever_the_order_in_which_they_end() {
-        let [first, second] = [70, 71].map(|window| SalAlloc::of_window(window, Ladder::Usual));
+        let [first, second] = [70, 71].map(SalAlloc::of_name);
         let (one, two) = (SessionScope::enter(first), SessionScope::enter(second));
         assert_eq!(session_heap(), Some(second));
         drop(one);

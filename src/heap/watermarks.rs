@@ -7,7 +7,6 @@
 use super::handle::SalAlloc;
 use super::options::HeapOptions;
 use super::owner::HeapInner;
-use super::table::HEAPS;
 use crate::alloc::heap_core::Core;
 use crate::alloc::marks::{MOST_MARKS, Mark, Measure};
 use crate::error::OpenError;
@@ -111,8 +110,8 @@ impl HeapOptions {
 /// Tells what has been reached in a heap; the caller is not inside.
 #[cold]
 #[inline(never)]
-pub(super) fn tell_news(window: u32) {
-    if let Some(heap) = HEAPS.find(window) {
+pub(super) fn tell_news(name: u32) {
+    if let Ok(heap) = HeapInner::find(SalAlloc::of_name(name)) {
         heap.tell_news();
     }
 }

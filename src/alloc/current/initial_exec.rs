@@ -87,7 +87,7 @@ mod storage {
             Current {
                 untyped: Cell::new(NOBODY),
                 defaults: [const { Cell::new(NOBODY) }; 2],
-                windows: [const { Cell::new(0) }; super::super::CACHED],
+                names: [const { Cell::new(0) }; super::super::CACHED],
                 entered: [const { Cell::new(0) }; super::super::CACHED],
                 cached: [const { Cell::new(ptr::null_mut()) }; super::super::CACHED],
                 chain: Cell::new(ptr::null_mut()),
