@@ -121,12 +121,11 @@ impl Totals {
 }
 
 impl Core {
-    /// Counts what threads have done and have, class by class into `classes`; returns what concerns all classes, and how
-    /// many thread heaps there are. Takes no lock, and time in proportion to the threads.
-    pub(crate) fn count(&self, classes: &mut [ClassCount; ALL_CLASSES]) -> (Events, u32) {
+    /// Counts what threads have done and have, class by class into `classes`, which are zero and as many as the heap's ladder
+    /// has; returns what concerns all classes, and how many thread heaps there are. Takes no lock, and time in proportion to
+    /// the threads.
+    pub(crate) fn count(&self, classes: &mut [ClassCount]) -> (Events, u32) {
         let mut events = Events::default();
-        classes.fill(ClassCount::default());
-        let classes = &mut classes[..self.ladder.classes()];
         let mut large = [0_i64; 2];
         let mut threads = 0;
         loop {

@@ -15,7 +15,7 @@ use core::alloc::Layout;
 /// | | steps of 16 bytes | then | lost in a block | mean |
 /// |---|---|---|---|---|
 /// | `SizeClasses::default()` | up to 128 bytes | 8 sizes to a doubling | at most 12.5 % above 128 bytes | 4 % |
-/// | [`SizeClasses::fine()`] | up to 256 bytes | 16 sizes to a doubling | less than 6.25 % above 256 bytes | 2.2 % |
+/// | [`SizeClasses::fine()`] | up to 256 bytes | 16 sizes to a doubling | less than 6.25 % above 256 bytes | 2.1 % |
 ///
 /// ```
 /// use sal::SizeClasses;

@@ -6,7 +6,9 @@ use crate::format::UNIT;
 use crate::format::layout::BITS_PER_UNIT_BYTES;
 use crate::format::soft::SlabState;
 use std::fmt;
+use std::mem::MaybeUninit;
 use std::ops::Deref;
+use std::slice;
 
 /// Table entry, slab state, free bits and remote bits.
 pub(super) const TABLE_BYTES_PER_UNIT: u64 = (8 + size_of::<SlabState>() + 2 * BITS_PER_UNIT_BYTES) as u64;
@@ -59,16 +61,18 @@ impl ClassStats {
 }
 
 /// Size classes by size, in place: a slice of [`ClassStats`].
+//
+// The first `len` are initialised; most heaps have far fewer classes than there is room for.
 #[derive(Clone)]
 pub struct Classes {
-    classes: [ClassStats; ALL_CLASSES],
+    classes: [MaybeUninit<ClassStats>; ALL_CLASSES],
     len: usize,
 }
 
 impl Classes {
     pub(super) fn push(&mut self, class: ClassStats) {
         if let Some(place) = self.classes.get_mut(self.len) {
-            *place = class;
+            place.write(class);
             self.len += 1;
         }
     }
@@ -76,18 +80,7 @@ impl Classes {
 
 impl Default for Classes {
     fn default() -> Self {
-        const NONE: ClassStats = ClassStats {
-            size: 0,
-            slabs: 0,
-            blocks: 0,
-            live: 0,
-            cached: 0,
-            bytes: 0,
-            allocations: 0,
-            frees: 0,
-            slow_paths: 0,
-        };
-        Self { classes: [NONE; ALL_CLASSES], len: 0 }
+        Self { classes: [const { MaybeUninit::uninit() }; ALL_CLASSES], len: 0 }
     }
 }
 
@@ -95,7 +88,8 @@ impl Deref for Classes {
     type Target = [ClassStats];
 
     fn deref(&self) -> &[ClassStats] {
-        &self.classes[..self.len]
+        // SAFETY: the first `len`, which are no more than there is room for, were written by `push`.
+        unsafe { slice::from_raw_parts(self.classes.as_ptr().cast(), self.len) }
     }
 }
 
