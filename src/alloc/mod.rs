@@ -21,6 +21,7 @@ mod bias;
 pub(crate) mod check;
 #[cfg(feature = "checked")]
 pub(crate) mod checked;
+mod class_state;
 pub(crate) mod counters;
 pub(crate) mod current;
 pub(crate) mod growers;

@@ -61,11 +61,9 @@ impl ThreadHeap {
             }
             core.totals.take_over(class, &counted);
             // First there, then here: who looks meanwhile counts twice, which is shown, and not less than nothing.
-            let locked = &(*core.soft()).locked;
-            let live = locked.live[class].load(Ordering::Relaxed).saturating_add(counted.out);
-            locked.live[class].store(live, Ordering::Relaxed);
-            let slabs = locked.slabs[class].load(Ordering::Relaxed).wrapping_add_signed(counted.slabs);
-            locked.slabs[class].store(slabs, Ordering::Relaxed);
+            let (live, slabs) = (core.live_of(class), core.slabs_of(class));
+            live.store(live.load(Ordering::Relaxed).saturating_add(counted.out), Ordering::Relaxed);
+            slabs.store(slabs.load(Ordering::Relaxed).wrapping_add_signed(counted.slabs), Ordering::Relaxed);
             (&(*heap).live)[class].store(0, Ordering::Relaxed);
             (&(*heap).slabs)[class].store(0, Ordering::Relaxed);
             (&(*heap).slow_paths)[class].store(0, Ordering::Relaxed);

@@ -44,9 +44,14 @@
 //! # Compatibility
 //! A reader refuses a file whose version is newer or whose incompatible-feature mask has a bit it does not know. With
 //! an unknown read-only-compatible bit it opens the file for reading only. Compatible bits may be ignored.
+//!
+//! | incompatible bit | what |
+//! |---|---|
+//! | 0 | blocks come in the sizes of the fine ladder ([`ladder::Ladder`]) |
 
 pub(crate) mod fold_mark;
 pub(crate) mod header;
+pub(crate) mod ladder;
 pub(crate) mod layout;
 pub(crate) mod log_record;
 pub(crate) mod root_entry;
