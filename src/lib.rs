@@ -47,8 +47,8 @@ pub use heap::{
     Attached, BlockInfo, ClassStats, Classes, CollectReport, CommitStats, DamagedPage, DirtyTracking, Finding, Flaw,
     Growth, Heap, HeapOptions, Leak, LeakReport, Maintenance, MaintenanceOptions, MaintenanceReport, MaintenanceStats,
     Mode, Objects, PageDamage, Place, Purge, Read, Recovery, RecoveryPhase, RecoveryProgress, RecoveryReport,
-    Residency, SalAlloc, SalCollect, SalSync, ScrubProgress, ScrubReport, SnapshotProgress, Stats, SyncLevel, Tuning,
-    VerifyReport, Watermark, WatermarkReached, Write,
+    Residency, SalAlloc, SalCollect, SalSync, ScrubProgress, ScrubReport, SizeClasses, SnapshotProgress, Stats,
+    SyncLevel, Tuning, VerifyReport, Watermark, WatermarkReached, Write,
 };
 #[cfg(not(loom))]
 pub use persist::Persist;
@@ -73,6 +73,7 @@ pub mod prelude {
 #[cfg(loom)]
 #[allow(dead_code, unsafe_code)]
 mod alloc {
+    pub(crate) mod bias;
     pub(crate) mod growers {
         mod slot;
     }

@@ -10,7 +10,7 @@ use allocator_api2::alloc::Allocator;
 use allocator_api2::vec::Vec as HeapVec;
 use sal::prelude::*;
 use sal::testing::{CrashReport, CrashTester, Effect, Scenario};
-use sal::{DirtyTracking, HeapOptions, Recovery, RootError, SyncError, SyncLevel};
+use sal::{DirtyTracking, HeapOptions, Recovery, RootError, SizeClasses, SyncError, SyncLevel};
 use std::alloc::Layout;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
@@ -211,11 +211,11 @@ fn seeds(usual: std::ops::Range<u64>) -> std::ops::Range<u64> {
     }
 }
 
-fn run_all(name: &str, usual: std::ops::Range<u64>, images: usize, steps: usize) -> CrashReport {
+fn run_all(name: &str, classes: SizeClasses, usual: std::ops::Range<u64>, images: usize, steps: usize) -> CrashReport {
     let (mut report, start) = (CrashReport::default(), Instant::now());
     for seed in seeds(usual) {
         let mut random = Random(seed);
-        let options = options(&mut random);
+        let options = options(&mut random).size_classes(classes);
         let tester = CrashTester::new().options(options).seed(seed).images(images);
         // SAFETY: nothing that lies in the heap leaves these closures.
         report += unsafe { tester.run(Model::default(), |scenario| history(scenario, &mut random, steps), check) };
@@ -226,14 +226,20 @@ fn run_all(name: &str, usual: std::ops::Range<u64>, images: usize, steps: usize)
 
 #[test]
 fn a_power_cut_at_any_moment_leaves_a_whole_heap_at_its_last_commit() {
-    let report = run_all("one half", 1..3, 4, 14);
+    let report = run_all("one half", SizeClasses::default(), 1..3, 4, 14);
     assert!(report.images > 500 && report.second_images > 10 && report.in_flight > 10, "{report}");
 }
 
 #[test]
 fn so_it_does_in_other_histories_at_the_same_time() {
-    let report = run_all("the other half", 1_000_001..1_000_003, 4, 14);
+    let report = run_all("the other half", SizeClasses::default(), 1_000_001..1_000_003, 4, 14);
     assert!(report.images > 500 && report.second_images > 10 && report.in_flight > 10, "{report}");
+}
+
+#[test]
+fn so_it_does_with_the_fine_ladder_of_block_sizes() {
+    let report = run_all("the fine ladder", SizeClasses::fine(), 3_000_001..3_000_002, 4, 14);
+    assert!(report.images > 200 && report.second_images > 5 && report.in_flight > 5, "{report}");
 }
 
 /// What a run of the same changes met on a disk that failed.

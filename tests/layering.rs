@@ -89,6 +89,7 @@ const EXPORTED: &[(&str, &str)] = &[
     ("SalSync", "heap"),
     ("SessionError", "error"),
     ("SessionHolder", "error"),
+    ("SizeClasses", "heap"),
     ("Stats", "heap"),
     ("SyncError", "error"),
     ("SyncLevel", "heap"),

@@ -4,7 +4,7 @@
 mod support;
 
 use allocator_api2::alloc::Allocator;
-use sal::{HeapOptions, SalAlloc};
+use sal::{HeapOptions, SalAlloc, SizeClasses};
 use std::alloc::Layout;
 use std::ptr::NonNull;
 use support::{Random, seed};
@@ -17,13 +17,33 @@ fn layout(size: usize) -> Layout {
 
 #[test]
 fn a_block_is_as_large_as_its_class_and_all_of_it_may_be_used() {
-    let heap = HeapOptions::new().capacity(1 << 30).volatile().unwrap();
+    let ladder = blocks_are_as_large_as_their_classes(SizeClasses::default());
+    // No more than one byte in eight is lost above 128 bytes, and no more than 15 below.
+    for step in ladder.windows(2) {
+        let waste = step[1] - step[0] - 1;
+        assert!(waste < 16 || waste * 8 <= step[1], "{step:?}");
+    }
+}
+
+#[test]
+fn a_block_of_the_fine_ladder_is_as_large_as_its_class_and_loses_less_than_a_sixteenth() {
+    let ladder = blocks_are_as_large_as_their_classes(SizeClasses::fine());
+    for step in ladder.windows(2) {
+        let waste = step[1] - step[0] - 1;
+        assert!(waste < 16 || waste * 16 < step[1], "{step:?}");
+    }
+}
+
+fn blocks_are_as_large_as_their_classes(classes: SizeClasses) -> Vec<usize> {
+    let heap = HeapOptions::new().size_classes(classes).capacity(1 << 30).volatile().unwrap();
+    assert_eq!((heap.size_classes(), heap.alloc().size_classes()), (classes, classes));
     let mut ladder = Vec::new();
-    let sizes = (1..=5000).chain((5000..=LARGEST).step_by(509)).chain([LARGEST, LARGEST + 1, LARGEST + 4097]);
+    let sizes = (1..=5000).chain((5000..=LARGEST).step_by(127)).chain([LARGEST, LARGEST + 1, LARGEST + 4097]);
     for size in sizes {
         let block = heap.alloc().allocate(layout(size)).unwrap();
         assert!(block.len() >= size);
-        assert_eq!(SalAlloc::usable_size(layout(size)), block.len());
+        assert_eq!(heap.alloc().usable_size(layout(size)), block.len());
+        assert_eq!(classes.usable_size(layout(size)), block.len());
         if size <= LARGEST && ladder.last() != Some(&block.len()) {
             ladder.push(block.len());
         }
@@ -39,15 +59,10 @@ fn a_block_is_as_large_as_its_class_and_all_of_it_may_be_used() {
     }
     assert_eq!(heap.stats().live_bytes, 0);
     assert!(ladder.is_sorted());
-    // No more than one byte in eight is lost above 128 bytes, and no more than 15 below.
-    for step in ladder.windows(2) {
-        let waste = step[1] - step[0] - 1;
-        assert!(waste < 16 || waste * 8 <= step[1], "{step:?}");
-    }
     // Statistics name the same sizes.
     let counted: Vec<_> = heap.stats().classes.iter().map(|class| class.size).collect();
     assert_eq!(counted, ladder);
-    assert_eq!(SalAlloc::size_classes().collect::<Vec<_>>(), ladder);
+    assert_eq!(classes.sizes().collect::<Vec<_>>(), ladder);
     // Above that, whole pages.
     for size in [LARGEST + 1, (2 << 20) + 1, (16 << 20) + 1] {
         let block = heap.alloc().allocate(layout(size)).unwrap();
@@ -55,6 +70,7 @@ fn a_block_is_as_large_as_its_class_and_all_of_it_may_be_used() {
         // SAFETY: allocated just now.
         unsafe { heap.alloc().deallocate(block.cast(), layout(size)) };
     }
+    ladder
 }
 
 #[test]

@@ -9,7 +9,7 @@
 
 use super::heap_core::{Core, WORDS_PER_UNIT};
 use super::remote_free::head_of;
-use super::size_class::{CLASSES, slab_units};
+use super::size_class::{ALL_CLASSES, slab_units};
 use super::slab::Slab;
 use super::thread_heap::ThreadHeap;
 use super::threads::Threads;
@@ -56,8 +56,8 @@ pub(crate) enum Broken {
 
 /// What the walk found.
 struct Found {
-    slabs: [u32; CLASSES],
-    out: [i64; CLASSES],
+    slabs: [u32; ALL_CLASSES],
+    out: [i64; ALL_CLASSES],
     listed: u64,
     pending: u64,
     large_count: u64,
@@ -81,8 +81,8 @@ impl Core {
         // SAFETY: under the lock.
         unsafe { self.drain_runs(|_| true) };
         let mut found = Found {
-            slabs: [0; CLASSES],
-            out: [0; CLASSES],
+            slabs: [0; ALL_CLASSES],
+            out: [0; ALL_CLASSES],
             listed: 0,
             pending: 0,
             large_count: 0,
@@ -142,7 +142,7 @@ impl Core {
         committed: usize,
         found: &mut Found,
     ) -> Result<usize, Broken> {
-        if class >= CLASSES || head % slab_units(class) != 0 || head + slab_units(class) > committed {
+        if class >= self.ladder.classes() || head % slab_units(class) != 0 || head + slab_units(class) > committed {
             return Err(Broken::SlabHead { unit: head });
         }
         for unit in head + 1..head + slab_units(class) {
@@ -273,12 +273,12 @@ impl Core {
         // SAFETY: the caller's, as in `check`.
         unsafe {
             let soft = self.soft();
-            for class in 0..CLASSES {
-                listed += self.list_len((*soft).locked.orphans[class], class, 0, found.listed)?;
+            for class in 0..self.ladder.classes() {
+                listed += self.list_len(*self.orphans(class), class, 0, found.listed)?;
             }
             pending += self.stack_len(&(*soft).pending, found.pending)?;
             self.for_each_thread(|heap| {
-                for class in 0..CLASSES {
+                for class in 0..self.ladder.classes() {
                     listed +=
                         self.list_len(ThreadHeap::first_slab(heap, class), class, (*heap).number, found.listed)?;
                 }
@@ -287,7 +287,7 @@ impl Core {
             })?;
         }
         if listed != found.listed {
-            return Err(Broken::List { class: CLASSES });
+            return Err(Broken::List { class: ALL_CLASSES });
         }
         if pending == found.pending { Ok(()) } else { Err(Broken::Pending) }
     }
@@ -343,10 +343,9 @@ impl Core {
     unsafe fn check_counters(&self, found: &Found) -> Result<(), Broken> {
         // SAFETY: the caller's, as in `check`.
         unsafe {
-            let locked = &(*self.soft()).locked;
-            for class in 0..CLASSES {
-                let slabs = locked.slabs[class].load(Ordering::Relaxed);
-                let (mut slabs, mut out) = (i64::from(slabs), locked.live[class].load(Ordering::Relaxed));
+            for class in 0..self.ladder.classes() {
+                let slabs = self.slabs_of(class).load(Ordering::Relaxed);
+                let (mut slabs, mut out) = (i64::from(slabs), self.live_of(class).load(Ordering::Relaxed));
                 self.for_each_thread(|heap| {
                     let counted = ThreadHeap::counters(heap, class);
                     slabs += i64::from(counted.slabs);

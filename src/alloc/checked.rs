@@ -430,6 +430,7 @@ mod tests {
             let core = Core::new(
                 earlier.window,
                 earlier.layout,
+                earlier.ladder,
                 earlier.layout.units as usize,
                 super::super::backing::Backing::anonymous(false),
             );

@@ -122,7 +122,7 @@ fn ranges(window: usize) -> [(usize, usize); 2] {
 fn raise(window: usize, to: u8) -> Result<(), CallError> {
     let refused = CallError { call: "mmap", errno: errno::NO_MEMORY };
     let state = STATES.get(window).ok_or(refused)?;
-    windows::heap_window_of(window * WINDOW).ok_or(refused)?;
+    windows::heap_name_of(window * WINDOW).ok_or(refused)?;
     let _guard = REGISTRY.lock();
     // Relaxed: under the lock.
     let before = state.load(Ordering::Relaxed);

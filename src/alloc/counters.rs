@@ -13,7 +13,7 @@
 //! They begin at zero whenever a heap is opened. What is in use is not counted here, but in the allocator's state.
 
 use super::heap_core::Core;
-use super::size_class::CLASSES;
+use super::size_class::ALL_CLASSES;
 use super::thread_counts::Counted;
 use super::thread_heap::ThreadHeap;
 use super::threads::Threads;
@@ -41,7 +41,7 @@ impl OfClass {
 /// What has happened in one heap since it was opened, but for what threads count that are alive.
 #[derive(Debug)]
 pub(crate) struct Totals {
-    classes: [OfClass; CLASSES],
+    classes: [OfClass; ALL_CLASSES],
     /// Blocks freed that lie in slabs of other threads.
     pub(super) remote_frees: AtomicU64,
     large_allocations: AtomicU64,
@@ -90,7 +90,7 @@ impl ClassCount {
 impl Totals {
     pub(super) const fn new() -> Self {
         Self {
-            classes: [const { OfClass::new() }; CLASSES],
+            classes: [const { OfClass::new() }; ALL_CLASSES],
             remote_frees: AtomicU64::new(0),
             large_allocations: AtomicU64::new(0),
             large_frees: AtomicU64::new(0),
@@ -121,11 +121,11 @@ impl Totals {
 }
 
 impl Core {
-    /// Counts what threads have done and have, class by class into `classes`; returns what concerns all classes, and how
-    /// many thread heaps there are. Takes no lock, and time in proportion to the threads.
-    pub(crate) fn count(&self, classes: &mut [ClassCount; CLASSES]) -> (Events, u32) {
+    /// Counts what threads have done and have, class by class into `classes`, which are zero and as many as the heap's ladder
+    /// has; returns what concerns all classes, and how many thread heaps there are. Takes no lock, and time in proportion to
+    /// the threads.
+    pub(crate) fn count(&self, classes: &mut [ClassCount]) -> (Events, u32) {
         let mut events = Events::default();
-        classes.fill(ClassCount::default());
         let mut large = [0_i64; 2];
         let mut threads = 0;
         loop {
@@ -140,9 +140,9 @@ impl Core {
                 let Some(remote) = ThreadHeap::remote_frees(heap) else { continue };
                 events.remote_frees = events.remote_frees.saturating_add(remote);
                 let counted = ThreadHeap::large_counters(heap);
-                large = [large[0].saturating_add(counted.count), large[1].saturating_add(counted.bytes)];
+                large = [large[0].saturating_add(counted.count()), large[1].saturating_add(counted.bytes)];
                 events.large_allocations = events.large_allocations.saturating_add(counted.allocations as u64);
-                events.large_frees = events.large_frees.saturating_add(counted.frees() as u64);
+                events.large_frees = events.large_frees.saturating_add(counted.frees as u64);
                 for (class, count) in classes.iter_mut().enumerate() {
                     count.add(&ThreadHeap::counters(heap, class));
                 }
@@ -152,13 +152,11 @@ impl Core {
         // be counted twice, and is not missed.
         let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         // SAFETY: mapped (K3); atomics, which all may share.
-        let (slabs, live) = unsafe { (&(*self.soft()).locked.slabs, &(*self.soft()).locked.live) };
-        // SAFETY: as above.
         let (objects, bytes) = unsafe { (&(*self.soft()).locked.large_count, &(*self.soft()).locked.large_bytes) };
         for (class, count) in classes.iter_mut().enumerate() {
             let of_class = &self.totals.classes[class];
-            count.slabs = count.slabs.saturating_add(slabs[class].load(Ordering::Relaxed).into());
-            count.out = count.out.saturating_add(live[class].load(Ordering::Relaxed));
+            count.slabs = count.slabs.saturating_add(self.slabs_of(class).load(Ordering::Relaxed).into());
+            count.out = count.out.saturating_add(self.live_of(class).load(Ordering::Relaxed));
             count.allocations = count.allocations.saturating_add(load(&of_class.allocations));
             count.frees = count.frees.saturating_add(load(&of_class.frees));
             count.slow_paths = count.slow_paths.saturating_add(load(&of_class.slow_paths));

@@ -36,8 +36,8 @@ struct Current {
     #[cfg(feature = "preload")]
     untyped: Cell<*mut ThreadHeap>,
     defaults: [Cell<*mut ThreadHeap>; 2],
-    /// The windows of the file heaps used last, one in each place at most.
-    windows: [Cell<u32>; CACHED],
+    /// The names of the file heaps used last, one in each place at most.
+    names: [Cell<u32>; CACHED],
     /// The same, of those that a thread must enter for everything: see [`presence::can_take`].
     entered: [Cell<u32>; CACHED],
     cached: [Cell<*mut ThreadHeap>; CACHED],
@@ -50,7 +50,7 @@ struct Current {
 
 impl Current {
     fn forget_slot(&self, slot: usize) {
-        self.windows[slot].set(0);
+        self.names[slot].set(0);
         self.entered[slot].set(0);
         self.cached[slot].set(ptr::null_mut());
     }
@@ -63,7 +63,7 @@ thread_local! {
     static CURRENT: Current = const {
         Current {
             defaults: [const { Cell::new(NOBODY) }; 2],
-            windows: [const { Cell::new(0) }; CACHED],
+            names: [const { Cell::new(0) }; CACHED],
             entered: [const { Cell::new(0) }; CACHED],
             cached: [const { Cell::new(ptr::null_mut()) }; CACHED],
             chain: Cell::new(ptr::null_mut()),
@@ -141,27 +141,27 @@ pub(crate) fn attach_untyped(which: Default, core: &Core) -> *mut ThreadHeap {
     heap
 }
 
-/// The calling thread's thread heap of the heap at `window`, which may have been closed, if it can be used as
+/// The calling thread's thread heap of the heap with that name, which may have been closed, if it can be used as
 /// [`ThreadHeap::allocate_unless_closed`] does; otherwise the empty one.
 #[inline(always)]
-pub(crate) fn of_window(window: u32) -> *mut ThreadHeap {
+pub(crate) fn of_window(name: u32) -> *mut ThreadHeap {
     with_current(|current| {
-        let slot = window as usize % CACHED;
-        if current.windows[slot].get() == window { current.cached[slot].get() } else { NOBODY }
+        let slot = name as usize % CACHED;
+        if current.names[slot].get() == name { current.cached[slot].get() } else { NOBODY }
     })
 }
 
-/// Runs `work` with the calling thread's thread heap of the heap at `window`, while that heap cannot be closed; none if
+/// Runs `work` with the calling thread's thread heap of the heap with that name, while that heap cannot be closed; none if
 /// it is not open.
 #[inline(always)]
-pub(crate) fn with_window<R>(window: u32, work: impl FnOnce(*mut ThreadHeap) -> R) -> Option<R> {
+pub(crate) fn with_window<R>(name: u32, work: impl FnOnce(*mut ThreadHeap) -> R) -> Option<R> {
     with_current(|current| {
-        let slot = window as usize % CACHED;
+        let slot = name as usize % CACHED;
         loop {
-            let heap = if current.windows[slot].get() == window || current.entered[slot].get() == window {
+            let heap = if current.names[slot].get() == name || current.entered[slot].get() == name {
                 current.cached[slot].get()
             } else {
-                find_or_attach(current, window)?
+                find_or_attach(current, name)?
             };
             // SAFETY: thread heaps on the chain live until the thread gives them up, and so does their heap.
             unsafe {
@@ -179,18 +179,18 @@ pub(crate) fn with_window<R>(window: u32, work: impl FnOnce(*mut ThreadHeap) -> 
 }
 
 /// As [`with_window`], but only if the calling thread has used the heap already.
-pub(crate) fn with_window_if_used<R>(window: u32, work: impl FnOnce(*mut ThreadHeap) -> R) -> Option<R> {
+pub(crate) fn with_window_if_used<R>(name: u32, work: impl FnOnce(*mut ThreadHeap) -> R) -> Option<R> {
     let is_used = with_current(|current| {
         let mut heap = current.chain.get();
         // SAFETY: the chain holds the thread's own thread heaps.
         unsafe {
-            while !heap.is_null() && (*(*heap).core).window != window {
+            while !heap.is_null() && (*(*heap).core).name() != name {
                 heap = (*heap).next_of_thread;
             }
         }
         !heap.is_null()
     });
-    if is_used { with_window(window, work) } else { None }
+    if is_used { with_window(name, work) } else { None }
 }
 
 /// Takes a thread's announcement back, also if its work panics: otherwise closing the heap would wait for ever.
@@ -204,7 +204,7 @@ impl Drop for Leave<'_> {
 }
 
 #[cold]
-fn find_or_attach(current: &Current, window: u32) -> Option<*mut ThreadHeap> {
+fn find_or_attach(current: &Current, name: u32) -> Option<*mut ThreadHeap> {
     let mut heap = current.chain.get();
     // SAFETY: the chain holds the thread's own thread heaps; one that is forgotten goes, so its link is read first.
     unsafe {
@@ -214,17 +214,18 @@ fn find_or_attach(current: &Current, window: u32) -> Option<*mut ThreadHeap> {
                 state::RETIRED => {
                     forget(current, heap);
                 }
-                state::FOREIGN if (*(*heap).core).window == window => return None,
-                _ if (*(*heap).core).window == window => break,
+                state::FOREIGN if (*(*heap).core).name() == name => return None,
+                _ if (*(*heap).core).name() == name => break,
                 _ => {}
             }
             heap = next;
         }
     }
     if heap.is_null() {
-        let core = windows::hold(window)?;
+        let core = windows::hold(windows::window_of(name))?;
+        // A handle may have outlived its heap; another one at the same place need not have its classes.
         // SAFETY: held by us now.
-        heap = unsafe { attach(&*core) };
+        heap = unsafe { if (*core).name() == name { attach(&*core) } else { ptr::null_mut() } };
         if heap.is_null() {
             // SAFETY: the hold is given back once.
             unsafe { Core::let_go(core) };
@@ -232,11 +233,11 @@ fn find_or_attach(current: &Current, window: u32) -> Option<*mut ThreadHeap> {
         }
         thread_exit::arm(at_thread_exit);
     }
-    let slot = window as usize % CACHED;
+    let slot = name as usize % CACHED;
     // SAFETY: on the chain, so its heap lives. Relaxed: set before the heap was published.
     let scrubs = unsafe { (*(*heap).core).scrub_freed.load(Ordering::Relaxed) };
-    let (taken, entered) = if presence::can_take() && !scrubs { (window, 0) } else { (0, window) };
-    current.windows[slot].set(taken);
+    let (taken, entered) = if presence::can_take() && !scrubs { (name, 0) } else { (0, name) };
+    current.names[slot].set(taken);
     current.entered[slot].set(entered);
     current.cached[slot].set(heap);
     Some(heap)

@@ -7,21 +7,24 @@
 //! - **K3** All area pointers stay valid as long as the `Core`: a window is never unmapped while a `Core` exists.
 
 use super::backing::Backing;
+use super::class_state;
 use super::counters::Totals;
 use super::growers::Growers;
 use super::marks::Marks;
 use super::remote_free::RemoteSlab;
 use super::run_cache::SharedRuns;
-use super::size_class::{slab_blocks, slab_units};
+use super::size_class::{Ladder, slab_blocks, slab_units};
 use super::space::Space;
 use super::thread_heap::ThreadHeap;
 use super::threads::Threads;
 use super::tuning::Tuning;
+use super::windows;
 use crate::format::layout::Layout;
 use crate::format::slab_entry::{SlabEntry, units_of_pages};
 use crate::format::soft::{SlabState, SoftHeader};
 use crate::format::{SEGMENT_UNITS, UNIT, UNIT_SHIFT, WINDOW};
 use crate::os::CallError;
+use crate::os::barrier;
 use crate::os::file::File;
 use crate::os::lock::Lock;
 use crate::os::mapping::{self, Access, Source};
@@ -58,6 +61,8 @@ pub(crate) struct Core {
     remote_bits: *mut crate::sync::AtomicU64,
     soft: *mut SoftHeader,
     pub(crate) layout: Layout,
+    /// The sizes of its blocks. No class is used but those that it has.
+    pub(crate) ladder: Ladder,
     pub(crate) window: u32,
     /// See [`state`].
     pub(crate) state: AtomicU32,
@@ -121,9 +126,12 @@ impl Core {
     pub(crate) unsafe fn new(
         window: u32,
         layout: Layout,
+        ladder: Ladder,
         capacity_units: usize,
         backing: Backing,
     ) -> Result<*mut Self, CallError> {
+        // Before any thread has runs of its own (`super::bias`).
+        barrier::register();
         let base = window as usize * WINDOW;
         let segments = base + layout.segments.offset as usize;
         if backing.is_anonymous() {
@@ -133,7 +141,7 @@ impl Core {
         let soft: *mut SoftHeader = exposed(base + layout.soft.offset as usize);
         // Slabs that the last process left without owner are not counted; enough that the count stays above zero.
         // SAFETY: mapped, and nobody else is there yet.
-        let has_orphans = unsafe { (*soft).locked.orphans.iter().any(|&first| first != 0) };
+        let has_orphans = unsafe { (0..ladder.classes()).any(|class| *class_state::orphans(soft, class) != 0) };
         // SAFETY: as above. Relaxed: nobody else is there.
         let has_adopted_state = unsafe { (*soft).committed_units.load(Ordering::Relaxed) } > 0;
         let ownerless = if has_orphans { 1 << 30 } else { 0 };
@@ -157,6 +165,7 @@ impl Core {
             remote_bits: exposed(base + layout.remote_bits.offset as usize),
             soft,
             layout,
+            ladder,
             window,
             state: AtomicU32::new(state::OPEN),
             lock: Lock::new(),
@@ -213,6 +222,11 @@ impl Core {
             let _ = mapping::unmap(runs, RUNS_MAPPED);
             let _ = mapping::unmap(core.expose_provenance(), MAPPED);
         }
+    }
+
+    /// What a handle of the heap says.
+    pub(crate) const fn name(&self) -> u32 {
+        windows::name_of(self.window, self.ladder)
     }
 
     pub(crate) fn shared_runs(&self) -> &SharedRuns {
@@ -292,10 +306,17 @@ impl Core {
 
     /// What the table says of a unit.
     pub(crate) fn entry(&self, unit: usize) -> SlabEntry {
-        // Acquire pairs with the Release in `set_entry`: what was set up before the head was published is seen.
-        SlabEntry::decode(self.entry_word(unit).load(Ordering::Acquire)).unwrap_or(SlabEntry::Free)
+        SlabEntry::decode(self.entry_word_of(unit)).unwrap_or(SlabEntry::Free)
     }
 
+    /// The same as a word.
+    #[inline(always)]
+    pub(super) fn entry_word_of(&self, unit: usize) -> u64 {
+        // Acquire pairs with the Release in `set_entry`: what was set up before the head was published is seen.
+        self.entry_word(unit).load(Ordering::Acquire)
+    }
+
+    #[inline]
     pub(crate) fn set_entry(&self, unit: usize, entry: SlabEntry) {
         self.entry_word(unit).store(entry.encode(), Ordering::Release);
     }
@@ -325,8 +346,7 @@ impl Core {
         match self.entry(head) {
             SlabEntry::SlabHead { class } => {
                 let class = class as usize;
-                (class < super::size_class::CLASSES && unit < head + slab_units(class))
-                    .then_some(Run::Slab { head, class })
+                (class < self.ladder.classes() && unit < head + slab_units(class)).then_some(Run::Slab { head, class })
             }
             SlabEntry::LargeHead { len_pages } => {
                 (unit < head + units_of_pages(len_pages)).then_some(Run::Large { head, len_pages })
@@ -368,7 +388,6 @@ pub(crate) mod testing {
     //! Heaps for the unit tests of this layer.
 
     use super::*;
-    use crate::alloc::windows;
 
     /// A heap in memory that nobody else knows of.
     pub(crate) struct TestHeap(pub(crate) *mut Core);
@@ -378,25 +397,29 @@ pub(crate) mod testing {
             Self::at(None, capacity)
         }
 
+        pub(crate) fn with_ladder(capacity: u64, ladder: Ladder) -> Self {
+            Self::made(None, capacity, ladder, Backing::anonymous(false))
+        }
+
         pub(crate) fn at(window: Option<u32>, capacity: u64) -> Self {
-            Self::made(window, capacity, Backing::anonymous(false))
+            Self::made(window, capacity, Ladder::Usual, Backing::anonymous(false))
         }
 
         pub(crate) fn with_backing(capacity: u64, backing: Backing) -> Self {
-            Self::made(None, capacity, backing)
+            Self::made(None, capacity, Ladder::Usual, backing)
         }
 
-        fn made(window: Option<u32>, capacity: u64, backing: Backing) -> Self {
+        fn made(window: Option<u32>, capacity: u64, ladder: Ladder, backing: Backing) -> Self {
             let layout = Layout::for_capacity(capacity, false);
             let window = windows::reserve(window, layout.windows()).unwrap();
             // SAFETY: the window is reserved for this heap; a new mapping is all zeros.
-            Self(unsafe { Core::new(window, layout, layout.units as usize, backing) }.unwrap())
+            Self(unsafe { Core::new(window, layout, ladder, layout.units as usize, backing) }.unwrap())
         }
 
         /// A new, empty heap in place of this one; nobody else can take the window in between.
         pub(crate) fn begin_again(self) -> Self {
             let old = core::mem::ManuallyDrop::new(self);
-            let (window, layout) = (old.window, old.layout);
+            let (window, layout, ladder) = (old.window, old.layout, old.ladder);
             let len = layout.windows() as usize * WINDOW;
             let backing = Backing::anonymous(false);
             // SAFETY: tests begin again when nobody uses the heap; the window is still reserved, and a new mapping is all
@@ -404,7 +427,7 @@ pub(crate) mod testing {
             unsafe {
                 Core::let_go(old.0);
                 mapping::replace(window as usize * WINDOW, len, Access::None, Source::Anonymous).unwrap();
-                Self(Core::new(window, layout, layout.units as usize, backing).unwrap())
+                Self(Core::new(window, layout, ladder, layout.units as usize, backing).unwrap())
             }
         }
     }

@@ -90,7 +90,7 @@ impl Core {
             for number in 1..=threads.count() {
                 let counted = ThreadHeap::large_counters(Threads::find(threads.table(), number));
                 // Any of them may be below zero, but for their sum.
-                sums = [sums[0].wrapping_add_signed(counted.count), sums[1].wrapping_add_signed(counted.bytes)];
+                sums = [sums[0].wrapping_add_signed(counted.count()), sums[1].wrapping_add_signed(counted.bytes)];
             }
             (sums[0], sums[1])
         }
@@ -109,14 +109,12 @@ impl Core {
     }
 
     /// The pages of the large object that starts at `address`, if one does.
+    #[inline]
     pub(crate) fn large_len_pages(&self, address: usize) -> Option<usize> {
         if address % UNIT != 0 || address < self.segments {
             return None;
         }
-        match self.entry(self.unit_of(address)) {
-            SlabEntry::LargeHead { len_pages } => Some(len_pages as usize),
-            _ => None,
-        }
+        SlabEntry::decode_large_head(self.entry_word_of(self.unit_of(address))).map(|len_pages| len_pages as usize)
     }
 
     /// Frees the large object that starts at `address`, and keeps nothing of it at hand.

@@ -13,6 +13,7 @@ use super::thread_counts::add64;
 use super::thread_heap::ThreadHeap;
 use super::threads::Threads;
 use super::tuning::purge;
+use crate::format::layout::SEGMENTS_ALIGN;
 use crate::format::slab_entry::{SlabEntry, units_of_pages};
 use crate::format::{PAGE, UNIT};
 use crate::sync::Ordering;
@@ -28,27 +29,60 @@ const MISSES: u32 = 4;
 const SHARE: usize = 2;
 
 impl ThreadHeap {
-    /// Takes a large object out of the runs at hand; null if there is none of that length.
+    /// Takes a large object out of the thread's own runs if that costs nothing, as it never does with the empty one (H2);
+    /// otherwise null.
+    ///
+    /// # Safety
+    /// As for [`ThreadHeap::allocate`].
+    #[inline(always)]
+    pub(crate) unsafe fn reuse_large_at_once(heap: *mut Self, size: usize, align: usize, zeroed: bool) -> *mut u8 {
+        // SAFETY: the caller's promise; who has a run is not the empty one, and has it alone (Q1).
+        unsafe {
+            match wanted(size, align, zeroed).and_then(|wanted| (*heap).runs.take_at_once(wanted)) {
+                Some(run) => Self::hand_out(heap, run, size, zeroed),
+                None => ptr::null_mut(),
+            }
+        }
+    }
+
+    /// Takes a large object out of the runs at hand, those of others too; null if there is none of that length.
     ///
     /// # Safety
     /// As for [`ThreadHeap::allocate`], and not the empty one.
     #[inline]
     pub(crate) unsafe fn reuse_large(heap: *mut Self, size: usize, align: usize, zeroed: bool) -> *mut u8 {
-        let len_pages = size.div_ceil(PAGE).max(1);
-        let units = units_of_pages(len_pages as u64);
-        if units >= TOO_LONG || align as u64 > crate::format::layout::SEGMENTS_ALIGN {
-            return ptr::null_mut();
+        // SAFETY: the caller's promise.
+        unsafe {
+            let block = Self::reuse_large_at_once(heap, size, align, zeroed);
+            if block.is_null() { Self::reuse_large_slow(heap, size, align, zeroed) } else { block }
         }
-        let wanted = Wanted { units, align: (align / UNIT).max(1), zeroed };
-        // SAFETY: the caller's promise; the run is ours alone (Q1).
+    }
+
+    #[cold]
+    unsafe fn reuse_large_slow(heap: *mut Self, size: usize, align: usize, zeroed: bool) -> *mut u8 {
+        let Some(wanted) = wanted(size, align, zeroed) else { return ptr::null_mut() };
+        // SAFETY: the caller's, as in `reuse_large`; the run is ours alone (Q1).
+        unsafe {
+            match (*heap).runs.take(wanted).or_else(|| Self::borrow_run(heap, wanted)) {
+                Some(run) => Self::hand_out(heap, run, size, zeroed),
+                None => ptr::null_mut(),
+            }
+        }
+    }
+
+    /// Makes a large object of a run.
+    ///
+    /// # Safety
+    /// As for [`ThreadHeap::allocate`], and not the empty one; the run is the caller's alone, and as long as the size needs.
+    #[inline(always)]
+    unsafe fn hand_out(heap: *mut Self, run: FreeRun, size: usize, zeroed: bool) -> *mut u8 {
+        let len_pages = last_byte(size) / PAGE + 1;
+        // SAFETY: the caller's promise.
         unsafe {
             let core = Self::core(heap);
-            let Some(run) = (*heap).runs.take(wanted).or_else(|| Self::borrow_run(heap, wanted)) else {
-                return ptr::null_mut();
-            };
             (*heap).misses = 0;
             core.set_entry(run.head, SlabEntry::LargeHead { len_pages: len_pages as u64 });
-            Self::count_large(heap, len_pages as i64, 1);
+            add64(&(*heap).large_bytes, (len_pages * PAGE) as i64);
             add64(&(*heap).large_allocations, 1);
             let block: *mut u8 = ptr::with_exposed_provenance_mut(core.address_of(run.head));
             if zeroed && !run.is_zeroed {
@@ -58,7 +92,6 @@ impl ThreadHeap {
         }
     }
 
-    #[cold]
     unsafe fn borrow_run(heap: *mut Self, wanted: Wanted) -> Option<FreeRun> {
         // SAFETY: the caller's, as in `reuse_large`; other thread heaps live as long as their heap, and of them only what all
         // may share is used.
@@ -67,6 +100,8 @@ impl ThreadHeap {
             if let Some(run) = core.shared_runs().take(wanted) {
                 return Some(run);
             }
+            // Relaxed: a setting.
+            let most = core.tuning.thread_units.load(Ordering::Relaxed);
             for _ in 0..VICTIMS {
                 (*heap).victim += 1;
                 let mut victim = Threads::find((*heap).threads, (*heap).victim);
@@ -77,7 +112,9 @@ impl ThreadHeap {
                 if victim.is_null() || victim == heap {
                     continue;
                 }
-                if let Some(run) = Self::runs(victim).steal(wanted) {
+                if let Some(run) = Self::runs(victim).steal(wanted, &(*heap).runs, most) {
+                    // Those that came with it may have been on their way when somebody looked for them.
+                    core.tell_kept();
                     return Some(run);
                 }
             }
@@ -103,7 +140,7 @@ impl ThreadHeap {
     ///
     /// # Safety
     /// As for [`ThreadHeap::allocate`], and not the empty one; the object is the caller's to give.
-    #[inline]
+    #[inline(always)]
     pub(crate) unsafe fn free_large(heap: *mut Self, address: usize) {
         // SAFETY: the caller's promise.
         unsafe {
@@ -112,28 +149,35 @@ impl ThreadHeap {
                 debug_assert!(false, "a free of a large object that is none");
                 return;
             };
-            let units = units_of_pages(len_pages as u64);
-            let tuning = &core.tuning;
+            let run = Self::freed_run(core, address, len_pages);
             // Relaxed, here and below: settings.
-            let mut run = FreeRun {
-                head: core.unit_of(address),
-                units,
-                is_zeroed: false,
-                period: tuning.period.load(Ordering::Relaxed),
-            };
-            Self::count_large(heap, -(len_pages as i64), -1);
+            if core.tuning.purge.load(Ordering::Relaxed) != purge::EAGER && Self::may_keep(heap, run) {
+                if let Some(room) = (*heap).runs.room_for(run) {
+                    Self::count_freed(heap, len_pages);
+                    // From here on nobody finds the object (Q2).
+                    core.set_entry(run.head, SlabEntry::Free);
+                    room.fill();
+                    return core.tell_kept();
+                }
+            }
+            Self::free_large_slow(heap, address, len_pages);
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    unsafe fn free_large_slow(heap: *mut Self, address: usize, len_pages: usize) {
+        // SAFETY: the caller's, as in `free_large`.
+        unsafe {
+            let core = Self::core(heap);
+            let mut run = Self::freed_run(core, address, len_pages);
+            Self::count_freed(heap, len_pages);
             // From here on nobody finds the object (Q2).
             core.set_entry(run.head, SlabEntry::Free);
-            let most = tuning.thread_units.load(Ordering::Relaxed);
-            let is_eager = tuning.purge.load(Ordering::Relaxed) == purge::EAGER;
-            let fits = units <= tuning.largest_units.load(Ordering::Relaxed) && (*heap).runs.units() + units <= most;
-            if fits && !is_eager && (*heap).runs.put(run) {
-                return core.tell_kept();
-            }
-            if is_eager {
+            if core.tuning.purge.load(Ordering::Relaxed) == purge::EAGER {
                 run.is_zeroed = core.discard_run(run);
                 // A run of a file that has lost its space needs the heap's units, which know how to get it again.
-                if !core.backing.can_lose_space() && fits && (*heap).runs.put(run) {
+                if !core.backing.can_lose_space() && Self::may_keep(heap, run) && (*heap).runs.put(run) {
                     return core.tell_kept();
                 }
             }
@@ -141,13 +185,52 @@ impl ThreadHeap {
         }
     }
 
-    unsafe fn count_large(heap: *mut Self, pages: i64, objects: i64) {
-        // SAFETY: the caller's, as in `free_large`; counters of its thread.
-        unsafe {
-            add64(&(*heap).large_bytes, pages * PAGE as i64);
-            add64(&(*heap).large_count, objects);
+    #[inline(always)]
+    fn freed_run(core: &Core, address: usize, len_pages: usize) -> FreeRun {
+        FreeRun {
+            head: core.unit_of(address),
+            units: units_of_pages(len_pages as u64),
+            is_zeroed: false,
+            // Relaxed: a setting.
+            period: core.tuning.period.load(Ordering::Relaxed),
         }
     }
+
+    /// Whether the limits let the thread keep a run.
+    #[inline(always)]
+    unsafe fn may_keep(heap: *mut Self, run: FreeRun) -> bool {
+        // SAFETY: the caller's, as in `free_large`.
+        unsafe {
+            let tuning = &Self::core(heap).tuning;
+            run.units <= tuning.largest_units.load(Ordering::Relaxed)
+                && (*heap).runs.units() + run.units <= tuning.thread_units.load(Ordering::Relaxed)
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn count_freed(heap: *mut Self, len_pages: usize) {
+        // SAFETY: the caller's, as in `free_large`; counters of its thread.
+        unsafe {
+            add64(&(*heap).large_bytes, -((len_pages * PAGE) as i64));
+            add64(&(*heap).large_frees, 1);
+        }
+    }
+}
+
+/// The number of an object's last byte; those without a size have one.
+#[inline(always)]
+const fn last_byte(size: usize) -> usize {
+    size.saturating_sub(1)
+}
+
+/// The run that an object lies in, if there may be such ones at hand.
+#[inline(always)]
+const fn wanted(size: usize, align: usize, zeroed: bool) -> Option<Wanted> {
+    let units = last_byte(size) / UNIT + 1;
+    if units >= TOO_LONG || align as u64 > SEGMENTS_ALIGN {
+        return None;
+    }
+    Some(Wanted::new(units, (align - 1) / UNIT + 1, zeroed))
 }
 
 impl Core {
@@ -252,6 +335,20 @@ impl Core {
                 }
             },
         );
+    }
+
+    /// In a child process, which has none of the other threads: nobody is at any thread's runs.
+    ///
+    /// # Safety
+    /// Under the heap's lock, and no other thread is there.
+    pub(crate) unsafe fn begin_child_runs(&self) {
+        // SAFETY: the caller's promise; thread heaps live as long as their heap.
+        unsafe {
+            let (table, count) = ((*self.threads.get()).table(), (*self.threads.get()).count());
+            for number in 1..=count {
+                ThreadHeap::runs(Threads::find(table, number)).begin_child();
+            }
+        }
     }
 
     /// Makes plain units of the runs at hand, of whatever thread, that `fits` says yes to.

@@ -3,7 +3,7 @@
 //! The blocks lie in slots of the thread heap ([`super::thread_heap`]); a magazine says which of the slots are its own and how
 //! many hold one.
 
-use super::thread_heap::SLOTS;
+use super::thread_heap::MOST_SLOTS;
 use crate::sync::{AtomicU64, Ordering};
 
 /// One class's stack, as positions in the slots, and how many blocks were taken from it.
@@ -22,7 +22,7 @@ pub(super) struct Magazine {
 /// Where the blocks taken stand in a magazine's word: enough bits for a million allocations a second over nine years.
 const TAKEN_SHIFT: u32 = 16;
 pub(super) const ONE_TAKEN: u64 = 1 << TAKEN_SHIFT;
-const _: () = assert!(SLOTS < 1 << TAKEN_SHIFT && cfg!(target_endian = "little"));
+const _: () = assert!(MOST_SLOTS < 1 << TAKEN_SHIFT && cfg!(target_endian = "little"));
 
 impl Magazine {
     /// Of a thread heap that has no blocks and no room.

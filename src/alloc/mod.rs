@@ -3,7 +3,8 @@
 //! Bottom to top: [`unit_map`] knows which 32 KiB units of a heap are used; [`space`] adds what reads as zeros and how
 //! far memory has been reserved; [`slab`] cuts runs of units into blocks of one class; [`thread_heap`] is what one
 //! thread has at hand, with a `magazine` for each class, which `refill` fills and `release` empties; [`large`] hands out
-//! runs of units themselves, [`run_cache`] keeps those that were freed, [`idle`] gives back what was not needed for a while;
+//! runs of units themselves, [`run_cache`] keeps those that were freed, where `bias` lets a thread take its own cheaply;
+//! [`idle`] gives back what was not needed for a while;
 //! [`growers`] are blocks that grow where they are; [`heap_core`] is one open heap; [`current`] finds the calling thread's part
 //! of it and [`presence`] gets threads out of it; [`windows`] knows which addresses belong to which heap; [`counters`]
 //! counts for those who look on; [`prefault`] makes memory ready ahead of them; [`check`] holds all of it against each
@@ -19,9 +20,11 @@
 #![allow(unsafe_code)]
 
 pub(crate) mod backing;
+mod bias;
 pub(crate) mod check;
 #[cfg(feature = "checked")]
 pub(crate) mod checked;
+mod class_state;
 pub(crate) mod count_table;
 pub(crate) mod counters;
 pub(crate) mod current;

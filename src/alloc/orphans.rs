@@ -79,7 +79,7 @@ impl Core {
                 let slab = Slab::new(self, head, class as usize);
                 slab.collect();
                 if slab.is_listed() {
-                    slab.unlink(&raw mut (*self.soft()).locked.orphans[slab.class]);
+                    slab.unlink(self.orphans(slab.class));
                     self.ownerless.fetch_sub(1, Ordering::Relaxed);
                 }
                 self.settle_orphan(slab);
@@ -96,11 +96,11 @@ impl Core {
         unsafe {
             if slab.is_empty() {
                 slab.dissolve();
-                let slabs = &(&(*self.soft()).locked.slabs)[slab.class];
+                let slabs = self.slabs_of(slab.class);
                 slabs.store(slabs.load(Ordering::Relaxed).wrapping_sub(1), Ordering::Relaxed);
                 (*self.space.get()).give_run(slab.head, slab_units(slab.class));
             } else if slab.has_blocks() {
-                slab.link(&raw mut (*self.soft()).locked.orphans[slab.class]);
+                slab.link(self.orphans(slab.class));
                 self.ownerless.fetch_add(1, Ordering::Relaxed);
             }
         }

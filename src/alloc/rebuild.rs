@@ -95,7 +95,7 @@ pub(crate) unsafe fn rebuild(core: &Core, units: usize) -> Result<Rebuilt, Rebui
             core.set_entry(unit, SlabEntry::Free);
         }
     }
-    rebuilt.dropped = drop_broken_runs(&mut { core }, units, |unit, what| Err(damaged(core, unit, what)))?;
+    rebuilt.dropped = drop_broken_runs(&mut { core }, units, core.ladder, |unit, what| Err(damaged(core, unit, what)))?;
     let mut unit = 0;
     while unit < units {
         let len = match core.entry(unit) {
@@ -156,11 +156,10 @@ unsafe fn adopt_slab(core: &Core, head: usize, class: usize, rebuilt: &mut Rebui
             is_zeroed: 0,
             unused: [0; 7],
         };
-        let locked = &(*core.soft()).locked;
-        locked.slabs[class].store(locked.slabs[class].load(Ordering::Relaxed) + 1, Ordering::Relaxed);
-        let live = locked.live[class].load(Ordering::Relaxed) + i64::from(blocks);
-        locked.live[class].store(live, Ordering::Relaxed);
     }
+    let (slabs, live) = (core.slabs_of(class), core.live_of(class));
+    slabs.store(slabs.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+    live.store(live.load(Ordering::Relaxed) + i64::from(blocks), Ordering::Relaxed);
     rebuilt.slabs += 1;
     rebuilt.blocks += u64::from(blocks);
     rebuilt.block_bytes += u64::from(blocks) * class_size(class) as u64;

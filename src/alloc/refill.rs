@@ -175,14 +175,13 @@ impl ThreadHeap {
         // SAFETY: the thread's own; everything without an owner is used under the lock (K2).
         unsafe {
             let core = Self::core(heap);
-            let soft = core.soft();
             // Relaxed: a stale look costs a lock or a fresh slab, nothing else.
-            if core.ownerless.load(Ordering::Relaxed) == 0 && (*soft).pending.load(Ordering::Relaxed) == 0 {
+            if core.ownerless.load(Ordering::Relaxed) == 0 && (*core.soft()).pending.load(Ordering::Relaxed) == 0 {
                 return false;
             }
             let _guard = core.lock.lock();
             core.collect_orphans(SWEEP);
-            let list = &raw mut (*soft).locked.orphans[class];
+            let list = core.orphans(class);
             if *list == 0 {
                 return false;
             }

@@ -1,9 +1,11 @@
 //! Freed large objects that are kept at hand.
 //!
 //! Every thread heap has a bounded array of free runs for each class of sizes, and the heap has one more that all threads
-//! share. A run is one word. Only the owner puts into a thread's array, with a load and a store; whoever wants a run, the owner
-//! or another thread that has none left, takes it by one exchange. Nothing waits, nothing allocates. What does not fit goes to
-//! the shared array, and then back to the heap's units, under its lock.
+//! share. A run is one word. Only the owner puts into a thread's array, and as long as it is alone with it ([`Bias`]) it takes
+//! with a load and a store as well. A thread that has no run left, or gives what all of them keep back, takes another one's by
+//! an exchange, and so does the owner meanwhile; before that it looks whether there is one, because keeping the owner from
+//! being alone takes a system call. Nothing waits, nothing allocates. What does not fit goes to the shared array, and then back
+//! to the heap's units, under its lock.
 //!
 //! To the heap's unit map a kept run is in use. In the slab table it is free, as its head says; its tails stay, lead nowhere, and
 //! are right again when the same units are handed out as one run. Taking and keeping a run is one store to the table each.
@@ -12,30 +14,20 @@
 //! - **Q1** A run is in one slot at most, and who takes it out of there has it alone.
 //! - **Q2** Of a run in a slot the head's entry is free, and those of the other units are as a large object over just these
 //!   units leaves them.
-//! - **Q3** Into the slots of [`OwnRuns`] only their owner puts; others only take.
+//! - **Q3** Into the slots of [`OwnRuns`] only their owner puts; others only take, without the owner (B1). Only alone (B1) does
+//!   the owner empty a slot by a store: so the slot still holds then what it held when the owner looked.
 //!
 //! # Volatile
 //! All of it. After a crash the table says that these units are free. A clean close gives them back first.
 
+mod word;
+
+use super::bias::Bias;
 use crate::sync::{AtomicI64, AtomicU64, Ordering};
-
-/// Bits of a word: the head, the units, whether they read as zeros, and when they were put there.
-const HEAD_BITS: u32 = 31;
-const UNITS_BITS: u32 = 21;
-const PERIOD_BITS: u32 = 11;
-const UNITS_SHIFT: u32 = HEAD_BITS;
-const ZEROED_SHIFT: u32 = UNITS_SHIFT + UNITS_BITS;
-const PERIOD_SHIFT: u32 = ZEROED_SHIFT + 1;
-const _: () = assert!(PERIOD_SHIFT + PERIOD_BITS == 64);
-
-/// Runs of so many units and more are not kept.
-pub(crate) const TOO_LONG: usize = 1 << UNITS_BITS;
-
-/// Classes of lengths: four to a doubling.
 #[cfg(not(loom))]
-pub(crate) const RUN_CLASSES: usize = 4 * UNITS_BITS as usize;
-#[cfg(loom)]
-pub(crate) const RUN_CLASSES: usize = 1;
+pub(crate) use word::TOO_LONG;
+pub(crate) use word::{FreeRun, Wanted};
+use word::{RUN_CLASSES, holds, run_class};
 
 #[cfg(not(loom))]
 const OWN_WAYS: usize = 16;
@@ -46,57 +38,20 @@ const OWN_WAYS: usize = 1;
 #[cfg(loom)]
 const SHARED_WAYS: usize = 1;
 
-/// The class of a length, which is not zero and not [`TOO_LONG`].
+/// Empties a slot that holds a word, for those who may not be alone; false if somebody else has.
 #[inline(always)]
-pub(crate) const fn run_class(units: usize) -> usize {
-    let exponent = units.ilog2() as usize;
-    4 * exponent + ((units << 2 >> exponent) & 3)
+fn empty_beside_others(slot: &AtomicU64, word: u64) -> bool {
+    // Acquire pairs with the Release of whoever put it: what it did with the run is over. A word that was taken and put back
+    // meanwhile says the same as before (Q1).
+    slot.compare_exchange(word, 0, Ordering::Acquire, Ordering::Relaxed).is_ok()
 }
 
-/// A free run that somebody has, or had in a slot.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct FreeRun {
-    pub(crate) head: usize,
-    pub(crate) units: usize,
-    pub(crate) is_zeroed: bool,
-    /// The period in which it was freed, as far as a word can tell.
-    pub(crate) period: u32,
-}
-
-impl FreeRun {
-    /// None if a word cannot hold it.
-    #[inline(always)]
-    fn encode(self) -> Option<u64> {
-        if self.head >> HEAD_BITS != 0 || self.units >= TOO_LONG || self.units == 0 {
-            return None;
-        }
-        let period = u64::from(self.period) << PERIOD_SHIFT;
-        Some(self.head as u64 | (self.units as u64) << UNITS_SHIFT | u64::from(self.is_zeroed) << ZEROED_SHIFT | period)
-    }
-
-    #[inline(always)]
-    fn decode(word: u64) -> Self {
-        Self {
-            head: (word & ((1 << HEAD_BITS) - 1)) as usize,
-            units: (word >> UNITS_SHIFT) as usize & (TOO_LONG - 1),
-            is_zeroed: word >> ZEROED_SHIFT & 1 != 0,
-            period: (word >> PERIOD_SHIFT) as u32,
-        }
-    }
-
-    /// Periods that have passed since it was freed, if it has not been kept for thousands of them.
-    pub(crate) fn age(self, period: u32) -> u32 {
-        period.wrapping_sub(self.period) & ((1 << PERIOD_BITS) - 1)
-    }
-}
-
-/// What a taker looks for.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Wanted {
-    pub(crate) units: usize,
-    /// The head is a multiple of this.
-    pub(crate) align: usize,
-    pub(crate) zeroed: bool,
+/// The same for the owner of the slot, alone.
+#[inline(always)]
+fn empty_alone(slot: &AtomicU64, _word: u64) -> bool {
+    // Relaxed: others look behind the end of this turn (B2), and before it at most to see whether it is worth a turn of theirs.
+    slot.store(0, Ordering::Relaxed);
+    true
 }
 
 /// Slots by class.
@@ -106,37 +61,43 @@ struct Slots<const WAYS: usize> {
 }
 
 impl<const WAYS: usize> Slots<WAYS> {
-    /// Takes a run that `fits`, out of one class.
     #[inline(always)]
-    fn take(&self, class: usize, fits: impl Fn(FreeRun) -> bool) -> Option<FreeRun> {
-        for slot in &self.slots[class] {
-            // Relaxed: the exchange decides.
+    fn of_class(&self, class: usize) -> &[AtomicU64] {
+        self.slots.get(class).map_or(&[], |slots| slots)
+    }
+
+    /// Takes a word that `fits`, which 0 does not, out of one class; 0 if there is none.
+    #[inline(always)]
+    fn take(&self, class: usize, fits: impl Fn(u64) -> bool, empty: impl Fn(&AtomicU64, u64) -> bool) -> u64 {
+        for slot in self.of_class(class) {
+            // Relaxed: whoever empties it decides.
             let word = slot.load(Ordering::Relaxed);
-            if word != 0 && fits(FreeRun::decode(word)) {
-                // Acquire pairs with the Release of whoever put it: what it did with the run is over. A word that was taken and
-                // put back meanwhile says the same as before (Q1).
-                if slot.compare_exchange(word, 0, Ordering::Acquire, Ordering::Relaxed).is_ok() {
-                    return Some(FreeRun::decode(word));
-                }
+            if fits(word) && empty(slot, word) {
+                return word;
             }
         }
-        None
+        0
     }
 
-    /// As [`Slots::take`]: zeros rather than other memory if they are wanted, and the other way round.
-    #[inline(always)]
-    fn take_wanted(&self, wanted: Wanted) -> Option<FreeRun> {
-        let class = run_class(wanted.units);
-        let fits = |run: FreeRun| run.units == wanted.units && run.head & (wanted.align - 1) == 0;
-        self.take(class, |run| fits(run) && run.is_zeroed == wanted.zeroed).or_else(|| self.take(class, fits))
+    /// As [`Slots::take`], beside others: what is wanted, or else what serves.
+    fn take_wanted(&self, wanted: Wanted) -> u64 {
+        let take = |wanted: Wanted| self.take(wanted.class(), |held| wanted.is_met_by(held), empty_beside_others);
+        match take(wanted) {
+            0 => take(wanted.or_other_memory()),
+            word => word,
+        }
     }
 
-    /// Hands out runs that `fits` says yes to, until there are no more.
-    fn drain(&self, fits: impl Fn(FreeRun) -> bool, mut put: impl FnMut(FreeRun)) {
-        for class in 0..RUN_CLASSES {
-            while let Some(run) = self.take(class, &fits) {
-                put(run);
-            }
+    /// Words of the class that `fits` says yes to, at the moment.
+    fn count(&self, class: usize, fits: impl Fn(u64) -> bool) -> usize {
+        // Relaxed: who takes one, or fills an empty slot of its own, looks again or knows.
+        self.of_class(class).iter().filter(|slot| fits(slot.load(Ordering::Relaxed))).count()
+    }
+
+    /// Hands out runs of a class that `fits` says yes to, until there are no more.
+    fn drain(&self, class: usize, fits: impl Fn(FreeRun) -> bool, mut put: impl FnMut(FreeRun)) {
+        while let Some(run) = FreeRun::of(self.take(class, |word| holds(word, &fits), empty_beside_others)) {
+            put(run);
         }
     }
 }
@@ -145,6 +106,8 @@ impl<const WAYS: usize> Slots<WAYS> {
 #[derive(Debug)]
 pub(crate) struct OwnRuns {
     slots: Slots<OWN_WAYS>,
+    /// Who may take how (Q3).
+    bias: Bias,
     /// Units put in less units taken out by the owner, who alone writes it.
     kept: AtomicI64,
     /// Units taken out by others.
@@ -158,6 +121,7 @@ impl OwnRuns {
     pub(crate) const fn new() -> Self {
         Self {
             slots: Slots { slots: [const { [const { AtomicU64::new(0) }; OWN_WAYS] }; RUN_CLASSES] },
+            bias: Bias::new(),
             kept: AtomicI64::new(0),
             stolen: AtomicI64::new(0),
             classes: [const { AtomicU64::new(0) }; 2],
@@ -185,38 +149,47 @@ impl OwnRuns {
         self.kept.store(self.kept.load(Ordering::Relaxed) + units, Ordering::Relaxed);
     }
 
-    /// Keeps a run; false if there is no slot for it. For the owner.
+    /// A slot for a run, if there is one. For the owner.
     #[inline(always)]
-    pub(crate) fn put(&self, run: FreeRun) -> bool {
-        let Some(word) = run.encode() else { return false };
+    pub(crate) fn room_for(&self, run: FreeRun) -> Option<Room<'_>> {
+        let word = run.encode()?;
         let class = run_class(run.units);
         // Relaxed: nobody else fills an empty slot (Q3).
-        let Some(slot) = self.slots.slots[class].iter().find(|slot| slot.load(Ordering::Relaxed) == 0) else {
-            return false;
-        };
-        // The count first, so that thieves never bring it below zero for long.
-        self.add_kept(run.units as i64);
-        // Release pairs with the Acquire of whoever takes it.
-        slot.store(word, Ordering::Release);
-        if !self.may_have(class) {
-            let classes = &self.classes[class / 64];
-            // Relaxed: only the owner writes it.
-            classes.store(classes.load(Ordering::Relaxed) | 1 << (class % 64), Ordering::Relaxed);
-        }
-        true
+        let slot = self.slots.of_class(class).iter().find(|slot| slot.load(Ordering::Relaxed) == 0)?;
+        Some(Room { runs: self, slot, word, class })
     }
 
-    /// Takes a run. For the owner.
+    /// Keeps a run; false if there is no slot for it. For the owner.
+    pub(crate) fn put(&self, run: FreeRun) -> bool {
+        self.room_for(run).map(Room::fill).is_some()
+    }
+
+    /// Takes just such a run as is wanted, if that costs nothing. For the owner.
     #[inline(always)]
-    pub(crate) fn take(&self, wanted: Wanted) -> Option<FreeRun> {
-        let class = run_class(wanted.units);
+    pub(crate) fn take_at_once(&self, wanted: Wanted) -> Option<FreeRun> {
+        let class = wanted.class();
         if !self.may_have(class) {
             return None;
         }
-        let run = self.slots.take_wanted(wanted);
+        let word = {
+            // Q3
+            let _alone = self.bias.alone()?;
+            self.slots.take(class, |held| wanted.is_met_by(held), empty_alone)
+        };
+        let run = FreeRun::of(word)?;
+        self.add_kept(-(run.units as i64));
+        Some(run)
+    }
+
+    /// Takes a run that serves. For the owner.
+    pub(crate) fn take(&self, wanted: Wanted) -> Option<FreeRun> {
+        if !self.may_have(wanted.class()) {
+            return None;
+        }
+        let run = FreeRun::of(self.slots.take_wanted(wanted));
         match run {
             Some(run) => self.add_kept(-(run.units as i64)),
-            None => self.note_empty(class),
+            None => self.note_empty(wanted.class()),
         }
         run
     }
@@ -224,32 +197,83 @@ impl OwnRuns {
     #[cold]
     fn note_empty(&self, class: usize) {
         // Relaxed: only the owner fills slots and writes the bits.
-        if self.slots.slots[class].iter().all(|slot| slot.load(Ordering::Relaxed) == 0) {
+        if self.slots.of_class(class).iter().all(|slot| slot.load(Ordering::Relaxed) == 0) {
             let classes = &self.classes[class / 64];
             classes.store(classes.load(Ordering::Relaxed) & !(1 << (class % 64)), Ordering::Relaxed);
         }
     }
 
-    /// Takes a run out of another thread's slots.
-    pub(crate) fn steal(&self, wanted: Wanted) -> Option<FreeRun> {
-        if !self.may_have(run_class(wanted.units)) {
+    /// Takes a run out of another thread's slots, and half of those like it, because each time takes a system call: they go to
+    /// `own`, the caller's, as long as that has room and no more than `most` units.
+    pub(crate) fn steal(&self, wanted: Wanted, own: &Self, most: usize) -> Option<FreeRun> {
+        let (class, serves) = (wanted.class(), wanted.or_other_memory());
+        let count = if self.may_have(class) { self.slots.count(class, |word| serves.is_met_by(word)) } else { 0 };
+        if count == 0 {
             return None;
         }
-        let run = self.slots.take_wanted(wanted)?;
-        // Relaxed: a figure.
-        self.stolen.fetch_add(run.units as i64, Ordering::Relaxed);
-        Some(run)
+        let take = || {
+            let run = FreeRun::of(self.slots.take_wanted(wanted))?;
+            // Relaxed: a figure.
+            self.stolen.fetch_add(run.units as i64, Ordering::Relaxed);
+            Some(run)
+        };
+        self.bias.without_owner(|| {
+            let first = take()?;
+            for _ in 1..count.div_ceil(2) {
+                if own.units() + first.units > most || own.slots.count(class, |word| word == 0) == 0 {
+                    break;
+                }
+                let Some(more) = take() else { break };
+                // There is room for it.
+                own.put(more);
+            }
+            Some(first)
+        })?
     }
 
-    /// Takes all runs out that `fits` says yes to; for any thread.
+    /// Takes all runs out that `fits` says yes to; for any thread. Leaves them if the owner, which is taking one at this very
+    /// moment, does not come to an end.
     pub(crate) fn drain(&self, fits: impl Fn(FreeRun) -> bool, mut put: impl FnMut(FreeRun)) {
-        if self.classes.iter().all(|classes| classes.load(Ordering::Relaxed) == 0) {
-            return;
-        }
-        self.slots.drain(fits, |run| {
-            self.stolen.fetch_add(run.units as i64, Ordering::Relaxed);
-            put(run);
+        let may_fit = |class: &usize| self.may_have(*class) && self.slots.count(*class, |word| holds(word, &fits)) > 0;
+        let Some(first) = (0..RUN_CLASSES).find(may_fit) else { return };
+        let _ = self.bias.without_owner(|| {
+            for class in (first..RUN_CLASSES).filter(|&class| self.may_have(class)) {
+                self.slots.drain(class, &fits, |run| {
+                    self.stolen.fetch_add(run.units as i64, Ordering::Relaxed);
+                    put(run);
+                });
+            }
         });
+    }
+
+    /// In a child process, which has none of the other threads: nobody is at the slots.
+    pub(crate) fn begin_child(&self) {
+        self.bias.begin_again();
+    }
+}
+
+/// An empty slot, and what its owner may put there.
+pub(crate) struct Room<'a> {
+    runs: &'a OwnRuns,
+    slot: &'a AtomicU64,
+    word: u64,
+    class: usize,
+}
+
+impl Room<'_> {
+    /// Keeps the run.
+    #[inline(always)]
+    pub(crate) fn fill(self) {
+        let Self { runs, slot, word, class } = self;
+        // The count first, so that thieves never bring it below zero for long.
+        runs.add_kept(FreeRun::decode(word).units as i64);
+        // Release pairs with the Acquire of whoever takes it.
+        slot.store(word, Ordering::Release);
+        if !runs.may_have(class) {
+            let classes = &runs.classes[class / 64];
+            // Relaxed: only the owner writes it.
+            classes.store(classes.load(Ordering::Relaxed) | 1 << (class % 64), Ordering::Relaxed);
+        }
     }
 }
 
@@ -276,7 +300,7 @@ impl SharedRuns {
             self.units.fetch_sub(units, Ordering::Relaxed);
             return false;
         }
-        for slot in &self.slots.slots[run_class(run.units)] {
+        for slot in self.slots.of_class(run_class(run.units)) {
             // Release pairs with the Acquire of whoever takes it.
             if slot.load(Ordering::Relaxed) == 0
                 && slot.compare_exchange(0, word, Ordering::Release, Ordering::Relaxed).is_ok()
@@ -293,7 +317,7 @@ impl SharedRuns {
         if self.units() == 0 {
             return None;
         }
-        let run = self.slots.take_wanted(wanted)?;
+        let run = FreeRun::of(self.slots.take_wanted(wanted))?;
         self.units.fetch_sub(run.units as i64, Ordering::Relaxed);
         Some(run)
     }
@@ -303,10 +327,12 @@ impl SharedRuns {
         if self.units() == 0 {
             return;
         }
-        self.slots.drain(fits, |run| {
-            self.units.fetch_sub(run.units as i64, Ordering::Relaxed);
-            put(run);
-        });
+        for class in 0..RUN_CLASSES {
+            self.slots.drain(class, &fits, |run| {
+                self.units.fetch_sub(run.units as i64, Ordering::Relaxed);
+                put(run);
+            });
+        }
     }
 }
 

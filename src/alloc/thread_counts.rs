@@ -34,17 +34,16 @@ impl Counted {
 /// What one thread has counted of large objects, as far as it has not been added to what its heap has.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct CountedLarge {
-    /// Those allocated less those freed.
-    pub(crate) count: i64,
-    /// The same in bytes.
+    /// Bytes allocated less those freed.
     pub(crate) bytes: i64,
     pub(crate) allocations: i64,
+    pub(crate) frees: i64,
 }
 
 impl CountedLarge {
-    /// Those freed; not below zero, also where the counters were read at different moments.
-    pub(crate) fn frees(&self) -> i64 {
-        self.allocations.saturating_sub(self.count).max(0)
+    /// Those allocated less those freed.
+    pub(crate) fn count(&self) -> i64 {
+        self.allocations.wrapping_sub(self.frees)
     }
 }
 
@@ -62,11 +61,9 @@ impl ThreadHeap {
             }
             core.totals.take_over(class, &counted);
             // First there, then here: who looks meanwhile counts twice, which is shown, and not less than nothing.
-            let locked = &(*core.soft()).locked;
-            let live = locked.live[class].load(Ordering::Relaxed).saturating_add(counted.out);
-            locked.live[class].store(live, Ordering::Relaxed);
-            let slabs = locked.slabs[class].load(Ordering::Relaxed).wrapping_add_signed(counted.slabs);
-            locked.slabs[class].store(slabs, Ordering::Relaxed);
+            let (live, slabs) = (core.live_of(class), core.slabs_of(class));
+            live.store(live.load(Ordering::Relaxed).saturating_add(counted.out), Ordering::Relaxed);
+            slabs.store(slabs.load(Ordering::Relaxed).wrapping_add_signed(counted.slabs), Ordering::Relaxed);
             (&(*heap).live)[class].store(0, Ordering::Relaxed);
             (&(*heap).slabs)[class].store(0, Ordering::Relaxed);
             (&(*heap).slow_paths)[class].store(0, Ordering::Relaxed);
@@ -119,9 +116,9 @@ impl ThreadHeap {
         // SAFETY: the caller's promise.
         unsafe {
             CountedLarge {
-                count: (*heap).large_count.load(Ordering::Relaxed),
                 bytes: (*heap).large_bytes.load(Ordering::Relaxed),
                 allocations: (*heap).large_allocations.load(Ordering::Relaxed),
+                frees: (*heap).large_frees.load(Ordering::Relaxed),
             }
         }
     }
@@ -135,9 +132,9 @@ impl ThreadHeap {
         unsafe {
             let counted = Self::large_counters(heap);
             // First there, then here, as in `hand_over`.
-            core.count_large_bytes(counted.bytes, counted.count);
-            core.totals.count_large(counted.allocations, counted.frees());
-            for counter in [&(*heap).large_count, &(*heap).large_bytes, &(*heap).large_allocations] {
+            core.count_large_bytes(counted.bytes, counted.count());
+            core.totals.count_large(counted.allocations, counted.frees);
+            for counter in [&(*heap).large_bytes, &(*heap).large_allocations, &(*heap).large_frees] {
                 counter.store(0, Ordering::Relaxed);
             }
         }

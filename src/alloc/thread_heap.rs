@@ -10,9 +10,12 @@
 //! # Invariants
 //! - **H1** `floor <= top <= ceiling` for every magazine, and the slots from `floor` to `top` hold blocks of the class
 //!   that nobody else holds.
-//! - **H2** The empty thread heap has `floor = top = ceiling` everywhere, so it is never written to.
+//! - **H2** The empty thread heap has `floor = top = ceiling` everywhere, and no runs, so it is never written to.
 //! - **H3** Every slab in `lists` is owned by this thread heap.
-//! - **H4** `nothing`, right in front of the magazines, stays all zeros: full, and without a slot.
+//! - **H4** `nothing`, right in front of the magazines, stays all zeros: full, and without a slot. So do the magazines of
+//!   classes that the heap's ladder does not have.
+//! - **H5** A thread heap's memory ends behind the slots of the last class of its heap's ladder: with the fine ladder, behind
+//!   the end of [`ThreadHeap`] itself. So slots are reached through pointers to the whole.
 //!
 //! # Volatile
 //! A thread heap is memory of the process. At a clean close all magazines have been given back.
@@ -25,7 +28,7 @@ use super::magazine::{Magazine, ONE_TAKEN};
 use super::presence;
 use super::refill::LEASE_ORDERS;
 use super::run_cache::OwnRuns;
-use super::size_class::{CLASSES, MAGAZINE_START, slab_units};
+use super::size_class::{ALL_CLASSES, CLASSES, Ladder, MAGAZINE_START, slab_units};
 use super::slab::Slab;
 use super::space::Lease;
 use crate::format::UNIT;
@@ -34,7 +37,10 @@ use crate::sync::{AtomicU32, AtomicU64, Ordering};
 use core::ptr;
 use core::sync::atomic::{AtomicI32, AtomicI64, AtomicPtr};
 
-pub(super) const SLOTS: usize = MAGAZINE_START[CLASSES] as usize;
+/// Slots of a thread heap of a heap with the usual ladder, and of one with the fine ladder.
+const SLOTS: usize = MAGAZINE_START[CLASSES] as usize;
+pub(super) const MOST_SLOTS: usize = MAGAZINE_START[ALL_CLASSES] as usize;
+
 /// One thread's part of one heap.
 #[derive(Debug)]
 #[repr(C, align(64))]
@@ -42,7 +48,7 @@ pub(crate) struct ThreadHeap {
     /// See H4.
     #[cfg(feature = "preload")]
     nothing: Magazine,
-    pub(super) magazines: [Magazine; CLASSES],
+    pub(super) magazines: [Magazine; ALL_CLASSES],
     /// Its heap; null in the empty one.
     pub(crate) core: *const Core,
     /// 1 while the thread works on a heap that can be closed; see [`crate::os::barrier`].
@@ -58,23 +64,22 @@ pub(crate) struct ThreadHeap {
     pub(super) lease: Lease,
     pub(super) lease_order: u32,
     /// For each class, its slabs with free blocks: head unit + 1, or 0.
-    pub(super) lists: [u32; CLASSES],
+    pub(super) lists: [u32; ALL_CLASSES],
     /// For each class, blocks taken out of slabs less blocks put back by this thread.
-    pub(super) live: [AtomicI64; CLASSES],
+    pub(super) live: [AtomicI64; ALL_CLASSES],
     /// For each class, slabs made less slabs given up by this thread.
-    pub(super) slabs: [AtomicI32; CLASSES],
+    pub(super) slabs: [AtomicI32; ALL_CLASSES],
     /// For each class, refills of the magazine, and halves of it given back.
-    pub(super) slow_paths: [AtomicU64; CLASSES],
+    pub(super) slow_paths: [AtomicU64; ALL_CLASSES],
     /// Blocks freed that lie in slabs of others.
     pub(super) remote_frees: AtomicU64,
     /// Whether any of its counters may be other than zero: whether a thread has it. For those who count.
     pub(super) counts: AtomicU32,
-    pub(super) slots: [*mut u8; SLOTS],
-    /// Large objects that this thread has allocated less those it has freed, and their bytes, by way of the runs at hand.
-    pub(super) large_count: AtomicI64,
+    /// Bytes of large objects that this thread has allocated less those it has freed, by way of the runs at hand.
     pub(super) large_bytes: AtomicI64,
-    /// Those that it has allocated so.
+    /// Those that it has allocated so, and those that it has freed.
     pub(super) large_allocations: AtomicI64,
+    pub(super) large_frees: AtomicI64,
     /// The thread whose runs were looked at last when there were none of its own.
     pub(super) victim: u32,
     /// Large objects since the last one for which there was a run at hand.
@@ -84,6 +89,8 @@ pub(crate) struct ThreadHeap {
     pub(super) runs: OwnRuns,
     /// Slabs with frees from other threads: head unit + 1, or 0.
     pub(super) pending: Pending,
+    /// Those of the magazines. Last, because there are [`MOST_SLOTS`] where the heap has the fine ladder (H5).
+    pub(super) slots: [*mut u8; SLOTS],
 }
 
 /// On a line of its own: others write it.
@@ -98,7 +105,7 @@ unsafe impl Sync for ThreadHeap {}
 pub(crate) static EMPTY: ThreadHeap = ThreadHeap {
     #[cfg(feature = "preload")]
     nothing: Magazine::nothing(),
-    magazines: [const { Magazine::nothing() }; CLASSES],
+    magazines: [const { Magazine::nothing() }; ALL_CLASSES],
     core: ptr::null(),
     busy: AtomicU32::new(0),
     number: 0,
@@ -108,30 +115,35 @@ pub(crate) static EMPTY: ThreadHeap = ThreadHeap {
     threads: ptr::null_mut(),
     lease: Lease { segment: 0, free: 0, zeroed: 0 },
     lease_order: 0,
-    lists: [0; CLASSES],
-    live: [const { AtomicI64::new(0) }; CLASSES],
-    slabs: [const { AtomicI32::new(0) }; CLASSES],
-    slow_paths: [const { AtomicU64::new(0) }; CLASSES],
+    lists: [0; ALL_CLASSES],
+    live: [const { AtomicI64::new(0) }; ALL_CLASSES],
+    slabs: [const { AtomicI32::new(0) }; ALL_CLASSES],
+    slow_paths: [const { AtomicU64::new(0) }; ALL_CLASSES],
     remote_frees: AtomicU64::new(0),
     counts: AtomicU32::new(0),
-    slots: [ptr::null_mut(); SLOTS],
-    large_count: AtomicI64::new(0),
     large_bytes: AtomicI64::new(0),
     large_allocations: AtomicI64::new(0),
+    large_frees: AtomicI64::new(0),
     victim: 0,
     misses: 0,
     grower_hints: Hints::of_thread(1),
     runs: OwnRuns::new(),
     pending: Pending(AtomicU32::new(0)),
+    slots: [ptr::null_mut(); SLOTS],
 };
 
-/// Bytes mapped for a thread heap.
-const MAPPED: usize = size_of::<ThreadHeap>().next_multiple_of(mapping::PAGE);
+/// Bytes mapped for a thread heap of a heap with that ladder (H5).
+const fn mapped_len(ladder: Ladder) -> usize {
+    let slots_end =
+        core::mem::offset_of!(ThreadHeap, slots) + MAGAZINE_START[ladder.classes()] as usize * size_of::<usize>();
+    let len = if slots_end > size_of::<ThreadHeap>() { slots_end } else { size_of::<ThreadHeap>() };
+    len.next_multiple_of(mapping::PAGE)
+}
 
 impl ThreadHeap {
     /// Maps and sets up a thread heap; null without memory.
     pub(crate) fn create(core: &Core, number: u32, threads: *mut AtomicPtr<Self>) -> *mut Self {
-        let Ok(address) = mapping::map_anywhere(MAPPED, Access::ReadWrite, Source::Anonymous) else {
+        let Ok(address) = mapping::map_anywhere(mapped_len(core.ladder), Access::ReadWrite, Source::Anonymous) else {
             return ptr::null_mut();
         };
         let heap: *mut Self = ptr::with_exposed_provenance_mut(address);
@@ -144,7 +156,8 @@ impl ThreadHeap {
             (*heap).lease_order = LEASE_ORDERS.0;
             (*heap).grower_hints = Hints::of_thread(number);
             (*heap).counts = AtomicU32::new(1);
-            for (class, magazine) in (*heap).magazines.iter_mut().enumerate() {
+            // The others stay full and empty at once, as all of the empty thread heap.
+            for (class, magazine) in (*heap).magazines.iter_mut().enumerate().take(core.ladder.classes()) {
                 let (floor, ceiling) = (MAGAZINE_START[class] as u16, MAGAZINE_START[class + 1] as u16);
                 *magazine = Magazine::new(floor, ceiling);
             }
@@ -155,10 +168,10 @@ impl ThreadHeap {
     /// Unmaps a thread heap.
     ///
     /// # Safety
-    /// Nobody uses it any more.
+    /// Nobody uses it any more, and its heap is still there.
     pub(crate) unsafe fn destroy(heap: *mut Self) {
-        // SAFETY: mapped by `create`; the caller's promise.
-        let _ = unsafe { mapping::unmap(heap.expose_provenance(), MAPPED) };
+        // SAFETY: mapped by `create`, with so many bytes; the caller's promise.
+        let _ = unsafe { mapping::unmap(heap.expose_provenance(), mapped_len(Self::core(heap).ladder)) };
     }
 
     /// Takes a block of the class; null if the slow path cannot find one.
@@ -170,7 +183,7 @@ impl ThreadHeap {
     pub(crate) unsafe fn allocate(heap: *mut Self, class: usize) -> Option<*mut u8> {
         // SAFETY: H1; the empty one has nothing to pop (H2).
         unsafe {
-            debug_assert!(class < CLASSES);
+            debug_assert!(class < ALL_CLASSES);
             let magazine = (*heap).magazines.get_unchecked(class);
             let top = magazine.top();
             if top == magazine.floor {
@@ -189,7 +202,7 @@ impl ThreadHeap {
     pub(crate) unsafe fn free(heap: *mut Self, class: usize, block: *mut u8) -> bool {
         // SAFETY: H1; the empty one has no room (H2).
         unsafe {
-            debug_assert!(class < CLASSES);
+            debug_assert!(class < ALL_CLASSES);
             let magazine = (*heap).magazines.get_unchecked(class);
             Self::push(heap, magazine, block)
         }
@@ -260,7 +273,7 @@ impl ThreadHeap {
             let core = Self::core(heap);
             Self::empty_magazines(heap);
             Self::collect_pending(heap);
-            for class in 0..CLASSES {
+            for class in 0..core.ladder.classes() {
                 let mut at = (&(*heap).lists)[class];
                 while at != 0 {
                     let slab = Slab::new(core, at as usize - 1, class);
@@ -280,7 +293,7 @@ impl ThreadHeap {
     unsafe fn empty_magazines(heap: *mut Self) {
         // SAFETY: the thread's own.
         unsafe {
-            for class in 0..CLASSES {
+            for class in 0..Self::core(heap).ladder.classes() {
                 let magazine = &(&(*heap).magazines)[class];
                 // The thread of a heap that has just been closed may still change the word, to no effect.
                 let top = presence::what_is_left(&magazine.state) as u16;
@@ -307,7 +320,7 @@ impl ThreadHeap {
             Self::empty_magazines(heap);
             Self::collect_pending(heap);
             let _guard = core.lock.lock();
-            for class in 0..CLASSES {
+            for class in 0..core.ladder.classes() {
                 while (*heap).lists[class] != 0 {
                     let slab = Slab::new(core, (*heap).lists[class] as usize - 1, class);
                     slab.unlink(&raw mut (*heap).lists[class]);

@@ -4,7 +4,7 @@
 //! the commit refers to were there all the time, with all their entries; so of others nothing is lost when they are
 //! dropped. Of overlapping runs the one with the highest head stays, if it is whole.
 
-use super::size_class::{CLASSES, slab_units};
+use super::size_class::{Ladder, slab_units};
 use crate::format::slab_entry::{SlabEntry, large_tail_units, units_of_pages};
 
 /// The words of a table, in a heap or in a copy.
@@ -26,13 +26,14 @@ impl SlabTable for &mut [u64] {
     }
 }
 
-/// What is wrong with a word of a table of `units` units, looked at by itself: nothing that was ever stored.
-pub(crate) fn head_flaw(word: u64, unit: usize, units: usize) -> Option<&'static str> {
+/// What is wrong with a word of a table of `units` units of a heap with that ladder, looked at by itself: nothing that was ever
+/// stored.
+pub(crate) fn head_flaw(word: u64, unit: usize, units: usize, ladder: Ladder) -> Option<&'static str> {
     let room = units.saturating_sub(unit);
     match SlabEntry::decode(word) {
         None => Some("unknown entry"),
         Some(SlabEntry::SlabHead { class }) => match class as usize {
-            CLASSES.. => Some("no such size class"),
+            class if class >= ladder.classes() => Some("no such size class"),
             class if unit % slab_units(class) != 0 => Some("a slab that is not aligned"),
             class if slab_units(class) > room => Some("a slab that reaches past the end"),
             _ => None,
@@ -48,17 +49,18 @@ pub(crate) fn head_flaw(word: u64, unit: usize, units: usize) -> Option<&'static
 /// Makes the heads free whose runs are not whole, from the last to the first: so the nearest head behind each is known.
 /// Returns how many.
 ///
-/// `damaged` is told of words that make no sense; unless it fails, they count as free.
+/// `ladder` is the heap's. `damaged` is told of words that make no sense; unless it fails, they count as free.
 pub(crate) fn drop_broken_runs<E>(
     table: &mut impl SlabTable,
     units: usize,
+    ladder: Ladder,
     mut damaged: impl FnMut(usize, &'static str) -> Result<(), E>,
 ) -> Result<u64, E> {
     let mut next_head = units;
     let mut dropped = 0;
     for unit in (0..units).rev() {
         let word = table.word(unit);
-        if let Some(what) = head_flaw(word, unit, units) {
+        if let Some(what) = head_flaw(word, unit, units, ladder) {
             damaged(unit, what)?;
             table.clear(unit);
             continue;
@@ -92,9 +94,13 @@ mod tests {
     use super::*;
 
     fn whole(words: &mut [u64]) -> (u64, Vec<usize>) {
+        whole_in(Ladder::Usual, words)
+    }
+
+    fn whole_in(ladder: Ladder, words: &mut [u64]) -> (u64, Vec<usize>) {
         let mut flaws = Vec::new();
         let units = words.len();
-        let dropped = drop_broken_runs(&mut { words }, units, |unit, _| {
+        let dropped = drop_broken_runs(&mut { words }, units, ladder, |unit, _| {
             flaws.push(unit);
             Ok::<(), ()>(())
         });
@@ -119,6 +125,22 @@ mod tests {
     }
 
     #[test]
+    fn a_class_between_the_usual_ones_is_damage_unless_the_ladder_is_the_fine_one() {
+        for (class, usual, fine) in
+            [(95, vec![], vec![]), (96, vec![0], vec![]), (175, vec![0], vec![]), (176, vec![0], vec![0])]
+        {
+            let words = || {
+                let units = slab_units(usize::from(class).min(175)) as u64;
+                let mut words: Vec<_> = (0..units).map(|back| SlabEntry::SlabTail { back }.encode()).collect();
+                words[0] = SlabEntry::SlabHead { class }.encode();
+                words
+            };
+            assert_eq!(whole_in(Ladder::Usual, &mut words()), (0, usual), "{class}");
+            assert_eq!(whole_in(Ladder::Fine, &mut words()), (0, fine), "{class}");
+        }
+    }
+
+    #[test]
     fn words_of_any_kind_are_no_panic() {
         let mut state = 88_172_645_463_325_252_u64;
         for _ in 0..20_000 {
@@ -130,13 +152,14 @@ mod tests {
                     match state % 7 {
                         0 => state,
                         1 => u64::MAX << (state >> 58),
-                        kind => (kind - 2) | (state >> 40 & 0x7F) << 8 | (state >> 50 & 31) << 16,
+                        kind => (kind - 2) | (state >> 40 & 0xFF) << 8 | (state >> 50 & 31) << 16,
                     }
                 })
                 .collect();
-            whole(&mut words);
+            let ladder = if state >> 33 & 1 == 0 { Ladder::Usual } else { Ladder::Fine };
+            whole_in(ladder, &mut words);
             let again = words.clone();
-            assert_eq!(whole(&mut words), (0, vec![]));
+            assert_eq!(whole_in(ladder, &mut words), (0, vec![]));
             assert_eq!(words, again);
         }
     }

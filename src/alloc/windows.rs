@@ -1,12 +1,14 @@
 //! Which windows of this process's address space belong to which heap.
 //!
 //! # Invariants
-//! - **W1** A window's entry names the heap that has its address range, until the range is unmapped.
+//! - **W1** A window's entry names the heap that has its address range, until the range is unmapped; it says which ladder that
+//!   heap has before the heap is published.
 //! - **W2** A heap that is found here under the registry's lock is alive: it takes itself out, under the lock, before it
 //!   can go.
 
 use super::count_table;
 use super::heap_core::{Core, state};
+use super::size_class::Ladder;
 use crate::format::{END_WINDOW, FIRST_WINDOW, WINDOW, WINDOW_SHIFT};
 use crate::os::lock::Lock;
 use crate::os::mapping::{self, Access, Source};
@@ -14,25 +16,48 @@ use crate::os::{CallError, errno};
 use core::ptr;
 use core::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 
-/// For each window, the first window of the heap that has it, or 0.
-static FIRST_OF_HEAP: [AtomicU32; END_WINDOW as usize] = [const { AtomicU32::new(0) }; END_WINDOW as usize];
+/// Set in the name of a heap with the fine ladder; the rest is its first window.
+pub(crate) const FINE: u32 = 1 << 31;
+const _: () = assert!(END_WINDOW < FINE);
+
+/// The name of the heap with that first window.
+pub(crate) const fn name_of(window: u32, ladder: Ladder) -> u32 {
+    match ladder {
+        Ladder::Usual => window,
+        Ladder::Fine => window | FINE,
+    }
+}
+
+/// The first window of the heap with that name.
+pub(crate) const fn window_of(name: u32) -> u32 {
+    name & !FINE
+}
+
+/// For each window, the name of the heap that has it, or 0.
+static HEAP_OF: [AtomicU32; END_WINDOW as usize] = [const { AtomicU32::new(0) }; END_WINDOW as usize];
 /// For each first window, its open heap.
 static OPEN: [AtomicPtr<Core>; END_WINDOW as usize] = [const { AtomicPtr::new(ptr::null_mut()) }; END_WINDOW as usize];
 /// Held while heaps come and go, and over `fork`.
 pub(crate) static REGISTRY: Lock = Lock::new();
 
-/// The first window of the heap that has `address`, whatever its state.
+/// The name of the heap that has `address`, whatever its state.
 #[inline]
-pub(crate) fn heap_window_of(address: usize) -> Option<u32> {
+pub(crate) fn heap_name_of(address: usize) -> Option<u32> {
     let window = address >> WINDOW_SHIFT;
     if !(FIRST_WINDOW as usize..END_WINDOW as usize).contains(&window) {
         return None;
     }
     // Relaxed: whoever has an address in a window got it after the window was taken.
-    match FIRST_OF_HEAP[window].load(Ordering::Relaxed) {
+    match HEAP_OF[window].load(Ordering::Relaxed) {
         0 => None,
-        first => Some(first),
+        name => Some(name),
     }
+}
+
+/// The first window of that heap.
+#[cfg(feature = "checked")]
+pub(crate) fn heap_window_of(address: usize) -> Option<u32> {
+    heap_name_of(address).map(window_of)
 }
 
 /// Reserves `windows` windows, and no memory: the wanted ones, or the lowest that are free.
@@ -63,13 +88,13 @@ fn reserve_for(heap: Option<u32>, wanted: Option<u32>, windows: u32, len: usize)
     let _guard = REGISTRY.lock();
     for first in candidates {
         let mut range = first as usize..(first + windows) as usize;
-        if range.any(|window| FIRST_OF_HEAP[window].load(Ordering::Relaxed) != 0) {
+        if range.any(|window| HEAP_OF[window].load(Ordering::Relaxed) != 0) {
             continue;
         }
         match mapping::map_at(first as usize * WINDOW, len, Access::None, Source::Anonymous) {
             Ok(()) => {
                 for window in first..first + windows {
-                    FIRST_OF_HEAP[window as usize].store(heap.unwrap_or(first), Ordering::Relaxed);
+                    HEAP_OF[window as usize].store(heap.unwrap_or(first), Ordering::Relaxed);
                 }
                 return Ok(first);
             }
@@ -92,7 +117,15 @@ pub(crate) unsafe fn release(first: u32, windows: u32) {
     // SAFETY: as above.
     let _ = unsafe { mapping::unmap(first as usize * WINDOW, windows as usize * WINDOW) };
     for window in first..first + windows {
-        FIRST_OF_HEAP[window as usize].store(0, Ordering::Relaxed);
+        HEAP_OF[window as usize].store(0, Ordering::Relaxed);
+    }
+}
+
+/// Puts the ladder of a heap that nobody knows yet into the entries of its windows (W1).
+pub(crate) fn note_ladder(first: u32, windows: u32, ladder: Ladder) {
+    let _guard = REGISTRY.lock();
+    for window in first..first + windows {
+        HEAP_OF[window as usize].store(name_of(first, ladder), Ordering::Relaxed);
     }
 }
 

@@ -3,6 +3,7 @@
 //! It stands in two slots, each in a page of its own, written in turn. The valid slot with the higher generation
 //! counts; a torn write leaves the other.
 
+use super::ladder::Ladder;
 use super::layout::Layout;
 use super::{END_WINDOW, FIRST_WINDOW, PAGE, WINDOW};
 use core::mem::offset_of;
@@ -27,10 +28,13 @@ pub(crate) const CLEAN: u32 = 1;
 /// Somebody has the heap open for writing, or had when it stopped.
 pub(crate) const IN_USE: u32 = 2;
 
-/// An incompatible feature: there are blocks whose pointers are counted, and how many there are is to be found out.
-pub(crate) const COUNTED: u64 = 1;
+/// Incompatible feature: the heap has the fine ladder of block sizes.
+pub(crate) const FINE_LADDER: u64 = 1;
+/// Incompatible feature: there are blocks whose pointers are counted, and how many there are is to be found out.
+pub(crate) const COUNTED: u64 = 2;
+
 /// Incompatible features this version knows.
-pub(crate) const KNOWN_INCOMPATIBLE: u64 = COUNTED;
+pub(crate) const KNOWN_INCOMPATIBLE: u64 = FINE_LADDER | COUNTED;
 /// Features this version must know in order to write: none.
 pub(crate) const KNOWN_READ_ONLY_COMPATIBLE: u64 = 0;
 
@@ -159,6 +163,20 @@ impl Header {
         }
     }
 
+    /// The same of a heap with that ladder of block sizes.
+    pub(crate) fn with_ladder(mut self, ladder: Ladder) -> Self {
+        self.incompatible = match ladder {
+            Ladder::Usual => self.incompatible & !FINE_LADDER,
+            Ladder::Fine => self.incompatible | FINE_LADDER,
+        };
+        self
+    }
+
+    /// The ladder of the heap's block sizes.
+    pub(crate) fn ladder(&self) -> Ladder {
+        if self.incompatible & FINE_LADDER == 0 { Ladder::Usual } else { Ladder::Fine }
+    }
+
     /// Reads one slot.
     pub(crate) fn decode(bytes: &[u8; HEADER_LEN]) -> Result<Self, SlotError> {
         let header: Self = zerocopy::transmute!(*bytes);
@@ -263,6 +281,14 @@ mod tests {
         let header = header();
         let decoded = Header::decode(&header.encode()).unwrap();
         assert_eq!(Header { checksum: 0, ..decoded }, header);
+    }
+
+    #[test]
+    fn the_ladder_is_told_by_a_feature_that_older_versions_refuse() {
+        assert_eq!((header().ladder(), header().incompatible), (Ladder::Usual, 0));
+        let fine = Header::decode(&header().with_ladder(Ladder::Fine).encode()).unwrap();
+        assert_eq!((fine.ladder(), fine.incompatible), (Ladder::Fine, 1));
+        assert_eq!(Header { checksum: 0, ..fine.with_ladder(Ladder::Usual) }, header());
     }
 
     #[test]

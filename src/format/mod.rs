@@ -44,9 +44,15 @@
 //! # Compatibility
 //! A reader refuses a file whose version is newer or whose incompatible-feature mask has a bit it does not know. With
 //! an unknown read-only-compatible bit it opens the file for reading only. Compatible bits may be ignored.
+//!
+//! | incompatible bit | what |
+//! |---|---|
+//! | 0 | blocks come in the sizes of the fine ladder ([`ladder::Ladder`]) |
+//! | 1 | there are blocks whose pointers are counted; how many each has is counted when the heap is opened |
 
 pub(crate) mod fold_mark;
 pub(crate) mod header;
+pub(crate) mod ladder;
 pub(crate) mod layout;
 pub(crate) mod log_record;
 pub(crate) mod root_entry;

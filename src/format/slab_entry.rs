@@ -35,6 +35,14 @@ impl SlabEntry {
         }
     }
 
+    /// The pages that a word says, if it is the entry of a large object's head: [`SlabEntry::decode`] where nothing else is of
+    /// interest.
+    #[inline(always)]
+    pub(crate) const fn decode_large_head(word: u64) -> Option<u64> {
+        const NO_PAGES: u64 = SlabEntry::LargeHead { len_pages: 0 }.encode();
+        if word & 0xFFFF == NO_PAGES { Some(word >> 16) } else { None }
+    }
+
     /// What a word says; words that were never written by this version say nothing.
     pub(crate) const fn decode(word: u64) -> Option<Self> {
         let value = word >> 16;
@@ -77,13 +85,18 @@ mod tests {
         ];
         for entry in entries {
             assert_eq!(SlabEntry::decode(entry.encode()), Some(entry));
+            let len_pages = SlabEntry::decode_large_head(entry.encode());
+            assert_eq!(
+                len_pages.map(|len_pages| SlabEntry::LargeHead { len_pages }),
+                matches!(entry, SlabEntry::LargeHead { .. }).then_some(entry)
+            );
         }
     }
 
     #[test]
     fn unknown_words_say_nothing() {
-        for word in [5, 255, 1 | 1 << 16, 2 | 1 << 8, 1 << 8, 1 << 63] {
-            assert_eq!(SlabEntry::decode(word), None);
+        for word in [5, 255, 3 | 1 << 8, 1 | 1 << 16, 2 | 1 << 8, 1 << 8, 1 << 63] {
+            assert_eq!((SlabEntry::decode(word), SlabEntry::decode_large_head(word)), (None, None));
         }
     }
 

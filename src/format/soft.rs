@@ -1,10 +1,9 @@
 //! Allocator state that recovery can rebuild. It is valid only while its epoch is the header's.
 
+use super::ladder::{CLASSES, FINER_CLASSES};
 use crate::sync::{AtomicU32, AtomicU64};
 use core::sync::atomic::AtomicI64;
 
-/// Size classes that the format has room for.
-pub(crate) const CLASSES: usize = 96;
 /// Units of a group of the unit map.
 pub(crate) const GROUP_UNITS: usize = 4096;
 
@@ -24,6 +23,8 @@ pub(crate) struct SoftHeader {
     pub(crate) locked: SoftLocked,
     /// Stack of ownerless slabs with remote frees: head unit + 1, or 0. Used by all.
     pub(crate) pending: AtomicU32,
+    /// Zeros in a heap with the usual ladder; of others, changed under the heap's lock like `locked`.
+    pub(crate) finer: SoftFiner,
 }
 
 /// The part of the [`SoftHeader`] that is changed only under the heap's lock: counters, which all may read, and the slabs
@@ -38,12 +39,21 @@ pub(crate) struct SoftLocked {
     pub(crate) large_bytes: AtomicU64,
     /// Live large objects.
     pub(crate) large_count: AtomicU64,
-    /// For each class, the first slab with free blocks that no thread owns: its head unit + 1, or 0.
+    /// For each class of the usual ladder, the first slab with free blocks that no thread owns: its head unit + 1, or 0.
     pub(crate) orphans: [u32; CLASSES],
-    /// For each class, its slabs.
+    /// For each of these classes, its slabs.
     pub(crate) slabs: [AtomicU32; CLASSES],
-    /// For each class, blocks handed out less blocks taken back; exact after a clean close.
+    /// For each of these classes, blocks handed out less blocks taken back; exact after a clean close.
     pub(crate) live: [AtomicI64; CLASSES],
+}
+
+/// What [`SoftLocked`] has of the usual classes, of those that only the fine ladder has.
+#[derive(Debug)]
+#[repr(C)]
+pub(crate) struct SoftFiner {
+    pub(crate) orphans: [u32; FINER_CLASSES],
+    pub(crate) slabs: [AtomicU32; FINER_CLASSES],
+    pub(crate) live: [AtomicI64; FINER_CLASSES],
 }
 
 /// What the allocator knows of a slab besides its table entry; at the index of its head unit.
@@ -92,6 +102,7 @@ const _: () = {
     assert!(size_of::<SoftHeader>() == super::PAGE && offset_of!(SoftHeader, committed_units) == 8);
     assert!(offset_of!(SoftHeader, locked) == 16 && offset_of!(SoftHeader, pending) == 1584);
     assert!(offset_of!(SoftLocked, orphans) == 32 && offset_of!(SoftLocked, live) == 800);
+    assert!(offset_of!(SoftHeader, finer) == 1592 && size_of::<SoftFiner>() == 1280);
     assert!(size_of::<SlabState>() == 128 && offset_of!(SlabState, local) == 4 && size_of::<SlabLocal>() == 60);
     assert!(offset_of!(SlabState, remote_count) == 64 && offset_of!(SlabState, pending_next) == 68);
 };

@@ -6,7 +6,6 @@
 use super::marks::Marks;
 use super::runs::Runs;
 use crate::alloc::heap_core::{Core, Run};
-use crate::alloc::size_class::CLASSES;
 use crate::alloc::thread_heap::ThreadHeap;
 use crate::alloc::threads::Threads;
 use crate::os::CallError;
@@ -42,7 +41,7 @@ pub(crate) unsafe fn free_blocks(core: &Core, runs: &Runs) -> Result<Marks, Call
     };
     for number in 1..=count {
         let heap = Threads::find(table, number);
-        for class in 0..CLASSES {
+        for class in 0..core.ladder.classes() {
             // SAFETY: thread heaps live as long as their heap, and no thread uses its own now.
             for block in unsafe { ThreadHeap::cached(heap, class) } {
                 let position = block.addr().wrapping_sub(core.segments);

@@ -11,7 +11,7 @@
 use super::image::Image;
 use super::zeroed::Zeroed;
 use crate::alloc::heap_core::{Core, Run, WORDS_PER_UNIT};
-use crate::alloc::size_class::{CLASSES, class_size, index_in_slab, slab_blocks, slab_units};
+use crate::alloc::size_class::{ALL_CLASSES, Ladder, class_size, index_in_slab, slab_blocks, slab_units};
 use crate::format::slab_entry::{SlabEntry, units_of_pages};
 use crate::format::{PAGE, UNIT, UNIT_SHIFT};
 use crate::os::CallError;
@@ -20,7 +20,7 @@ use core::ops::Range;
 /// What a unit belongs to: a slab of class `kind - 1`, or one of these.
 const LARGE_TAIL: u64 = 0xFE;
 const LARGE_HEAD: u64 = 0xFF;
-const _: () = assert!(CLASSES < LARGE_TAIL as usize);
+const _: () = assert!(ALL_CLASSES < LARGE_TAIL as usize);
 
 /// See the module.
 #[derive(Debug)]
@@ -44,19 +44,23 @@ impl Runs {
     /// # Safety
     /// No run is made, resized or freed meanwhile, and those units are usable. Runs may not overlap.
     pub(crate) unsafe fn of(core: &Core, units: usize) -> Result<Self, CallError> {
-        Self::from_entries(units, |unit| core.entry(unit))
+        Self::from_entries(units, core.ladder, |unit| core.entry(unit))
     }
 
-    /// The runs of which a table's first `units` entries speak; of runs that overlap, the first.
-    pub(crate) fn from_entries(units: usize, entry: impl Fn(usize) -> SlabEntry) -> Result<Self, CallError> {
+    /// The runs of which a table's first `units` entries speak, in a heap with that ladder; of runs that overlap, the first.
+    pub(crate) fn from_entries(
+        units: usize,
+        ladder: Ladder,
+        entry: impl Fn(usize) -> SlabEntry,
+    ) -> Result<Self, CallError> {
         let mut words = Zeroed::new(units)?;
         let mut unit = 0;
         while unit < units {
             let rest = &mut words[unit..];
             match entry(unit) {
-                SlabEntry::SlabHead { class } => {
-                    let len = slab_units((class as usize).min(CLASSES - 1));
-                    if (class as usize) < CLASSES && len <= rest.len() {
+                SlabEntry::SlabHead { class } if (class as usize) < ladder.classes() => {
+                    let len = slab_units(class as usize);
+                    if len <= rest.len() {
                         for (back, word) in rest[..len].iter_mut().enumerate() {
                             *word = (u64::from(class) + 1) | ((back as u64) << 8);
                         }
@@ -98,7 +102,7 @@ impl Runs {
         let unit = position >> UNIT_SHIFT;
         let word = *self.words.get(unit)?;
         let kind = word & 0xFF;
-        if kind.wrapping_sub(1) < CLASSES as u64 {
+        if kind.wrapping_sub(1) < ALL_CLASSES as u64 {
             let class = kind as usize - 1;
             let head = unit - (word >> 8) as usize;
             let index = index_in_slab(class, position - (head << UNIT_SHIFT));

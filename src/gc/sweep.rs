@@ -23,7 +23,7 @@ use super::marks::Marks;
 use super::runs::Runs;
 use crate::alloc::heap_core::{Core, Run};
 use crate::alloc::orphans::push_to_owner;
-use crate::alloc::size_class::{CLASSES, class_size};
+use crate::alloc::size_class::{ALL_CLASSES, class_size};
 use crate::alloc::thread_heap::ThreadHeap;
 use crate::format::{PAGE, UNIT};
 use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
@@ -75,7 +75,7 @@ pub(crate) unsafe fn sweep(
         // SAFETY: under the lock (K1). The table stays where it is.
         unsafe { (*core.threads.get()).table() }
     };
-    let mut sweeper = Sweeper { core, threads, lost: [0; CLASSES], slabs: 0, swept };
+    let mut sweeper = Sweeper { core, threads, lost: [0; ALL_CLASSES], slabs: 0, swept };
     let mut is_complete = true;
     // Relaxed, here and below: whoever goes on has joined this one.
     let first = swept.units.load(Ordering::Relaxed) as usize;
@@ -104,7 +104,7 @@ struct Sweeper<'a> {
     core: &'a Core,
     threads: *mut AtomicPtr<ThreadHeap>,
     /// Blocks given back since the last visit to the lock.
-    lost: [u32; CLASSES],
+    lost: [u32; ALL_CLASSES],
     slabs: u32,
     swept: &'a Swept,
 }
@@ -192,7 +192,8 @@ impl Sweeper<'_> {
         // SAFETY: under the lock (K1, K2).
         unsafe {
             // Relaxed: changed under the lock only.
-            for (live, lost) in (*self.core.soft()).locked.live.iter().zip(&mut self.lost) {
+            for (class, lost) in self.lost.iter_mut().enumerate().take(self.core.ladder.classes()) {
+                let live = self.core.live_of(class);
                 let lost = i64::from(core::mem::take(lost));
                 live.store(live.load(Ordering::Relaxed).saturating_sub(lost), Ordering::Relaxed);
             }

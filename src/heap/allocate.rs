@@ -1,6 +1,7 @@
 //! From a layout to a block: the way that every allocation takes.
 //!
-//! 1. The size is rounded up to the alignment, which leads to a class whose blocks are aligned (C2).
+//! 1. The size is rounded up to the alignment, which leads to a class whose blocks are aligned (C2). Which ladder of classes
+//!    the heap has, its handle says.
 //! 2. The calling thread's thread heap is found: one load from thread-local storage for a default heap, a compare more
 //!    for a file heap.
 //! 3. Its magazine of the class is popped, or refilled first ([`ThreadHeap::allocate_slow`]). That of a file heap is
@@ -15,9 +16,10 @@ use super::grow::{free_grower, is_grower};
 use super::handle::{Place, SalAlloc};
 use super::watermarks;
 use crate::alloc::current::{self, Default};
+use crate::alloc::growers;
 use crate::alloc::heap_core::Core;
 use crate::alloc::size_class::{
-    LEAST_ALIGN, LOOKED_UP, MAX_SMALL, class_align, class_of_last, class_size, computed_class,
+    LEAST_ALIGN, LOOKED_UP, Ladder, MAX_SMALL, class_align, class_of_last, class_size, fine_class_of_last,
 };
 use crate::alloc::thread_heap::{ThreadHeap, is_medium};
 use crate::format::PAGE;
@@ -32,7 +34,7 @@ pub(super) enum Kind {
     Large,
 }
 
-/// The class of a layout that most allocations have: of up to 1 KiB, and aligned as all blocks are.
+/// The usual class of a layout that most allocations have: of up to 1 KiB, and aligned as all blocks are.
 #[inline(always)]
 const fn class_of_common(layout: Layout) -> Option<usize> {
     const { assert!(LOOKED_UP % LEAST_ALIGN == 0) };
@@ -45,19 +47,28 @@ const fn class_of_common(layout: Layout) -> Option<usize> {
     }
 }
 
-/// Whether a layout's block lies in a slab, and of which class. A layout without a size counts as large.
+/// What [`class_of_common`] is in a heap other than the default one.
 #[inline(always)]
-pub(super) const fn kind_of(layout: Layout) -> Kind {
+const fn class_elsewhere(heap: SalAlloc, class: usize, layout: Layout) -> usize {
+    match heap.ladder() {
+        Ladder::Usual => class,
+        Ladder::Fine => fine_class_of_last(layout.size().wrapping_sub(1)),
+    }
+}
+
+/// Whether a layout's block lies in a slab, and of which class of the ladder. A layout without a size counts as large.
+#[inline(always)]
+pub(super) const fn kind_of(ladder: Ladder, layout: Layout) -> Kind {
     // Cannot overflow: `Layout` promises that the rounded size fits.
     let rounded = (layout.size() + layout.align() - 1) & !(layout.align() - 1);
     let last = rounded.wrapping_sub(1);
-    if last < MAX_SMALL { Kind::Small(computed_class(last)) } else { Kind::Large }
+    if last < MAX_SMALL { Kind::Small(ladder.class_of_last(last)) } else { Kind::Large }
 }
 
-/// Bytes that the block of a layout really has.
+/// Bytes that the block of a layout really has in a heap with that ladder.
 #[inline(always)]
-pub(super) const fn usable_size(layout: Layout) -> usize {
-    match kind_of(layout) {
+pub(super) const fn usable_size(ladder: Ladder, layout: Layout) -> usize {
+    match kind_of(ladder, layout) {
         Kind::Small(class) => class_size(class),
         Kind::Large => layout.size().next_multiple_of(PAGE),
     }
@@ -76,36 +87,38 @@ pub(super) fn allocate(heap: SalAlloc, layout: Layout) -> *mut u8 {
 #[inline(always)]
 fn allocate_unchecked(heap: SalAlloc, layout: Layout) -> *mut u8 {
     match class_of_common(layout) {
-        Some(class) => allocate_small(heap, class),
+        Some(class) if heap == SalAlloc::new() => allocate_default(Default::Anonymous, class),
+        Some(class) => allocate_elsewhere(heap, class_elsewhere(heap, class, layout)),
+        None if heap == SalAlloc::new() => allocate_default_other(layout),
         None => allocate_other(heap, layout),
     }
 }
 
 #[inline(never)]
-fn allocate_other(heap: SalAlloc, layout: Layout) -> *mut u8 {
-    match kind_of(layout) {
-        Kind::Small(class) => allocate_small(heap, class),
-        Kind::Large if heap == SalAlloc::new() => {
-            default_heap(Default::Anonymous).map_or(ptr::null_mut(), |heap| allocate_large_from(heap, layout, false))
-        }
-        Kind::Large => allocate_large(heap.place(), layout, false),
+fn allocate_default_other(layout: Layout) -> *mut u8 {
+    match kind_of(Ladder::Usual, layout) {
+        Kind::Small(class) => allocate_default(Default::Anonymous, class),
+        Kind::Large => allocate_default_large(layout),
     }
 }
 
-#[inline(always)]
-fn allocate_small(heap: SalAlloc, class: usize) -> *mut u8 {
-    if heap == SalAlloc::new() { allocate_default(Default::Anonymous, class) } else { allocate_elsewhere(heap, class) }
+#[inline(never)]
+fn allocate_other(heap: SalAlloc, layout: Layout) -> *mut u8 {
+    match kind_of(heap.ladder(), layout) {
+        Kind::Small(class) => allocate_elsewhere(heap, class),
+        Kind::Large => allocate_large(heap.place(), layout, false),
+    }
 }
 
 #[inline(always)]
 fn allocate_elsewhere(heap: SalAlloc, class: usize) -> *mut u8 {
     match heap.place() {
         Place::Default(which) => allocate_default(which, class),
-        Place::Window(window) => {
+        Place::Window(name) => {
             // SAFETY: the calling thread's own, or the empty one.
-            match unsafe { ThreadHeap::allocate_unless_closed(current::of_window(window), class) } {
+            match unsafe { ThreadHeap::allocate_unless_closed(current::of_window(name), class) } {
                 Some(block) => block,
-                None => allocate_window_slow(window, class),
+                None => allocate_window_slow(name, class),
             }
         }
     }
@@ -120,13 +133,25 @@ fn allocate_default(which: Default, class: usize) -> *mut u8 {
     }
 }
 
+#[inline(always)]
+fn allocate_default_large(layout: Layout) -> *mut u8 {
+    let heap = current::of_default(Default::Anonymous);
+    // SAFETY: the calling thread's own, or the empty one.
+    let block = unsafe { ThreadHeap::reuse_large_at_once(heap, layout.size(), layout.align(), false) };
+    if block.is_null() { allocate_large(Place::Default(Default::Anonymous), layout, false) } else { block }
+}
+
 /// The calling thread's thread heap of a default heap, made if need be.
+#[inline(always)]
 fn default_heap(which: Default) -> Option<*mut ThreadHeap> {
     let heap = current::of_default(which);
     // SAFETY: reads a field that only its thread writes.
-    if unsafe { !(*heap).core.is_null() } {
-        return Some(heap);
-    }
+    if unsafe { !(*heap).core.is_null() } { Some(heap) } else { make_default_heap(which) }
+}
+
+#[cold]
+#[inline(never)]
+fn make_default_heap(which: Default) -> Option<*mut ThreadHeap> {
     let heap = current::attach_default(which, defaults::get(which)?);
     (!heap.is_null()).then_some(heap)
 }
@@ -140,19 +165,19 @@ fn allocate_default_slow(which: Default, class: usize) -> *mut u8 {
 /// From outside of the heap, so that what is to be told can be told after it.
 #[cold]
 #[inline(never)]
-fn allocate_window_slow(window: u32, class: usize) -> *mut u8 {
-    in_window(window, |heap| allocate_slow(heap, class)).unwrap_or(ptr::null_mut())
+fn allocate_window_slow(name: u32, class: usize) -> *mut u8 {
+    in_window(name, |heap| allocate_slow(heap, class)).unwrap_or(ptr::null_mut())
 }
 
 /// Runs `work` as [`current::with_window`] does; then tells whatever mark has been passed.
-fn in_window<R>(window: u32, work: impl FnOnce(*mut ThreadHeap) -> R) -> Option<R> {
-    let (done, has_news) = current::with_window(window, |heap| {
+fn in_window<R>(name: u32, work: impl FnOnce(*mut ThreadHeap) -> R) -> Option<R> {
+    let (done, has_news) = current::with_window(name, |heap| {
         let done = work(heap);
         // SAFETY: the heap is open, and outlives its thread heaps.
         (done, unsafe { (*(*heap).core).marks.has_news() })
     })?;
     if has_news {
-        watermarks::tell_news(window);
+        watermarks::tell_news(name);
     }
     Some(done)
 }
@@ -190,7 +215,7 @@ pub(super) fn with_core<R>(place: Place, work: impl FnOnce(&Core) -> R) -> Optio
     match place {
         Place::Default(which) => defaults::get(which).map(work),
         // SAFETY: the heap is open while the closure runs, and outlives its thread heaps.
-        Place::Window(window) => current::with_window(window, |heap| work(unsafe { &*(*heap).core })),
+        Place::Window(name) => current::with_window(name, |heap| work(unsafe { &*(*heap).core })),
     }
 }
 
@@ -199,7 +224,7 @@ fn allocate_large(place: Place, layout: Layout, zeroed: bool) -> *mut u8 {
     let from = |heap| allocate_large_from(heap, layout, zeroed);
     match place {
         Place::Default(which) => default_heap(which).map_or(ptr::null_mut(), from),
-        Place::Window(window) => in_window(window, from).unwrap_or(ptr::null_mut()),
+        Place::Window(name) => in_window(name, from).unwrap_or(ptr::null_mut()),
     }
 }
 
@@ -218,8 +243,9 @@ pub(super) fn allocate_large_from(heap: *mut ThreadHeap, layout: Layout, zeroed:
 
 /// Allocates zeros; memory that reads as zeros already is not written.
 #[inline]
-pub(super) fn allocate_zeroed(place: Place, layout: Layout) -> *mut u8 {
-    let block = match kind_of(layout) {
+pub(super) fn allocate_zeroed(heap: SalAlloc, layout: Layout) -> *mut u8 {
+    let place = heap.place();
+    let block = match kind_of(heap.ladder(), layout) {
         Kind::Large => allocate_large(place, layout, true),
         Kind::Small(class) => allocate_small_zeroed(place, class),
     };
@@ -243,7 +269,7 @@ fn allocate_small_zeroed(place: Place, class: usize) -> *mut u8 {
     let from = |heap| allocate_zeroed_slow(heap, class);
     match place {
         Place::Default(which) => default_heap(which).map_or(ptr::null_mut(), from),
-        Place::Window(window) => in_window(window, from).unwrap_or(ptr::null_mut()),
+        Place::Window(name) => in_window(name, from).unwrap_or(ptr::null_mut()),
     }
 }
 
@@ -280,9 +306,50 @@ unsafe fn free_unchecked(heap: SalAlloc, block: *mut u8, layout: Layout) {
     // SAFETY: the caller's promise.
     unsafe {
         match class_of_common(layout) {
-            Some(class) => free_small(heap, class, block),
+            Some(class) if heap == SalAlloc::new() => free_default(Default::Anonymous, class, block),
+            Some(class) => free_elsewhere(heap, class_elsewhere(heap, class, layout), block),
+            None if heap == SalAlloc::new() => free_default_other(block, layout),
             None => free_other(heap, block, layout),
         }
+    }
+}
+
+/// # Safety
+/// As for [`free`], of a block of the default heap.
+#[inline(never)]
+unsafe fn free_default_other(block: *mut u8, layout: Layout) {
+    // What is told by the address alone first: no other block goes any further.
+    if growers::is_near(block.addr()) {
+        // SAFETY: the caller's promise.
+        return unsafe { free_near_growers(block, layout) };
+    }
+    // SAFETY: the caller's promise; no grower lies elsewhere.
+    unsafe { free_run_or_small(block, layout) }
+}
+
+/// # Safety
+/// As for [`free`], of a block of the default heap.
+#[cold]
+#[inline(never)]
+unsafe fn free_near_growers(block: *mut u8, layout: Layout) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        if is_grower(SalAlloc::new(), block, layout) {
+            free_grower(block);
+        } else {
+            free_run_or_small(block, layout);
+        }
+    }
+}
+
+/// # Safety
+/// As for [`free`], of a block of the default heap that is no grower.
+#[inline(always)]
+unsafe fn free_run_or_small(block: *mut u8, layout: Layout) {
+    match kind_of(Ladder::Usual, layout) {
+        // SAFETY: the caller's promise.
+        Kind::Small(class) => unsafe { free_default(Default::Anonymous, class, block) },
+        Kind::Large => free_default_large(Default::Anonymous, block),
     }
 }
 
@@ -290,46 +357,28 @@ unsafe fn free_unchecked(heap: SalAlloc, block: *mut u8, layout: Layout) {
 /// As for [`free`].
 #[inline(never)]
 unsafe fn free_other(heap: SalAlloc, block: *mut u8, layout: Layout) {
-    if is_grower(heap, block, layout) {
+    match kind_of(heap.ladder(), layout) {
         // SAFETY: the caller's promise.
-        return unsafe { free_grower(block) };
-    }
-    match kind_of(layout) {
-        // SAFETY: the caller's promise.
-        Kind::Small(class) => unsafe { free_small(heap, class, block) },
-        Kind::Large if heap == SalAlloc::new() => free_default_large(Default::Anonymous, block),
+        Kind::Small(class) => unsafe { free_elsewhere(heap, class, block) },
         Kind::Large => free_large(heap.place(), block, layout.size()),
     }
 }
 
+/// Everything but the shortest way ends in another call, so that this one saves no register.
+///
 /// # Safety
 /// As for [`free`], of a block of the class. So it is for the next two.
-#[inline(always)]
-unsafe fn free_small(heap: SalAlloc, class: usize, block: *mut u8) {
-    // SAFETY: the caller's promise.
-    unsafe {
-        if heap == SalAlloc::new() {
-            free_default(Default::Anonymous, class, block);
-        } else {
-            free_elsewhere(heap, class, block);
-        }
-    }
-}
-
-/// Everything but the shortest way ends in another call, so that this one saves no register.
 #[inline(never)]
 unsafe fn free_elsewhere(heap: SalAlloc, class: usize, block: *mut u8) {
     // SAFETY: the caller's promise; the thread heap is the calling thread's own, or the empty one.
     unsafe {
-        let Place::Window(window) = heap.place() else { return free_default_file(class, block) };
-        if !ThreadHeap::free_unless_closed(current::of_window(window), class, block) {
-            free_window_slow(window, class, block);
+        let Place::Window(name) = heap.place() else { return free_default_file(class, block) };
+        if !ThreadHeap::free_unless_closed(current::of_window(name), class, block) {
+            free_window_slow(name, class, block);
         }
     }
 }
 
-/// # Safety
-/// As for [`free`], of a block of the class of the default heap over a file.
 #[inline(never)]
 unsafe fn free_default_file(class: usize, block: *mut u8) {
     // SAFETY: the caller's promise.
@@ -348,9 +397,9 @@ unsafe fn free_default(which: Default, class: usize, block: *mut u8) {
 /// As for [`free`], of a block of the class.
 #[cold]
 #[inline(never)]
-unsafe fn free_window_slow(window: u32, class: usize, block: *mut u8) {
+unsafe fn free_window_slow(name: u32, class: usize, block: *mut u8) {
     // A closed heap takes nothing back.
-    current::with_window(window, |heap| {
+    current::with_window(name, |heap| {
         // SAFETY: the heap is open; the block is the caller's to give and of the class.
         unsafe { scrub(&*(*heap).core, block, class_size(class)) };
         free_slow_unless(heap, class, block);
@@ -389,14 +438,30 @@ fn free_default_slow(which: Default, class: usize, block: *mut u8) {
     }
 }
 
+#[inline(never)]
 fn free_large(place: Place, block: *mut u8, len: usize) {
     match place {
         Place::Default(which) => free_default_large(which, block),
-        Place::Window(window) => free_window_large(window, block, len),
+        Place::Window(name) => free_window_large(name, block, len),
     }
 }
 
+#[inline(always)]
 fn free_default_large(which: Default, block: *mut u8) {
+    let heap = current::of_default(which);
+    // SAFETY: the calling thread's own, or the empty one; as for `free`, whose caller's block this is.
+    unsafe {
+        if (*heap).core.is_null() {
+            free_default_large_slow(which, block);
+        } else {
+            ThreadHeap::free_large(heap, block.addr());
+        }
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn free_default_large_slow(which: Default, block: *mut u8) {
     if let Some(heap) = default_heap(which) {
         // SAFETY: the calling thread's own; as for `free`, whose caller's block this is.
         unsafe { ThreadHeap::free_large(heap, block.addr()) };
@@ -406,9 +471,9 @@ fn free_default_large(which: Default, block: *mut u8) {
 }
 
 #[inline(never)]
-fn free_window_large(window: u32, block: *mut u8, len: usize) {
+fn free_window_large(name: u32, block: *mut u8, len: usize) {
     // A closed heap takes nothing back.
-    current::with_window(window, |heap| {
+    current::with_window(name, |heap| {
         // SAFETY: the calling thread's own, of an open heap; as for `free`, whose caller's block this is.
         unsafe {
             scrub(&*(*heap).core, block, len.next_multiple_of(PAGE));
@@ -460,6 +525,6 @@ pub(super) fn resize_large(place: Place, block: *mut u8, size: usize) -> bool {
     match place {
         Place::Default(which) => defaults::get(which).is_some_and(resize),
         // SAFETY: the heap is open while the closure runs, and outlives its thread heaps.
-        Place::Window(window) => in_window(window, |heap| resize(unsafe { &*(*heap).core })) == Some(true),
+        Place::Window(name) => in_window(name, |heap| resize(unsafe { &*(*heap).core })) == Some(true),
     }
 }

@@ -16,21 +16,20 @@ fn dangling(layout: Layout) -> NonNull<[u8]> {
     unsafe { NonNull::new_unchecked(slice_from_raw_parts_mut(start, 0)) }
 }
 
-/// All of the block that was made for `layout`.
-#[inline(always)]
-fn whole_block(block: *mut u8, layout: Layout) -> Option<NonNull<[u8]>> {
-    NonNull::new(slice_from_raw_parts_mut(block, allocate::usable_size(layout)))
-}
-
 impl SalAlloc {
+    /// All of the block that was made for `layout`.
+    #[inline(always)]
+    fn whole_block(self, block: *mut u8, layout: Layout) -> Option<NonNull<[u8]>> {
+        NonNull::new(slice_from_raw_parts_mut(block, self.usable_size(layout)))
+    }
+
     #[inline(always)]
     fn take(self, layout: Layout, zeroed: bool) -> Option<NonNull<[u8]>> {
         if layout.size() == 0 {
             return Some(dangling(layout));
         }
-        let block =
-            if zeroed { allocate::allocate_zeroed(self.place(), layout) } else { allocate::allocate(self, layout) };
-        whole_block(block, layout)
+        let block = if zeroed { allocate::allocate_zeroed(self, layout) } else { allocate::allocate(self, layout) };
+        self.whole_block(block, layout)
     }
 
     /// # Safety
@@ -69,9 +68,9 @@ impl SalAlloc {
             };
             if zeroed && !moved.is_null() && new.size() > old.size() {
                 // All that is returned, the excess too.
-                moved.add(old.size()).write_bytes(0, allocate::usable_size(new) - old.size());
+                moved.add(old.size()).write_bytes(0, self.usable_size(new) - old.size());
             }
-            whole_block(moved, new)
+            self.whole_block(moved, new)
         }
     }
 }

@@ -21,6 +21,12 @@ enum Act {
     Resize,
 }
 
+/// Says how large a block of the heap is that is made for a layout.
+fn usable_in(core: &Core) -> impl Fn(Layout) -> usize {
+    let ladder = core.ladder;
+    move |layout| usable_size(ladder, layout)
+}
+
 /// Notes a block that was allocated; null stays null.
 pub(super) fn allocated(place: Place, layout: Layout, block: *mut u8) -> *mut u8 {
     if !block.is_null() {
@@ -34,13 +40,13 @@ pub(super) fn allocated(place: Place, layout: Layout, block: *mut u8) -> *mut u8
 
 /// Whether a block is to be freed; not if the heap is closed. Ends the process if it is no such block.
 pub(super) fn freed(place: Place, block: *mut u8, layout: Layout) -> bool {
-    let check = |core: &Core, number| core.note_freed(block.addr(), layout, number, usable_size);
+    let check = |core: &Core, number| core.note_freed(block.addr(), layout, number, usable_in(core));
     passes(place, Act::Free, layout, check)
 }
 
 /// Whether a block may be resized; not if the heap is closed. Ends the process if it is no such block.
 pub(super) fn may_resize(place: Place, block: *mut u8, layout: Layout) -> bool {
-    let check = |core: &Core, number| core.check_block(block.addr(), layout, number, usable_size);
+    let check = |core: &Core, number| core.check_block(block.addr(), layout, number, usable_in(core));
     passes(place, Act::Resize, layout, check)
 }
 
@@ -54,7 +60,7 @@ fn passes(place: Place, act: Act, layout: Layout, check: impl FnOnce(&Core, u32)
         // Default heaps have no blocks of earlier processes, for which the thread's number would be needed.
         Place::Default(_) => with_core(place, |core| check(core, 0)),
         // SAFETY: the heap is open while the closure runs, and outlives its thread heaps.
-        Place::Window(window) => current::with_window(window, |heap| unsafe { check(&*(*heap).core, (*heap).number) }),
+        Place::Window(name) => current::with_window(name, |heap| unsafe { check(&*(*heap).core, (*heap).number) }),
     };
     if let Some(Err(misuse)) = &checked {
         report(place, act, layout, misuse);
@@ -76,7 +82,7 @@ fn describe(line: &mut Line, place: Place, act: Act, given: Layout, misuse: &Mis
     let heap = match place {
         Place::Default(current::Default::Anonymous) => SalAlloc::new(),
         Place::Default(current::Default::File) => SalAlloc::file_backed(),
-        Place::Window(window) => SalAlloc::of_window(window),
+        Place::Window(name) => SalAlloc::of_name(name),
     };
     let address = misuse.address;
     let mut allocated = None;
@@ -102,7 +108,7 @@ fn describe(line: &mut Line, place: Place, act: Act, given: Layout, misuse: &Mis
                     write!(
                         line,
                         "in the heap {:?}",
-                        SalAlloc::of_address(address).unwrap_or(SalAlloc::of_window(window))
+                        SalAlloc::of_address(address).unwrap_or(SalAlloc::of_name(window))
                     )?;
                 }
                 Where::Bookkeeping => write!(line, "among the heap's own data")?,
@@ -148,7 +154,7 @@ mod tests {
     fn a_free_in_a_closed_heap_is_no_misuse_and_does_nothing() {
         let heap = TestHeap::new(64 << 20);
         windows::publish(heap.0, heap.window);
-        let (handle, layout) = (SalAlloc::of_window(heap.window), Layout::new::<[u64; 9]>());
+        let (handle, layout) = (SalAlloc::of_name(heap.name()), Layout::new::<[u64; 9]>());
         let place = handle.place();
         let [first, second] = [0; 2].map(|_| allocate::allocate(handle, layout));
         assert!(!first.is_null() && freed(place, first, layout));

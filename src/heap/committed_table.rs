@@ -52,13 +52,14 @@ impl CommittedTable {
         }
         let mut flaws = Vec::new();
         let words = &mut words[..];
-        let _: Result<u64, Infallible> = drop_broken_runs(&mut { &mut *words }, units, |unit, what| {
-            flaws.push((unit, what));
-            Ok(())
-        });
+        let _: Result<u64, Infallible> =
+            drop_broken_runs(&mut { &mut *words }, units, header.ladder(), |unit, what| {
+                flaws.push((unit, what));
+                Ok(())
+            });
         flaws.reverse();
         let entry = |unit: usize| SlabEntry::decode(words[unit]).unwrap_or(SlabEntry::Free);
-        Ok(Self { runs: Runs::from_entries(units, entry)?, flaws, unreadable })
+        Ok(Self { runs: Runs::from_entries(units, header.ladder(), entry)?, flaws, unreadable })
     }
 
     /// Whether all of it makes sense, so that a unit that belongs to no run is free.

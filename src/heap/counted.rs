@@ -5,13 +5,14 @@ use super::allocate::{self, Kind, kind_of, usable_size};
 use super::placement::heap_of_address;
 use crate::alloc::count_table;
 use crate::alloc::ref_count::RefCount;
+use crate::alloc::size_class::Ladder;
 use core::alloc::Layout;
 use core::ptr::NonNull;
 
 /// The layout's class, if its block lies in a slab.
 #[inline(always)]
 const fn class_of(layout: Layout) -> Option<usize> {
-    match kind_of(layout) {
+    match kind_of(Ladder::Usual, layout) {
         Kind::Small(class) => Some(class),
         Kind::Large => None,
     }
@@ -20,7 +21,7 @@ const fn class_of(layout: Layout) -> Option<usize> {
 /// The layout with as many bytes as its class has: so the class is the same in heaps with a finer ladder, and follows from the layout.
 #[inline(always)]
 const fn whole(layout: Layout) -> Layout {
-    match Layout::from_size_align(usable_size(layout), layout.align()) {
+    match Layout::from_size_align(usable_size(Ladder::Usual, layout), layout.align()) {
         Ok(layout) => layout,
         // Not for layouts that can be served.
         Err(_) => layout,

@@ -59,7 +59,8 @@ pub(super) fn new_header(options: &HeapOptions, mode: Mode) -> Result<Header, Op
     // SAFETY: reserved just now; it is reserved again when the heap is opened.
     unsafe { windows::release(window, layout.windows()) };
     let number = if mode == Mode::Atomic { ATOMIC } else { SHARED };
-    let mut header = Header::new(random_id(), window, number, options.capacity_or_default(), layout);
+    let mut header = Header::new(random_id(), window, number, options.capacity_or_default(), layout)
+        .with_ladder(options.size_classes.ladder());
     header.file_len = layout.segments.offset;
     Ok(header)
 }

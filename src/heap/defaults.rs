@@ -5,6 +5,7 @@ use crate::alloc::backing::Backing;
 use crate::alloc::current::Default;
 use crate::alloc::growers::{DEFAULT_PLACE, GROWERS};
 use crate::alloc::heap_core::Core;
+use crate::alloc::size_class::Ladder;
 use crate::alloc::windows;
 use crate::format::layout::Layout;
 use crate::os::env::secure_variable;
@@ -98,7 +99,7 @@ fn make(which: Default) -> Option<&'static Core> {
 
 fn make_core(window: u32, layout: Layout, backing: Backing) -> Option<*mut Core> {
     // SAFETY: the window has just been reserved, and a new mapping is all zeros.
-    unsafe { Core::new(window, layout, layout.units as usize, backing) }.ok()
+    unsafe { Core::new(window, layout, Ladder::Usual, layout.units as usize, backing) }.ok()
 }
 
 /// A temporary file, mapped over the window.

@@ -91,6 +91,8 @@ unsafe extern "C" fn in_child() {
     let handshake = unsafe { (*HANDSHAKE.0.get()).take() };
     GROWERS.begin_child();
     for_each_core(|core, is_anonymous| {
+        // SAFETY: the child has one thread, which holds the lock.
+        unsafe { core.begin_child_runs() };
         if is_anonymous {
             return;
         }

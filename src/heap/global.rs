@@ -21,7 +21,7 @@ unsafe impl GlobalAlloc for SalAlloc {
 
     #[inline]
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        allocate::allocate_zeroed(self.place(), layout)
+        allocate::allocate_zeroed(*self, layout)
     }
 
     #[inline]

@@ -8,6 +8,7 @@ use super::allocate::{Kind, allocate, free, kind_of, resize_large};
 use super::handle::SalAlloc;
 use crate::alloc::current::{self, Default};
 use crate::alloc::growers::{self, GROWERS, Hints, Moved};
+use crate::alloc::size_class::Ladder;
 use crate::alloc::thread_heap::ThreadHeap;
 use crate::alloc::tuning::purge;
 use crate::format::PAGE;
@@ -25,8 +26,8 @@ pub(super) fn is_grower(heap: SalAlloc, block: *mut u8, layout: Layout) -> bool 
 #[cold]
 #[inline(never)]
 fn is_grower_nearby(heap: SalAlloc, block: *mut u8, layout: Layout) -> bool {
-    let is_long =
-        matches!(kind_of(layout), Kind::Large) || layout.size().next_multiple_of(layout.align()) > growers::LEAST;
+    let is_long = matches!(kind_of(Ladder::Usual, layout), Kind::Large)
+        || layout.size().next_multiple_of(layout.align()) > growers::LEAST;
     heap == SalAlloc::new() && is_long && GROWERS.has(block.addr())
 }
 
@@ -63,8 +64,8 @@ unsafe fn resize_in_place(heap: SalAlloc, block: *mut u8, old: Layout, new: Layo
         // SAFETY: the caller's promise.
         return unsafe { resize_grower(block, old, new) };
     }
-    let fits = match (kind_of(old), kind_of(new)) {
-        (Kind::Small(old), Kind::Small(new)) => old == new,
+    let fits = match (kind_of(Ladder::Usual, old), kind_of(Ladder::Usual, new)) {
+        (Kind::Small(of_old), Kind::Small(of_new)) => of_old == of_new && share_class(heap, old, new),
         (Kind::Large, Kind::Large) => resize_large(heap.place(), block, new.size()),
         _ => false,
     };
@@ -73,6 +74,12 @@ unsafe fn resize_in_place(heap: SalAlloc, block: *mut u8, old: Layout, new: Layo
         super::checked::resized(heap.place(), block, new);
     }
     fits
+}
+
+/// Whether layouts that share a class of the usual ladder share one of the heap's: others share none (C4).
+#[inline(always)]
+fn share_class(heap: SalAlloc, old: Layout, new: Layout) -> bool {
+    heap == SalAlloc::new() || kind_of(heap.ladder(), old) == kind_of(heap.ladder(), new)
 }
 
 /// As [`resize_in_place`], of a grower.
@@ -88,8 +95,8 @@ unsafe fn resize_grower(block: *mut u8, old: Layout, new: Layout) -> bool {
 #[cold]
 #[inline(never)]
 fn shrink_grower(block: *mut u8, old: Layout, new: Layout) -> bool {
-    let stays = match kind_of(new) {
-        Kind::Small(_) => kind_of(old) == kind_of(new),
+    let stays = match kind_of(Ladder::Usual, new) {
+        Kind::Small(_) => kind_of(Ladder::Usual, old) == kind_of(Ladder::Usual, new),
         Kind::Large => true,
     };
     if stays {
@@ -126,7 +133,7 @@ pub(super) unsafe fn reallocate(heap: SalAlloc, block: *mut u8, old: Layout, new
             return block;
         }
         let grower = if new.size() > old.size() { take_grower(heap, new) } else { None };
-        if let (Some(grower), Kind::Large) = (grower, kind_of(old)) {
+        if let (Some(grower), Kind::Large) = (grower, kind_of(Ladder::Usual, old)) {
             return move_to_grower(heap, block, grower, old, new);
         }
         let moved = grower.unwrap_or_else(|| allocate(heap, new));

@@ -1,6 +1,7 @@
 //! The handle through which blocks of a heap are taken.
 
-use crate::alloc::windows;
+use crate::alloc::size_class::Ladder;
+use crate::alloc::windows::{self, FINE};
 use core::fmt;
 
 /// A heap's name, four bytes long: it stays valid inside a heap file, because a heap is always mapped at the same place.
@@ -25,7 +26,8 @@ use core::fmt;
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(transparent)]
 pub struct SalAlloc {
-    window: u32,
+    /// The number of a default heap, or a heap's name: see [`windows::name_of`].
+    name: u32,
 }
 
 const _: () = assert!(size_of::<SalAlloc>() == 4);
@@ -38,6 +40,7 @@ const FILE_BACKED: u32 = 1;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Place {
     Default(crate::alloc::current::Default),
+    /// A heap at a window, by its name.
     Window(u32),
 }
 
@@ -46,7 +49,7 @@ impl SalAlloc {
     #[inline]
     #[expect(clippy::new_without_default, reason = "a container that made its own handle would mix heaps")]
     pub const fn new() -> Self {
-        Self { window: ANONYMOUS }
+        Self { name: ANONYMOUS }
     }
 
     /// The process's default heap over a temporary file.
@@ -56,7 +59,7 @@ impl SalAlloc {
     /// Programs that run with raised privileges ignore these variables. After a `fork` the child gets a private copy, for which the parent waits.
     #[inline]
     pub const fn file_backed() -> Self {
-        Self { window: FILE_BACKED }
+        Self { name: FILE_BACKED }
     }
 
     /// A default heap.
@@ -68,17 +71,24 @@ impl SalAlloc {
         }
     }
 
-    pub(crate) const fn of_window(window: u32) -> Self {
-        Self { window }
+    /// The heap at a window that has that name.
+    pub(crate) const fn of_name(name: u32) -> Self {
+        Self { name }
+    }
+
+    /// The ladder of the heap, which the handle itself says: so a class is known before the heap is looked at.
+    #[inline(always)]
+    pub(crate) const fn ladder(self) -> Ladder {
+        if self.name & FINE == 0 { Ladder::Usual } else { Ladder::Fine }
     }
 
     #[inline(always)]
     pub(crate) const fn place(self) -> Place {
         use crate::alloc::current::Default;
         // One comparison for the compiler, not two: which default heap it is then is the number itself.
-        if self.window > FILE_BACKED {
-            Place::Window(self.window)
-        } else if self.window == ANONYMOUS {
+        if self.name > FILE_BACKED {
+            Place::Window(self.name)
+        } else if self.name == ANONYMOUS {
             Place::Default(Default::Anonymous)
         } else {
             Place::Default(Default::File)
@@ -101,21 +111,22 @@ impl SalAlloc {
     /// ```
     #[inline]
     pub fn of_address(address: usize) -> Option<Self> {
-        let window = windows::heap_window_of(address)?;
-        Some(match super::defaults::which(window) {
+        let name = windows::heap_name_of(address)?;
+        // Default heaps have the usual ladder.
+        Some(match super::defaults::which(name) {
             Some(crate::alloc::current::Default::Anonymous) => Self::new(),
             Some(crate::alloc::current::Default::File) => Self::file_backed(),
-            None => Self::of_window(window),
+            None => Self::of_name(name),
         })
     }
 }
 
 impl fmt::Debug for SalAlloc {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.window {
+        match self.name {
             ANONYMOUS => f.write_str("SalAlloc(default)"),
             FILE_BACKED => f.write_str("SalAlloc(file-backed default)"),
-            window => write!(f, "SalAlloc(window {window})"),
+            name => write!(f, "SalAlloc(window {})", windows::window_of(name)),
         }
     }
 }

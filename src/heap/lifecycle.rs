@@ -26,7 +26,7 @@ use crate::format::header::{self, ATOMIC, HEADER_LEN, HOLDER_OFFSET, Header, Hol
 use crate::format::{PAGE, SEGMENT_UNITS, UNIT, WINDOW};
 use crate::os::file::{File, resolve, unlink};
 use crate::os::mapping::{self, Access, Source};
-use crate::os::{CallError, barrier, errno};
+use crate::os::{CallError, errno};
 use std::ffi::CString;
 use std::path::{Path, PathBuf};
 use std::ptr::NonNull;
@@ -80,7 +80,8 @@ pub(super) fn volatile(options: &HeapOptions) -> Result<Heap, OpenError> {
             Ok(Backing::of_temporary_file(file, options.huge_pages))
         }),
     };
-    let mut header = Header::new(random_id(), window, 0, options.capacity_or_default(), layout);
+    let mut header = Header::new(random_id(), window, 0, options.capacity_or_default(), layout)
+        .with_ladder(options.size_classes.ladder());
     header.state = IN_USE;
     let started = made.and_then(|backing| make_core(&header, backing, options));
     started.map(|core| publish(core, header, Mode::Volatile, None, None, options)).inspect_err(|_| {
@@ -284,10 +285,9 @@ pub(crate) fn newest_header(slots: &[[u8; HEADER_LEN]; 2]) -> Result<Header, Ope
 /// Puts the process's side of a heap on top of its mapping.
 pub(super) fn make_core(header: &Header, backing: Backing, options: &HeapOptions) -> Result<NonNull<Core>, OpenError> {
     fork::register();
-    barrier::register();
     let capacity_units = (header.capacity / UNIT as u64) as usize;
     // SAFETY: the window holds a clean heap, or zeros, and the caller owns it.
-    let core = unsafe { Core::new(header.window, header.layout, capacity_units, backing)? };
+    let core = unsafe { Core::new(header.window, header.layout, header.ladder(), capacity_units, backing)? };
     let core = NonNull::new(core).ok_or(OpenError::Inconsistent { field: "address" })?;
     // SAFETY: just made.
     let held = unsafe { core.as_ref() };
@@ -312,6 +312,7 @@ pub(super) fn publish(
     atomic: Option<Atomic>,
     options: &HeapOptions,
 ) -> Heap {
+    windows::note_ladder(header.window, header.layout.windows(), header.ladder());
     windows::publish(core.as_ptr(), header.window);
     Heap::from_inner(HeapInner::new(core, header, mode, path, atomic, options))
 }

@@ -3,9 +3,11 @@
 use super::lifecycle::{self, Existing};
 use super::owner::Heap;
 use super::recovery::RecoveryProgress;
+use super::size_classes::SizeClasses;
 use super::sync::SYNC_TIMEOUT;
 use super::tuning::Tuning;
 use super::watermarks::Watermarks;
+use crate::alloc::size_class::Ladder;
 use crate::error::OpenError;
 use std::fmt;
 use std::ops::ControlFlow;
@@ -96,6 +98,7 @@ const CAPACITY: u64 = 60 << 30;
 #[must_use]
 pub struct HeapOptions {
     pub(super) capacity: Option<u64>,
+    pub(super) size_classes: SizeClasses,
     pub(super) mode: Option<Mode>,
     pub(super) recovery: Recovery,
     pub(super) on_recovery: Option<OnRecovery>,
@@ -128,6 +131,7 @@ impl HeapOptions {
     pub const fn new() -> Self {
         Self {
             capacity: None,
+            size_classes: SizeClasses::of(Ladder::Usual),
             mode: None,
             recovery: Recovery::Background,
             on_recovery: None,
@@ -164,6 +168,24 @@ impl HeapOptions {
     /// for; without it the old one stays.
     pub const fn capacity(mut self, bytes: u64) -> Self {
         self.capacity = Some(bytes);
+        self
+    }
+
+    /// The sizes of the blocks of a heap that is made; [`SizeClasses::default`] unless said otherwise.
+    ///
+    /// A file that exists is opened with its own sizes, whatever the options say. Versions of this crate that do not know other
+    /// sizes than the default refuse it with [`OpenError::UnknownFeatures`].
+    ///
+    /// ```
+    /// use sal::{HeapOptions, SizeClasses};
+    /// use std::alloc::Layout;
+    ///
+    /// let heap = HeapOptions::new().size_classes(SizeClasses::fine()).volatile()?;
+    /// assert_eq!(heap.alloc().usable_size(Layout::new::<[u8; 600]>()), 608);
+    /// # Ok::<(), sal::OpenError>(())
+    /// ```
+    pub const fn size_classes(mut self, classes: SizeClasses) -> Self {
+        self.size_classes = classes;
         self
     }
 

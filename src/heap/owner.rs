@@ -137,8 +137,8 @@ impl HeapInner {
 
     /// The open heap that a handle names.
     pub(crate) fn find(handle: SalAlloc) -> Result<Arc<Self>, SessionError> {
-        let super::handle::Place::Window(window) = handle.place() else { return Err(SessionError::NoRoots) };
-        HEAPS.find(window).ok_or(SessionError::Closed)
+        let super::handle::Place::Window(name) = handle.place() else { return Err(SessionError::NoRoots) };
+        HEAPS.find(windows::window_of(name)).filter(|heap| heap.core().name() == name).ok_or(SessionError::Closed)
     }
 
     pub(crate) fn core(&self) -> &Core {
@@ -147,7 +147,7 @@ impl HeapInner {
     }
 
     pub(crate) fn alloc(&self) -> SalAlloc {
-        SalAlloc::of_window(self.core().window)
+        SalAlloc::of_name(self.core().name())
     }
 
     pub(super) fn id(&self) -> [u8; 16] {

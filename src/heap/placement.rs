@@ -115,7 +115,7 @@ mod tests {
 
     #[test]
     fn the_newest_session_counts_whatever_the_order_in_which_they_end() {
-        let [first, second] = [70, 71].map(SalAlloc::of_window);
+        let [first, second] = [70, 71].map(SalAlloc::of_name);
         let (one, two) = (SessionScope::enter(first), SessionScope::enter(second));
         assert_eq!(session_heap(), Some(second));
         drop(one);

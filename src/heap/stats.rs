@@ -22,7 +22,7 @@ use super::maintenance::MaintenanceStats;
 use super::owner::{Heap, HeapInner};
 use crate::alloc::counters::ClassCount;
 use crate::alloc::heap_core::Core;
-use crate::alloc::size_class::CLASSES;
+use crate::alloc::size_class::{ALL_CLASSES, CLASSES, Ladder};
 use crate::format::{UNIT, WINDOW};
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
@@ -120,8 +120,15 @@ impl Stats {
 
 /// Where the figures stay, so that they are not copied about.
 fn collect(core: &Core, stats: &mut Stats) {
-    let mut counts = [ClassCount::default(); CLASSES];
-    let (events, threads) = core.count(&mut counts);
+    match core.ladder {
+        Ladder::Usual => collect_in(core, &mut [ClassCount::default(); CLASSES], stats),
+        Ladder::Fine => collect_in(core, &mut [ClassCount::default(); ALL_CLASSES], stats),
+    }
+}
+
+/// With room for the counts of the heap's classes, which are zero.
+fn collect_in(core: &Core, counts: &mut [ClassCount], stats: &mut Stats) {
+    let (events, threads) = core.count(counts);
     // SAFETY: mapped as long as the core lives; atomics, which all may share. Relaxed: the figures are shown.
     let (committed, used) = unsafe {
         let soft = core.soft();
@@ -151,7 +158,8 @@ fn collect(core: &Core, stats: &mut Stats) {
         stats.large_allocations = stats.large_allocations.saturating_add(grown.taken);
         stats.large_frees = stats.large_frees.saturating_add(grown.taken.saturating_sub(grown.live));
     }
-    for (class, count) in counts.iter().enumerate() {
+    for class in (0..counts.len()).map(|rank| core.ladder.class_at(rank)) {
+        let count = &counts[class];
         if *count == ClassCount::default() {
             continue;
         }
@@ -187,7 +195,11 @@ impl Heap {
 impl SalAlloc {
     /// What the heap has in use; none if it is closed.
     pub fn stats(self) -> Option<Stats> {
-        with_core(self.place(), collected).or_else(|| HeapInner::find(self).ok()?.stats_if_only_read())
+        let mut stats = Stats::default();
+        match with_core(self.place(), |core| collect(core, &mut stats)) {
+            Some(()) => Some(stats),
+            None => HeapInner::find(self).ok()?.stats_if_only_read(),
+        }
     }
 }
 

@@ -287,7 +287,7 @@ impl HeapInner {
     /// Has the calling thread give back what it keeps at hand, if it has used the heap.
     pub(super) fn flush_thread(&self) {
         // SAFETY: the calling thread's own thread heap.
-        current::with_window_if_used(self.core().window, |heap| unsafe { ThreadHeap::flush(heap) });
+        current::with_window_if_used(self.core().name(), |heap| unsafe { ThreadHeap::flush(heap) });
     }
 
     /// As [`HeapInner::purge_idle`], if the heap's policy asks for it and its time has come.

@@ -14,7 +14,7 @@ use super::handle::SalAlloc;
 use crate::alloc::current::{self, Default};
 use crate::alloc::growers::{self, GROWERS};
 use crate::alloc::heap_core::{Core, Run};
-use crate::alloc::size_class::{CLASSES, LOOKED_UP, MAX_SMALL, class_of_last, class_size};
+use crate::alloc::size_class::{CLASSES, LOOKED_UP, Ladder, MAX_SMALL, class_of_last, class_size};
 use crate::alloc::thread_heap::ThreadHeap;
 use crate::alloc::{stray, unit_classes};
 use crate::format::{PAGE, SEGMENT_UNITS};
@@ -154,7 +154,7 @@ pub(crate) unsafe fn give(block: *mut u8) -> bool {
 #[cold]
 #[inline(never)]
 pub(crate) fn allocate(layout: Layout, zeroed: bool) -> *mut u8 {
-    with_heap(|heap| match kind_of(layout) {
+    with_heap(|heap| match kind_of(Ladder::Usual, layout) {
         Kind::Small(class) if zeroed => allocate::allocate_zeroed_slow(heap, class),
         Kind::Small(class) => allocate::allocate_slow(heap, class),
         Kind::Large => allocate::allocate_large_from(heap, layout, zeroed),

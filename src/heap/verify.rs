@@ -6,6 +6,7 @@
 use super::options::Mode;
 use super::owner::HeapInner;
 use crate::alloc::check::Broken;
+use crate::alloc::size_class::Ladder;
 use crate::alloc::whole_runs::head_flaw;
 use crate::format::header::{HEADER_LEN, Header, SlotError, newest};
 use crate::format::slab_entry::SlabEntry;
@@ -199,8 +200,8 @@ pub(crate) fn check_slots(slots: &[[u8; HEADER_LEN]; 2], report: &mut VerifyRepo
 }
 
 /// What is wrong with an entry of the slab table by itself; none if it may be right.
-pub(crate) fn entry_flaw(word: u64, unit: usize, units: usize) -> Option<&'static str> {
-    head_flaw(word, unit, units).or(match SlabEntry::decode(word) {
+pub(crate) fn entry_flaw(word: u64, unit: usize, units: usize, ladder: Ladder) -> Option<&'static str> {
+    head_flaw(word, unit, units, ladder).or(match SlabEntry::decode(word) {
         Some(SlabEntry::SlabTail { back: 0 } | SlabEntry::LargeTail { back: 0 }) => Some("a tail that is its own head"),
         Some(SlabEntry::SlabTail { back } | SlabEntry::LargeTail { back }) if back > unit as u64 => {
             Some("a tail whose head lies before the first unit")
@@ -260,7 +261,7 @@ impl HeapInner {
             report.add(Some(core.layout.soft.offset), bookkeeping(Broken::UsedUnits));
         }
         for unit in 0..units {
-            if let Some(part) = entry_flaw(core.raw_entry(unit), unit, units) {
+            if let Some(part) = entry_flaw(core.raw_entry(unit), unit, units, core.ladder) {
                 let offset = core.layout.slab_table.offset + unit as u64 * 8;
                 report.add(Some(offset), Flaw::TableEntry { part });
             }

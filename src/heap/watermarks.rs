@@ -110,8 +110,8 @@ impl HeapOptions {
 /// Tells what has been reached in a heap; the caller is not inside.
 #[cold]
 #[inline(never)]
-pub(super) fn tell_news(window: u32) {
-    if let Ok(heap) = HeapInner::find(SalAlloc::of_window(window)) {
+pub(super) fn tell_news(name: u32) {
+    if let Ok(heap) = HeapInner::find(SalAlloc::of_name(name)) {
         heap.tell_news();
     }
 }

@@ -1,9 +1,10 @@
 //! A fence on one side only.
 //!
 //! A thread announces that it works on a heap by a plain store followed by a check, and whoever closes the heap
-//! sets the flag that is checked and then looks for announcements. That is right only with a full fence between
-//! store and load on both sides. `membarrier` makes every thread of the process pass one on behalf of the rare
-//! side, so the frequent side needs none; where the kernel has no such call, the frequent side fences itself.
+//! sets the flag that is checked and then looks for announcements; so it is where a thread looks whether it is alone with
+//! what it keeps. That is right only with a full fence between store and load on both sides. `membarrier` makes every
+//! thread of the process pass one on behalf of the rare side, so the frequent side needs none; where the kernel has no
+//! such call, the frequent side fences itself.
 
 use super::mapping::{self, Access, Source};
 use core::sync::atomic::{AtomicU32, Ordering, compiler_fence, fence};
@@ -23,7 +24,8 @@ fn membarrier(command: libc::c_int) -> bool {
     unsafe { libc::syscall(libc::SYS_membarrier, command, 0, 0) == 0 }
 }
 
-/// Chooses the kind of barrier; called before the first heap that can be closed is opened, and harmless again.
+/// Chooses the kind of barrier; called before the first heap is made, and harmless again. With several threads the kernel
+/// waits until each processor has been seen to pass from one to another, for 10 to 20 milliseconds.
 pub(crate) fn register() {
     // Relaxed: the value guards no other memory; heaps are published to other threads after this with Release.
     if KIND.load(Ordering::Relaxed) == UNKNOWN {

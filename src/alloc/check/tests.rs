@@ -1,7 +1,7 @@
 //! Churn that the walk agrees with, and damage that it finds.
 
 use super::super::heap_core::testing::TestHeap;
-use super::super::size_class::class_of;
+use super::super::size_class::Ladder;
 use super::*;
 
 /// Two thread heaps of one heap, played by one thread, and the blocks that are out.
@@ -15,7 +15,11 @@ struct Played {
 
 impl Played {
     fn new() -> Self {
-        let heap = TestHeap::new(256 << 20);
+        Self::with_ladder(Ladder::Usual)
+    }
+
+    fn with_ladder(ladder: Ladder) -> Self {
+        let heap = TestHeap::with_ladder(256 << 20, ladder);
         let threads = [heap.take_thread_heap(), heap.take_thread_heap()];
         Self { heap, threads, blocks: Vec::new(), large: Vec::new(), random: 0xDECADE }
     }
@@ -43,7 +47,7 @@ impl Played {
             }
             3..=11 => {
                 let size = if self.below(4) == 0 { self.below(60_000) } else { self.below(300) };
-                let class = class_of(size);
+                let class = self.heap.ladder.class_of_last(size);
                 // SAFETY: this thread plays both threads.
                 let block = unsafe {
                     match ThreadHeap::allocate(thread, class) {
@@ -97,7 +101,16 @@ impl Played {
 
 #[test]
 fn a_heap_agrees_with_itself_all_through_churn_and_when_its_threads_have_ended() {
-    let mut played = Played::new();
+    agrees_with_itself(Ladder::Usual);
+}
+
+#[test]
+fn a_heap_with_the_fine_ladder_agrees_with_itself_all_the_same() {
+    agrees_with_itself(Ladder::Fine);
+}
+
+fn agrees_with_itself(ladder: Ladder) {
+    let mut played = Played::with_ladder(ladder);
     for round in 0..30_000 {
         played.step();
         if round % 512 == 0 {

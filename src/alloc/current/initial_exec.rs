@@ -16,7 +16,7 @@ use core::mem::offset_of;
 
 const EMPTIES: usize = 3 * size_of::<*mut ThreadHeap>();
 const _: () = assert!(offset_of!(Current, untyped) == 0 && offset_of!(Current, defaults) == 8);
-const _: () = assert!(offset_of!(Current, windows) == EMPTIES && align_of::<Current>() <= 64);
+const _: () = assert!(offset_of!(Current, names) == EMPTIES && align_of::<Current>() <= 64);
 
 #[cfg(target_arch = "x86_64")]
 mod storage {
@@ -87,7 +87,7 @@ mod storage {
             Current {
                 untyped: Cell::new(NOBODY),
                 defaults: [const { Cell::new(NOBODY) }; 2],
-                windows: [const { Cell::new(0) }; super::super::CACHED],
+                names: [const { Cell::new(0) }; super::super::CACHED],
                 entered: [const { Cell::new(0) }; super::super::CACHED],
                 cached: [const { Cell::new(ptr::null_mut()) }; super::super::CACHED],
                 chain: Cell::new(ptr::null_mut()),

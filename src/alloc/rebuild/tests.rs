@@ -3,7 +3,7 @@
 use super::super::check::Broken;
 use super::super::heap_core::testing::TestHeap;
 use super::super::heap_core::{Core, Run};
-use super::super::size_class::class_of;
+use super::super::size_class::Ladder;
 use super::super::thread_heap::ThreadHeap;
 use super::*;
 use crate::alloc::size_class::CLASSES;
@@ -15,7 +15,7 @@ const SEED: u64 = 0x0AB5_E11E;
 
 /// A heap in which only the table is left of `old`, as after an unclean stop.
 fn after_a_stop(old: &Core, units: usize) -> TestHeap {
-    let new = TestHeap::new(old.layout.segments.len);
+    let new = TestHeap::with_ladder(old.layout.segments.len, old.ladder);
     write_table(&new, (0..units).map(|unit| old.raw_entry(unit)));
     new
 }
@@ -45,7 +45,16 @@ fn run(heap: &Core, units: usize) -> Result<Rebuilt, RebuildError> {
 
 #[test]
 fn what_was_alive_is_in_use_and_freeing_it_empties_the_heap() {
-    let old = TestHeap::new(512 << 20);
+    is_in_use_until_it_is_freed(Ladder::Usual);
+}
+
+#[test]
+fn what_was_alive_in_a_heap_with_the_fine_ladder_is_in_use_all_the_same() {
+    is_in_use_until_it_is_freed(Ladder::Fine);
+}
+
+fn is_in_use_until_it_is_freed(ladder: Ladder) {
+    let old = TestHeap::with_ladder(512 << 20, ladder);
     let thread = old.take_thread_heap();
     let mut state = SEED;
     let mut below = |end: usize| {
@@ -57,7 +66,7 @@ fn what_was_alive_is_in_use_and_freeing_it_empties_the_heap() {
         match below(40) {
             0 if large.len() < 60 => drop(large.insert(old.allocate_large((below(300) + 1) * 10_000, 1, false).addr())),
             0..=25 => {
-                let class = class_of(if below(4) == 0 { below(60_000) } else { below(300) });
+                let class = ladder.class_of_last(if below(4) == 0 { below(60_000) } else { below(600) });
                 // SAFETY: the calling thread's own.
                 let block = unsafe {
                     ThreadHeap::allocate(thread, class).unwrap_or_else(|| ThreadHeap::allocate_slow(thread, class))

@@ -6,7 +6,7 @@ use loom::cell::UnsafeCell;
 use loom::sync::Arc;
 use loom::thread;
 
-const WANTED: Wanted = Wanted { units: 1, align: 1, zeroed: false };
+const WANTED: Wanted = Wanted::new(1, 1, false);
 
 struct Model {
     own: OwnRuns,
@@ -18,16 +18,30 @@ fn slots() -> Slots<1> {
     Slots { slots: [[AtomicU64::new(0)]] }
 }
 
+fn no_runs() -> OwnRuns {
+    OwnRuns {
+        slots: slots(),
+        bias: Bias::new(),
+        kept: AtomicI64::new(0),
+        stolen: AtomicI64::new(0),
+        classes: [AtomicU64::new(0), AtomicU64::new(0)],
+    }
+}
+
 impl Model {
     fn new() -> Self {
-        let own = OwnRuns {
-            slots: slots(),
-            kept: AtomicI64::new(0),
-            stolen: AtomicI64::new(0),
-            classes: [AtomicU64::new(0), AtomicU64::new(0)],
-        };
         let shared = SharedRuns { slots: slots(), units: AtomicI64::new(0) };
-        Self { own, shared, contents: [UnsafeCell::new(0), UnsafeCell::new(0)] }
+        Self { own: no_runs(), shared, contents: [UnsafeCell::new(0), UnsafeCell::new(0)] }
+    }
+
+    /// As the owner takes.
+    fn take(&self) -> Option<FreeRun> {
+        self.own.take_at_once(WANTED).or_else(|| self.own.take(WANTED))
+    }
+
+    /// As another thread takes, which has none.
+    fn steal(&self) -> Option<FreeRun> {
+        self.own.steal(WANTED, &no_runs(), 1)
     }
 
     fn run(head: usize) -> FreeRun {
@@ -43,7 +57,9 @@ impl Model {
 
 #[test]
 fn a_run_is_had_by_its_owner_or_by_one_thief() {
-    loom::model(|| {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = Some(3);
+    builder.check(|| {
         let model = Arc::new(Model::new());
         model.touch(Model::run(0));
         assert!(model.own.put(Model::run(0)));
@@ -51,12 +67,12 @@ fn a_run_is_had_by_its_owner_or_by_one_thief() {
             .map(|_| {
                 let model = Arc::clone(&model);
                 thread::spawn(move || {
-                    let stolen = model.own.steal(WANTED);
+                    let stolen = model.steal();
                     stolen.map(|run| model.touch(run)).is_some()
                 })
             })
             .collect();
-        let own = model.own.take(WANTED);
+        let own = model.take();
         own.map(|run| model.touch(run));
         let stolen: Vec<bool> = thieves.into_iter().map(|thief| thief.join().unwrap()).collect();
         let had = stolen.into_iter().filter(|&stolen| stolen).count() + usize::from(own.is_some());
@@ -71,9 +87,9 @@ fn an_owner_that_takes_and_keeps_again_beside_a_thief_loses_no_run() {
         assert!(model.own.put(Model::run(0)));
         let thief = {
             let model = Arc::clone(&model);
-            thread::spawn(move || model.own.steal(WANTED).inspect(|&run| model.touch(run)))
+            thread::spawn(move || model.steal().inspect(|&run| model.touch(run)))
         };
-        let first = model.own.take(WANTED);
+        let first = model.take();
         if let Some(run) = first {
             model.touch(run);
             assert!(model.own.put(run));
@@ -86,6 +102,42 @@ fn an_owner_that_takes_and_keeps_again_beside_a_thief_loses_no_run() {
         left.extend(stolen.map(|run| run.head));
         left.sort_unstable();
         assert_eq!(left, if first.is_some() { vec![0] } else { vec![0, 1] });
+        assert_eq!(model.own.units(), 0);
+    });
+}
+
+#[test]
+fn a_run_that_its_owner_takes_again_and_again_is_drained_once_or_not_at_all() {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = Some(3);
+    builder.check(|| {
+        let model = Arc::new(Model::new());
+        assert!(model.own.put(Model::run(0)));
+        let drainer = {
+            let model = Arc::clone(&model);
+            thread::spawn(move || {
+                let mut drained = 0;
+                model.own.drain(
+                    |_| true,
+                    |run| {
+                        model.touch(run);
+                        drained += 1;
+                    },
+                );
+                drained
+            })
+        };
+        let mut kept = 1;
+        for _ in 0..2 {
+            kept = 0;
+            let Some(run) = model.take() else { break };
+            model.touch(run);
+            assert!(model.own.put(run));
+            kept = 1;
+        }
+        let drained = drainer.join().unwrap();
+        let left = usize::from(model.take().inspect(|&run| model.touch(run)).is_some());
+        assert!(drained + left == 1 && left <= kept, "drained {drained}, kept {kept}, left {left}");
         assert_eq!(model.own.units(), 0);
     });
 }

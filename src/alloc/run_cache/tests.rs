@@ -44,7 +44,7 @@ fn zeros_are_taken_when_zeros_are_wanted_and_only_then_if_there_is_a_choice() {
     for run in [run(64, 64, false), run(128, 64, true), run(192, 64, false), run(32, 64, true), run(256, 65, true)] {
         assert!(own.put(run));
     }
-    let take = |zeroed, align| own.take(Wanted { units: 64, align, zeroed }).map(|run| run.head);
+    let take = |zeroed, align| own.take(Wanted::new(64, align, zeroed)).map(|run| run.head);
     assert_eq!((take(true, 1), take(false, 1), take(false, 64)), (Some(128), Some(64), Some(192)));
     assert_eq!((take(false, 64), take(false, 1), take(false, 1)), (None, Some(32), None));
     assert_eq!(own.units(), 65);
@@ -237,4 +237,39 @@ fn a_longer_object_over_units_that_were_kept_holds_none_of_their_entries() {
     }
     // SAFETY: nobody else is there.
     assert_eq!(unsafe { heap.check() }, Ok(()));
+}
+
+#[test]
+fn who_takes_from_another_thread_takes_half_as_far_as_it_may_keep_them() {
+    let [victim, own] = [OwnRuns::new(), OwnRuns::new()];
+    for at in 0..9 {
+        assert!(victim.put(run(at * 64, 64, false)));
+    }
+    assert!(victim.put(run(64 * 64, 65, false)));
+    let wanted = Wanted::new(64, 1, true);
+    let first = victim.steal(wanted, &own, usize::MAX >> 1).unwrap();
+    assert_eq!((first.units, own.units(), victim.units()), (64, 4 * 64, 4 * 64 + 65));
+    assert!(victim.steal(wanted, &own, 5 * 64).is_some());
+    assert_eq!((own.units(), victim.units()), (5 * 64, 2 * 64 + 65), "there was room for one");
+    assert!(victim.steal(wanted, &own, 5 * 64).is_some() && victim.steal(wanted, &own, 5 * 64).is_some());
+    assert_eq!((victim.steal(wanted, &own, usize::MAX >> 1), victim.units()), (None, 65));
+    let mut heads: Vec<_> = core::iter::from_fn(|| own.take(wanted)).map(|run| run.head).collect();
+    heads.sort_unstable();
+    heads.dedup();
+    assert_eq!((heads.len(), own.units()), (5, 0));
+}
+
+#[test]
+fn an_owner_that_does_not_come_to_an_end_keeps_its_runs_and_one_that_a_child_does_not_have_does_not() {
+    let [owner, other] = [OwnRuns::new(), OwnRuns::new()];
+    assert!(owner.put(run(0, 64, false)));
+    let drain = || {
+        let mut drained = Vec::new();
+        owner.drain(|_| true, |run| drained.push(run));
+        drained
+    };
+    core::mem::forget(owner.bias.alone());
+    assert_eq!((owner.steal(Wanted::new(64, 1, false), &other, 64), drain()), (None, vec![]));
+    owner.begin_child();
+    assert_eq!(drain(), [run(0, 64, false)]);
 }

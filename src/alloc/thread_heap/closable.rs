@@ -6,7 +6,7 @@
 
 use super::{Magazine, ONE_TAKEN, ThreadHeap};
 use crate::alloc::presence;
-use crate::alloc::size_class::CLASSES;
+use crate::alloc::size_class::ALL_CLASSES;
 use crate::sync::{AtomicU32, Ordering};
 
 impl ThreadHeap {
@@ -19,7 +19,7 @@ impl ThreadHeap {
         // SAFETY: H1; the empty one has nothing to pop, so that its heap is not looked at (H2). Another one's heap lives as
         // long as its thread has it.
         unsafe {
-            debug_assert!(class < CLASSES);
+            debug_assert!(class < ALL_CLASSES);
             let magazine: *const Magazine = (&raw const (*heap).magazines).cast::<Magazine>().add(class);
             // Relaxed: only whoever closes the heap stores there, too, after which nothing comes of what is loaded.
             let now = (*magazine).state.load(Ordering::Relaxed);
@@ -42,7 +42,7 @@ impl ThreadHeap {
         // SAFETY: as in `allocate_unless_closed`; the empty one has no room. Whoever closes the heap reads slots below the
         // top only, after the store that raised it.
         unsafe {
-            debug_assert!(class < CLASSES);
+            debug_assert!(class < ALL_CLASSES);
             let magazine: *const Magazine = (&raw const (*heap).magazines).cast::<Magazine>().add(class);
             let now = (*magazine).state.load(Ordering::Relaxed);
             if now as u16 == (*magazine).ceiling || !presence::is_open(Self::open_state(heap)) {

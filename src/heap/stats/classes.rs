@@ -1,15 +1,14 @@
 //! What there is to say of each size class.
 
 use crate::alloc::counters::ClassCount;
-use crate::alloc::size_class::{CLASSES, class_size, slab_blocks, slab_units};
+use crate::alloc::size_class::{ALL_CLASSES, class_size, slab_blocks, slab_units};
 use crate::format::UNIT;
 use crate::format::layout::BITS_PER_UNIT_BYTES;
 use crate::format::soft::SlabState;
-use crate::heap::allocate;
-use crate::heap::handle::SalAlloc;
-use core::alloc::Layout;
 use std::fmt;
+use std::mem::MaybeUninit;
 use std::ops::Deref;
+use std::slice;
 
 /// Table entry, slab state, free bits and remote bits.
 pub(super) const TABLE_BYTES_PER_UNIT: u64 = (8 + size_of::<SlabState>() + 2 * BITS_PER_UNIT_BYTES) as u64;
@@ -39,33 +38,6 @@ pub struct ClassStats {
     pub slow_paths: u64,
 }
 
-impl SalAlloc {
-    /// Bytes of the blocks that slabs are cut into, from small to large. What is larger is a large object, of whole pages.
-    ///
-    /// ```
-    /// use sal::SalAlloc;
-    ///
-    /// assert!(SalAlloc::size_classes().take(3).eq([16, 32, 48]));
-    /// assert_eq!(SalAlloc::size_classes().last(), Some(256 << 10));
-    /// ```
-    pub fn size_classes() -> impl ExactSizeIterator<Item = usize> + DoubleEndedIterator {
-        (0..CLASSES).map(class_size)
-    }
-
-    /// Bytes that a block for this layout really has, all of which may be used. `Allocator::allocate` says the same of the block
-    /// that it gives.
-    ///
-    /// ```
-    /// use sal::SalAlloc;
-    /// use std::alloc::Layout;
-    ///
-    /// assert_eq!(SalAlloc::usable_size(Layout::new::<[u8; 100]>()), 112);
-    /// ```
-    pub const fn usable_size(layout: Layout) -> usize {
-        allocate::usable_size(layout)
-    }
-}
-
 impl ClassStats {
     pub(super) fn new(class: usize, count: &ClassCount) -> Self {
         let slabs = u64::try_from(count.slabs).unwrap_or(0);
@@ -89,16 +61,18 @@ impl ClassStats {
 }
 
 /// Size classes by size, in place: a slice of [`ClassStats`].
+//
+// The first `len` are initialised; most heaps have far fewer classes than there is room for.
 #[derive(Clone)]
 pub struct Classes {
-    classes: [ClassStats; CLASSES],
+    classes: [MaybeUninit<ClassStats>; ALL_CLASSES],
     len: usize,
 }
 
 impl Classes {
     pub(super) fn push(&mut self, class: ClassStats) {
         if let Some(place) = self.classes.get_mut(self.len) {
-            *place = class;
+            place.write(class);
             self.len += 1;
         }
     }
@@ -106,18 +80,7 @@ impl Classes {
 
 impl Default for Classes {
     fn default() -> Self {
-        const NONE: ClassStats = ClassStats {
-            size: 0,
-            slabs: 0,
-            blocks: 0,
-            live: 0,
-            cached: 0,
-            bytes: 0,
-            allocations: 0,
-            frees: 0,
-            slow_paths: 0,
-        };
-        Self { classes: [NONE; CLASSES], len: 0 }
+        Self { classes: [const { MaybeUninit::uninit() }; ALL_CLASSES], len: 0 }
     }
 }
 
@@ -125,7 +88,8 @@ impl Deref for Classes {
     type Target = [ClassStats];
 
     fn deref(&self) -> &[ClassStats] {
-        &self.classes[..self.len]
+        // SAFETY: the first `len`, which are no more than there is room for, were written by `push`.
+        unsafe { slice::from_raw_parts(self.classes.as_ptr().cast(), self.len) }
     }
 }
 

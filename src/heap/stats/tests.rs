@@ -1,5 +1,6 @@
 use super::*;
 use crate::HeapOptions;
+use crate::alloc::size_class::CLASSES;
 use allocator_api2::alloc::Allocator;
 use std::alloc::Layout;
 

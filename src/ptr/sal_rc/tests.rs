@@ -1,5 +1,5 @@
 use super::super::{SalBox, SalRc};
-use crate::{HeapOptions, SalAlloc};
+use crate::{HeapOptions, SalAlloc, SizeClasses};
 use std::cell::Cell;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -43,7 +43,14 @@ fn values_of_all_sizes_and_alignments_keep_their_own_counts() {
     #[repr(align(4096))]
     struct Aligned(u8);
     fn check<T>(make: impl Fn() -> T) {
-        let all: Vec<SalRc<T>> = (0..200).map(|_| SalRc::new_in(make(), SalAlloc::new())).collect();
+        let fine = HeapOptions::new().size_classes(SizeClasses::fine()).volatile().unwrap();
+        for heap in [SalAlloc::new(), fine.alloc()] {
+            check_in(heap, &make);
+        }
+        assert_eq!(fine.stats().live_bytes, 0);
+    }
+    fn check_in<T>(heap: SalAlloc, make: &impl Fn() -> T) {
+        let all: Vec<SalRc<T>> = (0..200).map(|_| SalRc::new_in(make(), heap)).collect();
         let copies: Vec<Vec<SalRc<T>>> = all.iter().enumerate().map(|(n, rc)| vec![rc.clone(); n % 7]).collect();
         for (n, rc) in all.iter().enumerate() {
             assert_eq!(SalRc::strong_count(rc), 1 + n % 7, "{n}");
@@ -55,6 +62,7 @@ fn values_of_all_sizes_and_alignments_keep_their_own_counts() {
     check(|| ());
     check(|| 1_u8);
     check(|| [1_u64; 3]);
+    check(|| [1_u64; 33]);
     check(|| [1_u64; 100]);
     check(|| [1_u8; 5000]);
     check(|| [1_u8; 20_000]);
