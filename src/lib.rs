@@ -57,7 +57,7 @@ pub use ptr::{CloneTarget, Offset, SalArcCell, SalBox, SalCow, SalRc, SalWeak, T
 #[cfg(not(loom))]
 pub use region::Region;
 #[cfg(not(loom))]
-pub use root::{Root, RootId, RootInfo, SalRoots, Tag};
+pub use root::{Root, RootId, RootInfo, SalRoots, SalVersions, Tag};
 
 #[doc = include_str!("design.md")]
 pub mod design {}
@@ -66,7 +66,7 @@ pub mod design {}
 #[cfg(not(loom))]
 pub mod prelude {
     pub use crate::collections::{SalBTreeMap, SalHashMap, SalHashSet, SalString, SalVec};
-    pub use crate::{Heap, Persist, Root, SalAlloc, SalCow, SalRc, SalRoots, SalSync};
+    pub use crate::{Heap, Persist, Root, SalAlloc, SalCow, SalRc, SalRoots, SalSync, SalVersions};
 }
 
 // What loom checks. The rest cannot be built with its atomics, which lie neither in mappings nor in constants.

@@ -86,6 +86,7 @@ const EXPORTED: &[(&str, &str)] = &[
     ("SalAlloc", "heap"),
     ("SalCollect", "heap"),
     ("SalRoots", "root"),
+    ("SalVersions", "root"),
     ("SalSync", "heap"),
     ("SessionError", "error"),
     ("SessionHolder", "error"),

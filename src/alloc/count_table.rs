@@ -16,7 +16,7 @@
 use super::ref_count::RefCount;
 use super::size_class::{CLASSES, class_size, index_in_slab, slab_units};
 use super::windows::{self, REGISTRY};
-use crate::format::{END_WINDOW, FIRST_WINDOW, UNIT, WINDOW, WINDOW_SHIFT};
+use crate::format::{END_WINDOW, FIRST_WINDOW, PAGE, UNIT, WINDOW, WINDOW_SHIFT};
 use crate::os::mapping::{self, Access, Source};
 use crate::os::{CallError, errno};
 use core::ptr::{self, NonNull};
@@ -108,12 +108,12 @@ pub(crate) fn is_used(first: u32, windows: u32) -> bool {
     states.is_some_and(|states| states.iter().any(|state| state.load(Ordering::Relaxed) == USED))
 }
 
-/// The two ranges of a window: where they begin, and their lengths.
-fn ranges(window: usize) -> [(usize, usize); 2] {
-    let start = window * WINDOW;
+/// The two ranges of a window of which so many bytes are used: where they begin, and their lengths.
+fn ranges(window: usize, len: usize) -> [(usize, usize); 2] {
+    let (start, len) = (window * WINDOW, len.next_multiple_of(FINE_SLAB));
     [
-        (FINE_BASE + (start >> FINE_SHIFT), WINDOW >> FINE_SHIFT),
-        (COARSE_BASE + (start >> (COARSE_SHIFT - 2)), WINDOW >> (COARSE_SHIFT - 2)),
+        (FINE_BASE + (start >> FINE_SHIFT), len >> FINE_SHIFT),
+        (COARSE_BASE + (start >> (COARSE_SHIFT - 2)), (len >> (COARSE_SHIFT - 2)).next_multiple_of(PAGE)),
     ]
 }
 
@@ -135,7 +135,7 @@ fn raise(window: usize, to: u8) -> Result<(), CallError> {
 }
 
 fn map(window: usize) -> Result<(), CallError> {
-    let [fine, coarse] = ranges(window);
+    let [fine, coarse] = ranges(window, windows::reserved_in(window));
     mapping::map_at(fine.0, fine.1, Access::ReadWrite, Source::Anonymous)?;
     mapping::map_at(coarse.0, coarse.1, Access::ReadWrite, Source::Anonymous).inspect_err(|_| {
         // SAFETY: mapped just now, and nobody knows of it.
@@ -152,7 +152,7 @@ pub(super) unsafe fn release(first: u32, windows: u32) {
         let Some(state) = STATES.get(window) else { continue };
         // Relaxed: under the lock, and nobody asks any more.
         if state.swap(NONE, Ordering::Relaxed) != NONE {
-            for (start, len) in ranges(window) {
+            for (start, len) in ranges(window, windows::reserved_in(window)) {
                 // SAFETY: mapped by `map`, and the caller's promise.
                 let _ = unsafe { mapping::unmap(start, len) };
             }
@@ -197,7 +197,7 @@ mod tests {
     #[test]
     fn places_of_all_windows_lie_in_their_ranges() {
         for window in [FIRST >> WINDOW_SHIFT, 0x300, END_WINDOW as usize - 1] {
-            let [fine, coarse] = ranges(window);
+            let [fine, coarse] = ranges(window, WINDOW);
             for address in [window * WINDOW, (window + 1) * WINDOW - FINE_SLAB] {
                 let place = place_of(address, Some(0)).addr().get();
                 assert!(place >= fine.0 && place < fine.0 + fine.1);

@@ -2,7 +2,7 @@
 //!
 //! Bottom to top: [`unit_map`] knows which 32 KiB units of a heap are used; [`space`] adds what reads as zeros and how
 //! far memory has been reserved; [`slab`] cuts runs of units into blocks of one class; [`thread_heap`] is what one
-//! thread has at hand, with a `magazine` for each class, which `refill` fills and `release` empties; [`large`] hands out
+//! thread has at hand, with a `magazine` for each class, which `refill` fills and `release` empties; `near` gets blocks side by side; [`large`] hands out
 //! runs of units themselves, [`run_cache`] keeps those that were freed, where `bias` lets a thread take its own cheaply;
 //! [`idle`] gives back what was not needed for a while;
 //! [`growers`] are blocks that grow where they are; [`heap_core`] is one open heap; [`current`] finds the calling thread's part
@@ -35,6 +35,7 @@ pub(crate) mod large;
 mod large_reuse;
 mod magazine;
 pub(crate) mod marks;
+mod near;
 pub(crate) mod orphans;
 pub(crate) mod prefault;
 pub(crate) mod presence;

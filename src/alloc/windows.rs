@@ -14,7 +14,7 @@ use crate::os::lock::Lock;
 use crate::os::mapping::{self, Access, Source};
 use crate::os::{CallError, errno};
 use core::ptr;
-use core::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
+use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicUsize, Ordering};
 
 /// Set in the name of a heap with the fine ladder; the rest is its first window.
 pub(crate) const FINE: u32 = 1 << 31;
@@ -35,6 +35,8 @@ pub(crate) const fn window_of(name: u32) -> u32 {
 
 /// For each window, the name of the heap that has it, or 0.
 static HEAP_OF: [AtomicU32; END_WINDOW as usize] = [const { AtomicU32::new(0) }; END_WINDOW as usize];
+/// For each window that is taken, the bytes of addresses that are reserved in it.
+static RESERVED: [AtomicUsize; END_WINDOW as usize] = [const { AtomicUsize::new(0) }; END_WINDOW as usize];
 /// For each first window, its open heap.
 static OPEN: [AtomicPtr<Core>; END_WINDOW as usize] = [const { AtomicPtr::new(ptr::null_mut()) }; END_WINDOW as usize];
 /// Held while heaps come and go, and over `fork`.
@@ -93,7 +95,8 @@ fn reserve_for(heap: Option<u32>, wanted: Option<u32>, windows: u32, len: usize)
         }
         match mapping::map_at(first as usize * WINDOW, len, Access::None, Source::Anonymous) {
             Ok(()) => {
-                for window in first..first + windows {
+                for (at, window) in (first..first + windows).enumerate() {
+                    RESERVED[window as usize].store(len.saturating_sub(at * WINDOW).min(WINDOW), Ordering::Relaxed);
                     HEAP_OF[window as usize].store(heap.unwrap_or(first), Ordering::Relaxed);
                 }
                 return Ok(first);
@@ -119,6 +122,12 @@ pub(crate) unsafe fn release(first: u32, windows: u32) {
     for window in first..first + windows {
         HEAP_OF[window as usize].store(0, Ordering::Relaxed);
     }
+}
+
+/// Bytes of addresses that are reserved in a window.
+pub(super) fn reserved_in(window: usize) -> usize {
+    // Relaxed: as in `heap_name_of`.
+    RESERVED.get(window).map_or(0, |len| len.load(Ordering::Relaxed))
 }
 
 /// Puts the ladder of a heap that nobody knows yet into the entries of its windows (W1).

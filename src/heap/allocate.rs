@@ -182,6 +182,17 @@ fn in_window<R>(name: u32, work: impl FnOnce(*mut ThreadHeap) -> R) -> Option<R>
     Some(done)
 }
 
+/// A block of the class near another one of the heap, if there is one at hand.
+#[inline(never)]
+pub(super) fn allocate_near(heap: SalAlloc, class: usize, address: usize) -> Option<*mut u8> {
+    // SAFETY: the calling thread's own, of an open heap.
+    let from = |heap| unsafe { ThreadHeap::allocate_near(heap, class, address) };
+    match heap.place() {
+        Place::Default(which) => default_heap(which).and_then(from),
+        Place::Window(name) => in_window(name, from).flatten(),
+    }
+}
+
 /// A block from a slab, or one that stands alone if there is no room for a whole slab.
 #[cold]
 #[inline(never)]

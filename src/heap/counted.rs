@@ -76,5 +76,13 @@ pub(crate) unsafe fn free(block: NonNull<u8>, layout: Layout) {
 /// As [`allocate`], in the heap of another counted block and as near to it as there is room.
 #[inline]
 pub(crate) fn allocate_near(other: NonNull<u8>, layout: Layout) -> Option<NonNull<u8>> {
-    allocate(heap_of(other), layout)
+    let heap = heap_of(other);
+    let near = class_of(layout).and_then(|class| allocate::allocate_near(heap, class, other.addr().get()));
+    let Some(block) = near else { return allocate(heap, layout) };
+    #[cfg(feature = "checked")]
+    let block = super::checked::allocated(heap.place(), whole(layout), block);
+    let block = NonNull::new(block)?;
+    // SAFETY: the other block's counts are mapped, and this one lies in the same slab.
+    unsafe { count_of(block, layout) }.begin();
+    Some(block)
 }

@@ -214,6 +214,37 @@ impl Write<'_> {
         Ok(())
     }
 
+    /// Runs `work` with a root's value, and gives the root back.
+    pub(super) fn with_taken<T: Persist, R>(
+        &self,
+        key: &Root<T>,
+        work: impl FnOnce(&mut T) -> R,
+    ) -> Result<R, RootError> {
+        let found = self.take(key)?;
+        // SAFETY: a `T` (D2) that this session alone has (D1); the reference ends before the root is given back.
+        let done = work(unsafe { &mut *value_of::<T>(self.heap_inner(), &found) });
+        Registry::of(self.heap_inner())?.borrows.give_back(found.slot);
+        Ok(done)
+    }
+
+    /// Runs `work` with a root's value, which others may read meanwhile.
+    pub(super) fn with_shared<T: Persist, R>(&self, key: &Root<T>, work: impl FnOnce(&T) -> R) -> Result<R, RootError> {
+        let heap = self.heap_inner();
+        let (found, is_new) = {
+            let mut state = Registry::of(heap)?;
+            let found = state.get(&key.tag)?;
+            state.compare::<T>(heap, &found)?;
+            let is_new = state.share(&found, self.number())?;
+            (found, is_new)
+        };
+        // SAFETY: as for `Read::root`; the reference ends before the share is given back.
+        let done = work(unsafe { &*value_of::<T>(heap, &found) });
+        if is_new {
+            Registry::of(heap)?.borrows.end_share(found.slot, self.number());
+        }
+        Ok(done)
+    }
+
     fn take<T: Persist>(&self, key: &Root<T>) -> Result<Found, RootError> {
         let mut state = Registry::of(self.heap_inner())?;
         let found = state.get(&key.tag)?;
@@ -233,7 +264,12 @@ impl Write<'_> {
 
     /// Makes a root for a value whose blocks have been checked, and drops the value when that fails; with
     /// `unless_exists`, gives it back when a root with that tag came meanwhile.
-    fn insert<T: Persist>(&self, tag: &Tag, value: T, unless_exists: bool) -> Result<Inserted<T>, RootError> {
+    pub(super) fn insert<T: Persist>(
+        &self,
+        tag: &Tag,
+        value: T,
+        unless_exists: bool,
+    ) -> Result<Inserted<T>, RootError> {
         let heap = self.heap_inner();
         let layout = Layout::new::<T>();
         let out_of_memory = || RootError::OutOfMemory { root: tag.to_string() };
@@ -258,7 +294,7 @@ impl Write<'_> {
 }
 
 /// What became of a value for a new root.
-enum Inserted<T> {
+pub(super) enum Inserted<T> {
     New(RootId),
     /// There is a root with that tag.
     Exists(T),

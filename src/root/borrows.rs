@@ -22,20 +22,21 @@ pub(super) struct Busy {
 }
 
 impl Borrows {
-    /// Lends a root to a session that only reads it.
-    pub(super) fn share(&mut self, slot: u32, session: u64) -> Result<(), Busy> {
+    /// Lends a root to a session that only reads it; whether the session did not have it before.
+    pub(super) fn share(&mut self, slot: u32, session: u64) -> Result<bool, Busy> {
         match self.of_slot.entry(slot) {
             Entry::Vacant(vacant) => {
                 vacant.insert(Borrow::Shared(vec![session]));
-                Ok(())
+                Ok(true)
             }
             Entry::Occupied(mut occupied) => match occupied.get_mut() {
                 Borrow::Exclusive(holder) => Err(Busy { by_this_session: *holder == session }),
                 Borrow::Shared(holders) => {
-                    if !holders.contains(&session) {
+                    let is_new = !holders.contains(&session);
+                    if is_new {
                         holders.push(session);
                     }
-                    Ok(())
+                    Ok(is_new)
                 }
             },
         }
@@ -60,6 +61,16 @@ impl Borrows {
     /// Takes one root back, of which no reference is left.
     pub(super) fn give_back(&mut self, slot: u32) {
         self.of_slot.remove(&slot);
+    }
+
+    /// Takes a session's share of one root back, of which no reference is left.
+    pub(super) fn end_share(&mut self, slot: u32, session: u64) {
+        if let Some(Borrow::Shared(holders)) = self.of_slot.get_mut(&slot) {
+            holders.retain(|holder| *holder != session);
+            if holders.is_empty() {
+                self.of_slot.remove(&slot);
+            }
+        }
     }
 
     /// Takes back all that a session has.
@@ -92,6 +103,13 @@ mod tests {
         borrows.end(11);
         assert!(borrows.take(1, 12).is_ok());
         borrows.end(12);
+        assert!(borrows.of_slot.is_empty());
+        assert!(
+            borrows.share(1, 10) == Ok(true) && borrows.share(1, 10) == Ok(false) && borrows.share(1, 11) == Ok(true)
+        );
+        borrows.end_share(1, 10);
+        assert!(borrows.take(1, 10).is_err());
+        borrows.end_share(1, 11);
         assert!(borrows.of_slot.is_empty());
     }
 }

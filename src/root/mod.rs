@@ -22,7 +22,9 @@ mod key;
 mod registry;
 mod types;
 mod verify;
+mod versions;
 
 pub use access::RootInfo;
 pub use extension::SalRoots;
 pub use key::{Root, RootId, Tag};
+pub use versions::SalVersions;

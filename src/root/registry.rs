@@ -236,7 +236,7 @@ impl State {
         self.borrows.take(found.slot, session).map_err(|busy| busy_error(found, &busy))
     }
 
-    pub(super) fn share(&mut self, found: &Found, session: u64) -> Result<(), RootError> {
+    pub(super) fn share(&mut self, found: &Found, session: u64) -> Result<bool, RootError> {
         self.borrows.share(found.slot, session).map_err(|busy| busy_error(found, &busy))
     }
 }

@@ -196,3 +196,35 @@ fn threads_that_clone_and_drop_leave_nothing() {
     });
     assert_eq!((dropped.load(Ordering::Relaxed), heap.stats().live_bytes), (100, 0));
 }
+
+#[test]
+fn values_made_near_another_lie_beside_it_also_in_a_heap_full_of_holes() {
+    let heap = HeapOptions::new().volatile().unwrap();
+    let mut all: Vec<SalRc<[u64; 4]>> = (0..20_000).map(|n| SalRc::new_in([n; 4], heap.alloc())).collect();
+    // Every second one goes, in an order that leaves the magazine nothing near.
+    let mut kept = Vec::new();
+    for (at, value) in all.drain(..).enumerate() {
+        if at % 2 == 0 {
+            kept.push(value);
+        }
+    }
+    let mut near = 0;
+    let children: Vec<_> = (0..kept.len())
+        .step_by(7)
+        .map(|at| (at, SalRc::new_near([at as u64; 4], &kept[at])))
+        .inspect(|(at, child)| {
+            let distance = (SalRc::as_ptr(child) as usize).abs_diff(SalRc::as_ptr(&kept[*at]) as usize);
+            near += usize::from(distance <= 16 * 32);
+        })
+        .collect();
+    assert!(near * 10 > children.len() * 9, "{near} of {}", children.len());
+    for (at, child) in &children {
+        assert_eq!((child[0], SalRc::strong_count(child)), (*at as u64, 1));
+        assert_eq!(kept[*at][1], *at as u64 * 2);
+    }
+    drop((kept, children));
+    assert_eq!(heap.stats().live_bytes, 0);
+    // Of a value of another size there is no neighbour, and of one in another heap the heap.
+    let other = SalRc::new_in([0_u8; 300], heap.alloc());
+    assert_eq!(SalRc::heap(&SalRc::new_near(7_u8, &other)), heap.alloc());
+}
