@@ -316,11 +316,12 @@ pub(super) unsafe fn free(heap: SalAlloc, block: *mut u8, layout: Layout) {
 unsafe fn free_unchecked(heap: SalAlloc, block: *mut u8, layout: Layout) {
     // SAFETY: the caller's promise.
     unsafe {
+        if heap != SalAlloc::new() {
+            return free_elsewhere(heap, block, layout);
+        }
         match class_of_common(layout) {
-            Some(class) if heap == SalAlloc::new() => free_default(Default::Anonymous, class, block),
-            Some(class) => free_elsewhere(heap, class_elsewhere(heap, class, layout), block),
-            None if heap == SalAlloc::new() => free_default_other(block, layout),
-            None => free_other(heap, block, layout),
+            Some(class) => free_default(Default::Anonymous, class, block),
+            None => free_default_other(block, layout),
         }
     }
 }
@@ -370,8 +371,23 @@ unsafe fn free_run_or_small(block: *mut u8, layout: Layout) {
 unsafe fn free_other(heap: SalAlloc, block: *mut u8, layout: Layout) {
     match kind_of(heap.ladder(), layout) {
         // SAFETY: the caller's promise.
-        Kind::Small(class) => unsafe { free_elsewhere(heap, class, block) },
+        Kind::Small(class) => unsafe { free_class_elsewhere(heap, class, block) },
         Kind::Large => free_large(heap.place(), block, layout.size()),
+    }
+}
+
+/// What a caller of [`free`] has of all heaps but the default one: a call. The rest would keep `free` from becoming part of it.
+///
+/// # Safety
+/// As for [`free`].
+#[inline(never)]
+unsafe fn free_elsewhere(heap: SalAlloc, block: *mut u8, layout: Layout) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        match class_of_common(layout) {
+            Some(class) => free_class_elsewhere(heap, class_elsewhere(heap, class, layout), block),
+            None => free_other(heap, block, layout),
+        }
     }
 }
 
@@ -379,8 +395,8 @@ unsafe fn free_other(heap: SalAlloc, block: *mut u8, layout: Layout) {
 ///
 /// # Safety
 /// As for [`free`], of a block of the class. So it is for the next two.
-#[inline(never)]
-unsafe fn free_elsewhere(heap: SalAlloc, class: usize, block: *mut u8) {
+#[inline(always)]
+unsafe fn free_class_elsewhere(heap: SalAlloc, class: usize, block: *mut u8) {
     // SAFETY: the caller's promise; the thread heap is the calling thread's own, or the empty one.
     unsafe {
         let Place::Window(name) = heap.place() else { return free_default_file(class, block) };

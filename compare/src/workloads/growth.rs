@@ -1,4 +1,4 @@
-//! Memory that grows: vectors pushed to 80 MB, and blocks doubled by `realloc`.
+//! Memory that grows: vectors pushed to 80 and to 800 MB, and blocks doubled by `realloc`.
 //!
 //! The cold vector is the first thing its process does, so page faults decide it; the warm one has grown and been dropped
 //! before. In the doubling rows each new half gets one byte written at its end. What an allocator must copy it pays for;
@@ -12,20 +12,26 @@ use std::alloc::{handle_alloc_error, realloc};
 use std::hint::black_box;
 
 const PUSHES: usize = 10_000_000;
+/// A hundred million elements.
+const MORE_PUSHES: usize = 10 * PUSHES;
 
 pub(super) const WORKLOADS: &[Workload] = &[
-    Workload::new("vec_growth/80MB/cold", "push", |meter| meter.once(PUSHES, grow_vector))
+    Workload::new("vec_growth/80MB/cold", "push", |meter| meter.once(PUSHES, || grow_vector(PUSHES)))
         .quick()
         .cold()
         .large_blocks(),
-    Workload::new("vec_growth/80MB/warm", "push", |meter| meter.repeat(5, PUSHES, grow_vector)).quick().large_blocks(),
+    Workload::new("vec_growth/80MB/warm", "push", |meter| meter.repeat(5, PUSHES, || grow_vector(PUSHES)))
+        .quick()
+        .large_blocks(),
+    Workload::new("vec_growth/800MB/warm", "push", |meter| meter.repeat(3, MORE_PUSHES, || grow_vector(MORE_PUSHES)))
+        .large_blocks(),
     Workload::new("realloc/64B..1MiB", "doubling", |meter| doubling(meter, 64, 1 << 20, 500)).quick().large_blocks(),
     Workload::new("realloc/1MiB..64MiB", "doubling", |meter| doubling(meter, 1 << 20, 64 << 20, 4)).large_blocks(),
 ];
 
-fn grow_vector() {
+fn grow_vector(pushes: usize) {
     let mut vector = Vec::<u64>::new();
-    for number in 0..PUSHES as u64 {
+    for number in 0..pushes as u64 {
         vector.push(number);
     }
     black_box(&vector);
