@@ -106,7 +106,7 @@ impl Write<'_> {
             let mut new = Some(value);
             let old = self.with_taken(key, |old| new.take().map(|new| core::mem::replace(old, new)));
             match (old, new) {
-                (Ok(old), _) => return Ok(drop(old)),
+                (Ok(_old), _) => return Ok(()),
                 (Err(RootError::NotFound { .. }), Some(new)) => match self.insert(key.tag(), new, true)? {
                     Inserted::New(_) => return Ok(()),
                     // Another session was quicker.
