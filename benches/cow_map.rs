@@ -16,14 +16,22 @@ const LEN: u64 = 100_000;
 type Rpds = rpds::RedBlackTreeMapSync<u64, u64>;
 type Imbl = imbl::OrdMap<u64, u64>;
 
-/// All numbers below `LEN`, scattered, in an order that no map likes.
+/// A number that looks like any other (splitmix64).
+fn scattered(number: u64) -> u64 {
+    let mut mixed = number.wrapping_add(1).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    mixed ^ (mixed >> 31)
+}
+
+/// As many keys as there are entries, in random order.
 fn keys() -> impl Iterator<Item = u64> {
-    (0..LEN).map(|at| at.wrapping_mul(0x9E37_79B9_7F4A_7C15))
+    (0..LEN).map(scattered)
 }
 
 /// The same in another order.
 fn other_keys() -> impl Iterator<Item = u64> {
-    (0..LEN).map(|at| (at * 48271 % LEN).wrapping_mul(0x9E37_79B9_7F4A_7C15))
+    (0..LEN).map(|at| scattered(at * 48271 % LEN))
 }
 
 /// What is measured of one kind of map: how long so many operations took.
@@ -53,7 +61,7 @@ fn report(rounds: usize, filter: &str, name: &str, mut kinds: Vec<(&str, Measure
         .into_iter()
         .map(|mut samples| {
             samples.sort_by(f64::total_cmp);
-            [1, 2, 3].map(|quarter| samples[samples.len() * quarter / 4])
+            [1, 20, 30].map(|part| samples[samples.len() * part / 40])
         })
         .collect();
     let of = |wanted: &str| kinds.iter().position(|(kind, _)| *kind == wanted).map(|at| quartiles[at][1]);
@@ -292,6 +300,38 @@ fn main() {
                     timed(LEN, || other_keys().for_each(|key| drop(map.remove(&key))))
                 }),
             ),
+        ],
+    );
+
+    let mut sorted: Vec<(u64, u64)> = keys().map(|key| (key, key)).collect();
+    sorted.sort_unstable();
+    let sorted = || sorted.iter().copied();
+    report(
+        rounds,
+        filter,
+        "build",
+        vec![
+            ("sal", Box::new(|| timed(LEN, || CowMap::from_sorted(sorted())))),
+            ("imbl", Box::new(|| timed(LEN, || sorted().collect::<Imbl>()))),
+            ("rpds", Box::new(|| timed(LEN, || sorted().collect::<Rpds>()))),
+            ("std", Box::new(|| timed(LEN, || sorted().collect::<BTreeMap<_, _>>()))),
+        ],
+    );
+
+    // Ten entries differ.
+    const DIFFS: u64 = 100;
+    let (mut sal_later, mut imbl_later) = (sal.clone(), imbl.clone());
+    for key in other_keys().take(10) {
+        sal_later.insert(key, 1);
+        imbl_later.insert(key, 1);
+    }
+    report(
+        rounds,
+        filter,
+        "diff_of_10",
+        vec![
+            ("sal", Box::new(|| timed(DIFFS, || (0..DIFFS).map(|_| sal.diff(&sal_later).count()).sum::<usize>()))),
+            ("imbl", Box::new(|| timed(DIFFS, || (0..DIFFS).map(|_| imbl.diff(&imbl_later).count()).sum::<usize>()))),
         ],
     );
 }

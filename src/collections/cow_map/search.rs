@@ -1,4 +1,6 @@
 //! Finding a key within a node.
+//!
+//! Half of the keys is left out at each step, by arithmetic where keys are plain: which way a comparison goes cannot be guessed.
 
 use super::node::Node;
 use core::borrow::Borrow;
