@@ -1,15 +1,19 @@
 //! `CowMap` and its versions against `std::collections::BTreeMap`, and where things go wrong.
 
 mod counted;
+mod support;
 
 use counted::{Bomb, Counted, alive, never_panic, panic_after};
 use proptest::prelude::*;
+use sal::collections::SalVec;
 use sal::collections::cow_map::{Difference, Entry};
-use sal::collections::{CowMap, SalString};
-use sal::{HeapOptions, SalRc};
-use std::collections::BTreeMap;
+use sal::collections::{CowMap, CowSet, SalString, cow_set};
+use sal::{HeapOptions, Mode, Root, SalRc};
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use support::heaps::{opened, unmap};
+use support::{alone, fresh_path};
 
 #[derive(Clone, Debug)]
 enum Step {
@@ -395,6 +399,49 @@ fn versions_of_texts_leave_nothing_behind() {
     assert_eq!(heap.stats().live_bytes, before);
 }
 
+/// Versions in a file share their nodes there too, and go on from there when it is opened again.
+#[test]
+fn versions_in_a_file_are_there_when_it_is_opened_again() {
+    const VERSIONS: Root<SalVec<CowMap<SalString, u64>>> = Root::new("versions");
+    let name = |n: u64| format!("a name that is long enough for a block: {n:05}");
+    let _turn = alone();
+    for mode in [Mode::Atomic, Mode::Shared] {
+        let (_directory, path) = fresh_path();
+        let options = HeapOptions::new().mode(mode);
+        let heap = opened(&options, &path);
+        let session = heap.write().unwrap();
+        let versions = session.root_or_default(VERSIONS).unwrap();
+        versions.push((0..3000).map(|n| (SalString::from(name(n).as_str()), n)).collect());
+        for round in 1..10_u64 {
+            let mut next = versions[versions.len() - 1].clone();
+            next.insert(name(round * 300).as_str(), 0);
+            next.remove(name(round * 300 + 1).as_str());
+            versions.push(next);
+        }
+        session.sync().unwrap();
+        // Ten maps of their own would take ten times as much.
+        let live = heap.stats().live_bytes;
+        assert!(live < 1 << 20, "{live}");
+        unmap(heap);
+
+        let heap = opened(&options, &path);
+        let session = heap.write().unwrap();
+        let versions = session.root_or_default(VERSIONS).unwrap();
+        for (number, version) in versions.iter().enumerate() {
+            version.check().unwrap();
+            assert_eq!(version.len(), 3000 - number);
+        }
+        assert_eq!(versions[0].diff(&versions[9]).count(), 18);
+        for n in 0..3000 {
+            versions[9].insert(name(n).as_str(), 7);
+        }
+        versions[9].check().unwrap();
+        assert!(versions[9].values().all(|value| *value == 7) && versions[0].iter().map(|(_, n)| *n).eq(0..3000));
+        session.sync().unwrap();
+        heap.close().unwrap();
+    }
+}
+
 /// What is copied on the way to a change lies in the map's heap, not in that of the session.
 #[test]
 fn copies_lie_in_the_heap_of_the_map() {
@@ -629,4 +676,49 @@ fn serde_brings_back_an_equal_map() {
     let map: CowMap<String, Vec<u8>> = (0..40u8).map(|n| (n.to_string(), vec![n; 3])).collect();
     let json = serde_json::to_string(&map).unwrap();
     assert_eq!(serde_json::from_str::<CowMap<String, Vec<u8>>>(&json).unwrap(), map);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn set_does_what_the_standard_set_does(
+        a in prop::collection::vec(0..90u64, 0..90), b in prop::collection::vec(0..90u64, 0..90), from in 0..90u64,
+    ) {
+        let (mut x, mut p): (CowSet<u64>, BTreeSet<u64>) = (a.iter().copied().collect(), a.into_iter().collect());
+        let (version, model) = (x.clone(), p.clone());
+        prop_assert!(version.ptr_eq(&x));
+        for n in b {
+            if n % 3 > 0 {
+                prop_assert_eq!(x.insert(n), p.insert(n));
+            } else {
+                prop_assert_eq!(x.remove(&n), p.remove(&n));
+            }
+        }
+        x.check().unwrap();
+        prop_assert!(x.iter().eq(&p) && x.iter().rev().eq(p.iter().rev()) && version.iter().eq(&model));
+        prop_assert_eq!((x.len(), x.first(), x.last(), x.contains(&from)), (p.len(), p.first(), p.last(), p.contains(&from)));
+        prop_assert!(x.range(from..).rev().eq(p.range(from..).rev()));
+        let (mut added, mut removed) = (Vec::new(), Vec::new());
+        version.diff(&x).for_each(|difference| match difference {
+            cow_set::Difference::Added(n) => added.push(*n),
+            cow_set::Difference::Removed(n) => removed.push(*n),
+        });
+        prop_assert!(added.iter().eq(p.difference(&model)) && removed.iter().eq(model.difference(&p)));
+        prop_assert!(x.split_off(&from).into_iter().eq(p.split_off(&from)));
+        x.append(&mut version.clone());
+        p.append(&mut model.clone());
+        x.retain(|n| n % 3 != 0);
+        p.retain(|n| n % 3 != 0);
+        prop_assert_eq!((x.pop_first(), x.pop_last()), (p.pop_first(), p.pop_last()));
+        prop_assert!(x.into_iter().eq(p));
+    }
+}
+
+#[cfg(feature = "serde")]
+#[test]
+fn serde_brings_back_an_equal_set() {
+    let set: CowSet<u32> = (0..40).collect();
+    let json = serde_json::to_string(&set).unwrap();
+    assert_eq!(serde_json::from_str::<CowSet<u32>>(&json).unwrap(), set);
 }

@@ -215,8 +215,7 @@ impl<K, V> Node<K, V> {
         unsafe { slice::from_raw_parts_mut(self.child_slots(), len) }
     }
 
-    /// Whether the slots that are not in use hold zeros (N3). For elements without padding and niches of their own only the
-    /// bytes of whole slots are looked at.
+    /// Whether the slots that are not in use hold zeros (N3).
     pub(super) fn is_clean(&self) -> bool {
         let (keys, len) = (self.keys_len() * size_of::<K>(), self.len());
         let (second, item) =
