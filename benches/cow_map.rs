@@ -81,12 +81,16 @@ fn main() {
 
     let filled = || {
         let mut map = CowMap::new();
-        keys().for_each(|key| drop(map.insert(key, key)));
+        keys().for_each(|key| {
+            map.insert(key, key);
+        });
         map
     };
     let imbl_filled = || {
         let mut map = Imbl::new();
-        keys().for_each(|key| drop(map.insert(key, key)));
+        keys().for_each(|key| {
+            map.insert(key, key);
+        });
         map
     };
     let rpds_filled = || {
@@ -96,7 +100,9 @@ fn main() {
     };
     let std_filled = || {
         let mut map = BTreeMap::new();
-        keys().for_each(|key| drop(map.insert(key, key)));
+        keys().for_each(|key| {
+            map.insert(key, key);
+        });
         map
     };
 
@@ -130,7 +136,9 @@ fn main() {
                 Box::new(|| {
                     timed(LEN, || {
                         let mut map = CowMap::new();
-                        (0..LEN).map(ascending).for_each(|key| drop(map.insert(key, key)));
+                        (0..LEN).map(ascending).for_each(|key| {
+                            map.insert(key, key);
+                        });
                         map
                     })
                 }),
@@ -140,7 +148,9 @@ fn main() {
                 Box::new(|| {
                     timed(LEN, || {
                         let mut map = Imbl::new();
-                        (0..LEN).map(ascending).for_each(|key| drop(map.insert(key, key)));
+                        (0..LEN).map(ascending).for_each(|key| {
+                            map.insert(key, key);
+                        });
                         map
                     })
                 }),
@@ -160,7 +170,9 @@ fn main() {
                 Box::new(|| {
                     timed(LEN, || {
                         let mut map = BTreeMap::new();
-                        (0..LEN).map(ascending).for_each(|key| drop(map.insert(key, key)));
+                        (0..LEN).map(ascending).for_each(|key| {
+                            map.insert(key, key);
+                        });
                         map
                     })
                 }),
@@ -276,28 +288,44 @@ fn main() {
                 "sal",
                 Box::new(|| {
                     let mut map = filled();
-                    timed(LEN, || other_keys().for_each(|key| drop(map.remove(&key))))
+                    timed(LEN, || {
+                        other_keys().for_each(|key| {
+                            map.remove(&key);
+                        })
+                    })
                 }),
             ),
             (
                 "imbl",
                 Box::new(|| {
                     let mut map = imbl_filled();
-                    timed(LEN, || other_keys().for_each(|key| drop(map.remove(&key))))
+                    timed(LEN, || {
+                        other_keys().for_each(|key| {
+                            map.remove(&key);
+                        })
+                    })
                 }),
             ),
             (
                 "rpds",
                 Box::new(|| {
                     let mut map = rpds_filled();
-                    timed(LEN, || other_keys().for_each(|key| drop(map.remove_mut(&key))))
+                    timed(LEN, || {
+                        other_keys().for_each(|key| {
+                            map.remove_mut(&key);
+                        })
+                    })
                 }),
             ),
             (
                 "std",
                 Box::new(|| {
                     let mut map = std_filled();
-                    timed(LEN, || other_keys().for_each(|key| drop(map.remove(&key))))
+                    timed(LEN, || {
+                        other_keys().for_each(|key| {
+                            map.remove(&key);
+                        })
+                    })
                 }),
             ),
         ],

@@ -20,7 +20,8 @@ impl<K: Ord + Clone, V: Clone> CowMap<K, V> {
     /// assert_eq!((squares.len(), squares[&30]), (1000, 900));
     /// ```
     pub fn from_sorted<I: IntoIterator<Item = (K, V)>>(pairs: I) -> Self {
-        let (leaves, late) = fill_leaves(pairs.into_iter());
+        let mut late = Vec::new();
+        let leaves = fill_leaves(pairs.into_iter(), &mut late);
         let mut map = Self { len: leaves.iter().map(|leaf| leaf.len()).sum(), root: join(leaves) };
         for (key, value) in late {
             map.insert_pair(key, value);
@@ -29,10 +30,10 @@ impl<K: Ord + Clone, V: Clone> CowMap<K, V> {
     }
 }
 
-/// Leaves of the pairs, all of them full but the last two, and the pairs that are not in order.
-fn fill_leaves<K: Ord, V>(mut pairs: impl Iterator<Item = (K, V)>) -> (Vec<Link<K, V>>, Vec<(K, V)>) {
+/// Leaves of the pairs, all of them full but the last two. Pairs that are not in order go to `late`.
+fn fill_leaves<K: Ord, V>(mut pairs: impl Iterator<Item = (K, V)>, late: &mut Vec<(K, V)>) -> Vec<Link<K, V>> {
     let heap = heap_for_value_at(0);
-    let (mut leaves, mut late) = (Vec::<Link<K, V>>::new(), Vec::new());
+    let mut leaves = Vec::<Link<K, V>>::new();
     let mut next = pairs.next();
     while let Some(first) = next {
         if leaves.last().and_then(|leaf| leaf.keys().last()).is_some_and(|last| first.0 <= *last) {
@@ -58,7 +59,7 @@ fn fill_leaves<K: Ord, V>(mut pairs: impl Iterator<Item = (K, V)>) -> (Vec<Link<
             last.insert_pair(0, key, value);
         }
     }
-    (leaves, late)
+    leaves
 }
 
 /// The root of a tree with these leaves: of each height as few branches as there can be, of about the same size.

@@ -22,7 +22,9 @@ fn what_is_not_on_the_way_is_shared() {
         seen(SalRc::as_ptr(link).addr());
         link.children().iter().for_each(|child| visit(child, seen));
     }
-    visit(map.root.as_ref().unwrap(), &mut |node| drop(nodes.insert(node)));
+    visit(map.root.as_ref().unwrap(), &mut |node| {
+        nodes.insert(node);
+    });
     let mut own = 0;
     visit(changed.root.as_ref().unwrap(), &mut |node| own += usize::from(!nodes.contains(&node)));
     let levels = usize::from(map.root.as_ref().unwrap().height()) + 1;
