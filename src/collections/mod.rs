@@ -10,6 +10,8 @@
 
 pub mod btree_map;
 pub mod btree_set;
+pub mod cow_map;
+pub mod cow_set;
 mod error;
 pub mod hash;
 pub mod hash_map;
@@ -20,6 +22,8 @@ pub mod vec;
 
 pub use btree_map::SalBTreeMap;
 pub use btree_set::SalBTreeSet;
+pub use cow_map::CowMap;
+pub use cow_set::CowSet;
 pub use error::TryReserveError;
 pub use hash_map::{IntoKey, KeyFrom, SalHashMap};
 pub use hash_set::SalHashSet;

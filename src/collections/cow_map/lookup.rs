@@ -1,0 +1,103 @@
+//! Finding an entry, and changing its value.
+
+use super::CowMap;
+use super::copy::own;
+use super::node::{Link, Node};
+use crate::SalRc;
+use core::borrow::Borrow;
+use core::ops::Index;
+
+impl<K, V> CowMap<K, V> {
+    /// The value of `key`.
+    #[inline]
+    pub fn get<Q: Ord + ?Sized>(&self, key: &Q) -> Option<&V>
+    where
+        K: Borrow<Q> + Ord,
+    {
+        self.get_key_value(key).map(|(_, value)| value)
+    }
+
+    /// The key in the map that equals `key`, and its value.
+    #[inline]
+    pub fn get_key_value<Q: Ord + ?Sized>(&self, key: &Q) -> Option<(&K, &V)>
+    where
+        K: Borrow<Q> + Ord,
+    {
+        let leaf = self.root.as_ref()?.leaf_of(key);
+        let at = leaf.find(key).ok()?;
+        Some((&leaf.keys()[at], &leaf.values()[at]))
+    }
+
+    /// Whether `key` is in the map.
+    #[inline]
+    pub fn contains_key<Q: Ord + ?Sized>(&self, key: &Q) -> bool
+    where
+        K: Borrow<Q> + Ord,
+    {
+        self.get_key_value(key).is_some()
+    }
+
+    /// The entry with the smallest key.
+    pub fn first_key_value(&self) -> Option<(&K, &V)> {
+        let leaf = self.end(false)?;
+        Some((leaf.keys().first()?, leaf.values().first()?))
+    }
+
+    /// The entry with the largest key.
+    pub fn last_key_value(&self) -> Option<(&K, &V)> {
+        let leaf = self.end(true)?;
+        Some((leaf.keys().last()?, leaf.values().last()?))
+    }
+
+    /// The first or the last leaf.
+    fn end(&self, last: bool) -> Option<&Node<K, V>> {
+        let mut node: &Node<K, V> = self.root.as_ref()?;
+        while !node.is_leaf() {
+            node = &node.children()[if last { node.len() - 1 } else { 0 }];
+        }
+        Some(node)
+    }
+}
+
+impl<K: Ord + Clone, V: Clone> CowMap<K, V> {
+    /// The value of `key`, to be changed. Nodes on the way to it that another version has are copied, unless the key is missing.
+    pub fn get_mut<Q: Ord + ?Sized>(&mut self, key: &Q) -> Option<&mut V>
+    where
+        K: Borrow<Q>,
+    {
+        let mut link = self.root.as_mut()?;
+        let mut is_known = false;
+        loop {
+            if !is_known && is_missing(link, key)? {
+                is_known = true;
+            }
+            let node = own(link);
+            if node.is_leaf() {
+                let at = node.find(key).ok()?;
+                return node.values_mut().get_mut(at);
+            }
+            let at = node.child_of(key);
+            link = &mut node.children_mut()[at];
+        }
+    }
+}
+
+/// Whether a node would be copied on the way to a key that is under it: none if it would be, and the key is not.
+#[inline]
+pub(super) fn is_missing<K: Borrow<Q>, V, Q: Ord + ?Sized>(link: &mut Link<K, V>, key: &Q) -> Option<bool> {
+    if SalRc::get_mut(link).is_some() {
+        return Some(false);
+    }
+    link.leaf_of(key).find(key).ok().map(|_| true)
+}
+
+impl<K: Ord + Borrow<Q>, Q: Ord + ?Sized, V> Index<&Q> for CowMap<K, V> {
+    type Output = V;
+
+    /// # Panics
+    /// If the key is not in the map.
+    #[inline]
+    fn index(&self, key: &Q) -> &V {
+        self.get(key).expect("no entry for this key")
+    }
+}
