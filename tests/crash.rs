@@ -8,6 +8,7 @@ mod support;
 
 use allocator_api2::alloc::Allocator;
 use allocator_api2::vec::Vec as HeapVec;
+use sal::collections::CowMap;
 use sal::prelude::*;
 use sal::testing::{CrashReport, CrashTester, Effect, Scenario};
 use sal::{DirtyTracking, HeapOptions, Recovery, RootError, SizeClasses, SyncError, SyncLevel};
@@ -26,6 +27,9 @@ const TEXT: Root<SalString> = Root::new("text");
 /// So large that its pages go straight to the heap file.
 const LARGE: Root<SalVec<u64>> = Root::new("large");
 
+/// Has versions, which share nodes with it.
+const SHARED: Root<CowMap<u64, SalString>> = Root::new("shared");
+
 /// Roots that threads without sessions build the values of.
 const BUILT: u64 = 6;
 
@@ -41,6 +45,9 @@ struct Model {
     numbers: Option<Vec<u64>>,
     text: Option<String>,
     large: Option<Arc<Vec<u64>>>,
+    shared: Option<BTreeMap<u64, String>>,
+    /// Of `shared`, by their names.
+    versions: BTreeMap<String, BTreeMap<u64, String>>,
     /// What was built outside of sessions, by the root's class: the first of its numbers.
     built: BTreeMap<u64, u64>,
 }
@@ -74,11 +81,54 @@ fn check(heap: &Heap, model: &Model) {
         });
     }
     compare(heap, LARGE, model.large.as_ref(), |found, large: &Arc<Vec<u64>>| found.as_slice() == large.as_slice());
+    compare(heap, SHARED, model.shared.as_ref(), is_same_shared);
+    let mut names = heap.versions(SHARED).unwrap();
+    names.sort();
+    assert!(names.iter().eq(model.versions.keys()), "{names:?}");
+    for (name, version) in &model.versions {
+        assert!(is_same_shared(&heap.open_version(SHARED, name).unwrap(), version), "version {name}");
+    }
+}
+
+fn is_same_shared(found: &CowMap<u64, SalString>, model: &BTreeMap<u64, String>) -> bool {
+    found.len() == model.len()
+        && found.iter().zip(model).all(|(found, (key, text))| found.0 == key && found.1.as_str() == text)
+}
+
+/// Changes a map of which others have versions, or the versions.
+fn change_shared(tx: &sal::Write<'_>, model: &mut Model, random: &mut Random) {
+    let name = format!("version {}", random.below(4));
+    match random.below(6) {
+        0 if model.shared.is_some() => {
+            tx.keep_version(SHARED, &name).unwrap();
+            model.versions.insert(name, model.shared.clone().unwrap());
+        }
+        1 if model.versions.contains_key(&name) => {
+            tx.roll_back(SHARED, &name).unwrap();
+            model.shared = model.versions.get(&name).cloned();
+        }
+        2 => assert_eq!(tx.drop_version(SHARED, &name).is_ok(), model.versions.remove(&name).is_some()),
+        3 if random.below(4) == 0 => assert_eq!(tx.take_root(SHARED).is_ok(), model.shared.take().is_some()),
+        _ => {
+            let (shared, mirror) = (tx.root_or_default(SHARED).unwrap(), model.shared.get_or_insert_default());
+            for _ in 0..1 + random.below(30) {
+                let key = random.next() % 300;
+                if random.below(3) == 0 {
+                    assert_eq!(shared.remove(&key).is_some(), mirror.remove(&key).is_some());
+                } else {
+                    let text = "shared ".repeat(random.below(20)) + &key.to_string();
+                    shared.insert(key, SalString::from(text.as_str()));
+                    mirror.insert(key, text);
+                }
+            }
+        }
+    }
 }
 
 /// One change of one root, or of two.
 fn change(tx: &sal::Write<'_>, model: &mut Model, random: &mut Random) {
-    match random.below(20) {
+    match random.below(25) {
+        20.. => change_shared(tx, model, random),
         0..=6 => {
             let (words, mirror) = (tx.root_or_default(WORDS).unwrap(), model.words.get_or_insert_default());
             for _ in 0..1 + random.below(40) {

@@ -43,7 +43,8 @@ pub struct Kind {
 }
 
 /// All of them in the order of the tables.
-pub const ALL: [Kind; 6] = [sal_heap::TREE, sal_heap::HASH, lmdb::KIND, redb_file::KIND, sqlite::KIND, raw_file::KIND];
+pub const ALL: [Kind; 7] =
+    [sal_heap::TREE, sal_heap::COW, sal_heap::HASH, lmdb::KIND, redb_file::KIND, sqlite::KIND, raw_file::KIND];
 
 /// The store called `name`.
 pub fn named(name: &str) -> Option<&'static Kind> {

@@ -1,7 +1,7 @@
 //! Heaps on any storage: on disks that are no files.
 
 use super::open::open;
-use super::read_only;
+use super::{Atomic, read_only};
 use crate::commit::storage::{Part, Storage};
 use crate::error::OpenError;
 use crate::format::PAGE;
@@ -59,11 +59,15 @@ impl HeapInner {
         }
     }
 
-    /// Holds the heap's bookkeeping against itself; says what does not agree.
+    /// Holds the heap's bookkeeping against itself; says what does not agree. Nothing, as long as recovery is under way: it gives
+    /// blocks back first and counts them then.
     ///
     /// # Safety
-    /// No other thread allocates or frees in the heap meanwhile.
+    /// No other thread allocates or frees in the heap meanwhile, but recovery.
     pub(crate) unsafe fn check_bookkeeping(&self) -> Result<(), String> {
+        if self.atomic.as_ref().is_some_and(Atomic::is_recovering) {
+            return Ok(());
+        }
         // SAFETY: the caller's promise.
         unsafe { self.core().check() }.map_err(|broken| format!("{broken:?}"))
     }
