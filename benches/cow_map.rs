@@ -61,7 +61,7 @@ fn report(rounds: usize, filter: &str, name: &str, mut kinds: Vec<(&str, Measure
         .into_iter()
         .map(|mut samples| {
             samples.sort_by(f64::total_cmp);
-            [1, 20, 30].map(|part| samples[samples.len() * part / 40])
+            [1, 2, 3].map(|quarter| samples[samples.len() * quarter / 4])
         })
         .collect();
     let of = |wanted: &str| kinds.iter().position(|(kind, _)| *kind == wanted).map(|at| quartiles[at][1]);

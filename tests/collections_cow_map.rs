@@ -442,6 +442,38 @@ fn versions_in_a_file_are_there_when_it_is_opened_again() {
     }
 }
 
+/// A change writes to the nodes on its way and to little else, with a version kept and without.
+#[test]
+fn a_commit_of_one_change_writes_few_pages() {
+    const VERSIONS: Root<[CowMap<u64, u64>; 2]> = Root::new("versions");
+    let _turn = alone();
+    let (_directory, path) = fresh_path();
+    let heap = opened(&HeapOptions::new().mode(Mode::Atomic), &path);
+    let session = heap.write().unwrap();
+    let map = CowMap::from_sorted((0..100_000).map(|n| (n * 2, n)));
+    session.set_root(VERSIONS, [map, CowMap::new()]).unwrap();
+    session.sync().unwrap();
+    let pages = || heap.stats().commits.unwrap().pages;
+    for keeps_a_version in [false, true] {
+        let mut most = 0;
+        for round in 0..20_u64 {
+            let before = pages();
+            let session = heap.write().unwrap();
+            let versions = session.root_mut(VERSIONS).unwrap();
+            if keeps_a_version {
+                versions[1] = versions[0].clone();
+            }
+            versions[0].insert(round * 9_876 + 1, 1);
+            session.sync().unwrap();
+            most = most.max(pages() - before);
+        }
+        println!("{most} pages, {keeps_a_version}");
+        assert!(most <= 16, "{most} pages");
+        heap.read().unwrap().root(VERSIONS).unwrap()[0].check().unwrap();
+    }
+    unmap(heap);
+}
+
 /// What is copied on the way to a change lies in the map's heap, not in that of the session.
 #[test]
 fn copies_lie_in_the_heap_of_the_map() {
