@@ -5,37 +5,27 @@
 #![allow(unsafe_code)]
 
 use super::CowVec;
-use super::branch::{BITS, Branch, digit};
+use super::branch::{BITS, digit};
 use super::leaf::width;
 use crate::ptr::SalRc;
 use core::fmt;
 use core::iter::FusedIterator;
 
-/// A position at which two vectors differ.
+/// One position at which two versions differ.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Difference<'v, T> {
-    /// Only the newer one has it: it is behind the end of the older one.
-    Added {
-        /// The position.
-        index: usize,
-        /// The newer vector's element.
-        new: &'v T,
-    },
-    /// Only the older one has it: it is behind the end of the newer one.
-    Removed {
-        /// The position.
-        index: usize,
-        /// The older vector's element.
-        old: &'v T,
-    },
-    /// Both have it, and the elements are not equal.
+    /// The later version has this element, the earlier one ends before it.
+    Added(usize, &'v T),
+    /// The earlier version has this element, the later one ends before it.
+    Removed(usize, &'v T),
+    /// Both have an element at this position, and they are not equal.
     Changed {
         /// The position.
         index: usize,
-        /// The older vector's element.
-        old: &'v T,
-        /// The newer vector's element.
-        new: &'v T,
+        /// What the earlier version has.
+        before: &'v T,
+        /// What the later version has.
+        after: &'v T,
     },
 }
 
@@ -49,39 +39,38 @@ impl<T> Copy for Difference<'_, T> {}
 
 /// The positions at which two vectors differ, in ascending order; see [`CowVec::diff`].
 pub struct Diff<'v, T> {
-    old: &'v CowVec<T>,
-    new: &'v CowVec<T>,
+    before: &'v CowVec<T>,
+    after: &'v CowVec<T>,
     /// The chunk to be looked at when the elements at hand are through.
     next: usize,
     /// Of the chunk before it, what was not looked at.
-    olds: &'v [T],
-    news: &'v [T],
+    befores: &'v [T],
+    afters: &'v [T],
     index: usize,
 }
 
 impl<T> CowVec<T> {
-    /// The positions at which a newer version differs from this one.
+    /// What has to be done to this vector to get `later`, by position, in ascending order.
     ///
     /// Nodes that both share are passed over, so the time is about that of the changes that made one of the other. Shared
     /// elements count as equal, even those that do not equal themselves. Any two vectors may be compared.
     ///
     /// ```
     /// use sal::collections::CowVec;
-    /// use sal::collections::cow_vec::Difference;
+    /// use sal::collections::cow_vec::Difference::*;
     ///
     /// let before: CowVec<u32> = (0..100_000).collect();
     /// let mut after = before.clone();
     /// after[70_000] = 1;
     /// after.pop();
-    /// let [changed, removed] = *before.diff(&after).collect::<Vec<_>>() else { panic!() };
-    /// assert_eq!(changed, Difference::Changed { index: 70_000, old: &70_000, new: &1 });
-    /// assert_eq!(removed, Difference::Removed { index: 99_999, old: &99_999 });
+    /// let differences: Vec<_> = before.diff(&after).collect();
+    /// assert_eq!(differences, [Changed { index: 70_000, before: &70_000, after: &1 }, Removed(99_999, &99_999)]);
     /// ```
-    pub fn diff<'v>(&'v self, newer: &'v Self) -> Diff<'v, T>
+    pub fn diff<'v>(&'v self, later: &'v Self) -> Diff<'v, T>
     where
         T: PartialEq,
     {
-        Diff { old: self, new: newer, next: 0, olds: &[], news: &[], index: 0 }
+        Diff { before: self, after: later, next: 0, befores: &[], afters: &[], index: 0 }
     }
 }
 
@@ -94,46 +83,41 @@ fn end_of_shared<T>(a: &CowVec<T>, b: &CowVec<T>, number: usize) -> Option<usize
         return is_shared.then_some(number + 1);
     }
     let (mut one, mut other) = (a.root.as_ref()?, b.root.as_ref()?);
-    // SAFETY: both have the leaf; branches above level 1 have branches below them (V1, N1, N2).
-    let below = |node: &SalRc<Branch<T>>| unsafe { &raw const *node.branch(digit(number, node.level())) };
-    while one.level() > other.level() {
-        // SAFETY: the nodes of a vector that is borrowed.
-        one = unsafe { &*below(one) };
-    }
-    while other.level() > one.level() {
-        // SAFETY: as above.
-        other = unsafe { &*below(other) };
-    }
-    loop {
-        let level = one.level();
-        if SalRc::ptr_eq(one, other) {
-            let bits = BITS * level;
-            return Some((((number >> bits) + 1) << bits).min(leaves));
+    // SAFETY: both vectors have the leaf; branches of a level above 1 have branches below them, and those of level 1 leaves
+    // (V1, N1, N2).
+    unsafe {
+        while one.level() > other.level() {
+            one = one.branch(digit(number, one.level()));
         }
-        if level == 1 {
-            let at = digit(number, 1);
-            // SAFETY: as above; level 1 has leaves.
-            let is_shared = unsafe { SalRc::ptr_eq(one.leaf(at), other.leaf(at)) };
-            return is_shared.then_some(number + 1);
+        while other.level() > one.level() {
+            other = other.branch(digit(number, other.level()));
         }
-        // SAFETY: as above.
-        (one, other) = unsafe { (&*below(one), &*below(other)) };
+        loop {
+            let level = one.level();
+            if SalRc::ptr_eq(one, other) {
+                let bits = BITS * level;
+                return Some((((number >> bits) + 1) << bits).min(leaves));
+            }
+            let at = digit(number, level);
+            if level == 1 {
+                return SalRc::ptr_eq(one.leaf(at), other.leaf(at)).then_some(number + 1);
+            }
+            (one, other) = (one.branch(at), other.branch(at));
+        }
     }
 }
 
 impl<T> Diff<'_, T> {
     /// Goes to the next chunk that is not shared; false if there is none.
     fn advance(&mut self) -> bool {
-        let end = self.old.chunk_count().max(self.new.chunk_count());
+        let end = self.before.chunk_count().max(self.after.chunk_count());
         while self.next < end {
-            if let Some(behind) = end_of_shared(self.old, self.new, self.next) {
+            if let Some(behind) = end_of_shared(self.before, self.after, self.next) {
                 self.next = behind;
                 continue;
             }
-            let chunk = |vec: &CowVec<T>| self.next < vec.chunk_count();
-            let (has_old, has_new) = (chunk(self.old), chunk(self.new));
-            self.olds = if has_old { self.old.chunk(self.next) } else { &[] };
-            self.news = if has_new { self.new.chunk(self.next) } else { &[] };
+            self.befores = chunk_or_none(self.before, self.next);
+            self.afters = chunk_or_none(self.after, self.next);
             self.index = self.next * width::<T>();
             self.next += 1;
             return true;
@@ -142,26 +126,30 @@ impl<T> Diff<'_, T> {
     }
 }
 
+fn chunk_or_none<T>(vec: &CowVec<T>, number: usize) -> &[T] {
+    if number < vec.chunk_count() { vec.chunk(number) } else { &[] }
+}
+
 impl<'v, T: PartialEq> Iterator for Diff<'v, T> {
     type Item = Difference<'v, T>;
 
     fn next(&mut self) -> Option<Difference<'v, T>> {
         loop {
             let index = self.index;
-            match (self.olds, self.news) {
-                ([old, olds @ ..], [new, news @ ..]) => {
-                    (self.olds, self.news, self.index) = (olds, news, index + 1);
-                    if old != new {
-                        return Some(Difference::Changed { index, old, new });
+            match (self.befores, self.afters) {
+                ([before, befores @ ..], [after, afters @ ..]) => {
+                    (self.befores, self.afters, self.index) = (befores, afters, index + 1);
+                    if before != after {
+                        return Some(Difference::Changed { index, before, after });
                     }
                 }
-                ([old, olds @ ..], []) => {
-                    (self.olds, self.index) = (olds, index + 1);
-                    return Some(Difference::Removed { index, old });
+                ([before, befores @ ..], []) => {
+                    (self.befores, self.index) = (befores, index + 1);
+                    return Some(Difference::Removed(index, before));
                 }
-                ([], [new, news @ ..]) => {
-                    (self.news, self.index) = (news, index + 1);
-                    return Some(Difference::Added { index, new });
+                ([], [after, afters @ ..]) => {
+                    (self.afters, self.index) = (afters, index + 1);
+                    return Some(Difference::Added(index, after));
                 }
                 ([], []) => {
                     if !self.advance() {

@@ -16,7 +16,7 @@ use core::mem::{ManuallyDrop, MaybeUninit, needs_drop, transmute};
 use core::{ptr, slice};
 
 /// Bytes of a leaf whose elements are not large.
-pub(super) const LEAF_BYTES: usize = 512;
+pub(super) const LEAF_BYTES: usize = 256;
 
 /// Elements of a leaf whose elements are large.
 pub(super) const FEWEST: usize = 4;

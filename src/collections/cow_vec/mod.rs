@@ -1,6 +1,6 @@
 //! [`CowVec`]: a vector whose versions share what they have in common.
 //!
-//! Elements lie in leaves of some hundred bytes, in order, all of them full; a tree of branches leads to them. The
+//! Elements lie in leaves of 256 bytes, in order, all of them full; a tree of branches leads to them. The
 //! number of a leaf is the way to it: each branch takes some of its bits. What was pushed last lies in the tail,
 //! which becomes a leaf when it is full, so most pushes touch no branch.
 //!
@@ -53,7 +53,7 @@ use leaf::Tail;
 /// A vector that is cloned in constant time, and whose clones share what they have in common.
 ///
 /// It is meant for keeping versions: a clone is a version that nothing changes any more, and costs two counts. A
-/// change of either copies a leaf of some hundred bytes and the few branches that lead to it; further changes near it
+/// change of either copies a leaf of 256 bytes and the few branches that lead to it; further changes near it
 /// are made in place. Without clones it is a vector in pieces: pushing, looking up and scanning cost about what they cost
 /// with `Vec`.
 ///
@@ -82,7 +82,7 @@ use leaf::Tail;
 /// | 24 | 8 | number of elements in the tree |
 /// | 32 | 8 | height of the tree: branches on the way to a leaf |
 ///
-/// A leaf is as many elements as fit 512 bytes, but 4 at least. A branch is 4 bytes that say how high it is, 4 that
+/// A leaf is as many elements as fit 256 bytes, but 4 at least. A branch is 4 bytes that say how high it is, 4 that
 /// say how many children it has, and room for 16 pointers. A tail is 8 bytes with its number of elements, and room for
 /// those of a leaf.
 ///

@@ -221,9 +221,8 @@ impl<T> CowVec<T> {
         let old = self.cut(number, &mut removed);
         drop((removed, old));
         let moved = || Tail::of_leaf(leaf, kept);
-        let tail = copied.unwrap_or_else(|| {
-            moved().unwrap_or_else(|leaf| Tail::copy_of(&leaf.elements()[..kept], &leaf))
-        });
+        let tail =
+            copied.unwrap_or_else(|| moved().unwrap_or_else(|leaf| Tail::copy_of(&leaf.elements()[..kept], &leaf)));
         self.tail = Some(tail);
         self.len += kept;
     }
