@@ -8,7 +8,7 @@ use crate::heap::placement::HeapScope;
 impl<T: Clone> CowVec<T> {
     /// Adds copies of a slice's elements at the end.
     pub fn extend_from_slice(&mut self, elements: &[T]) {
-        let _scope = core::mem::needs_drop::<T>().then(|| HeapScope::enter(self.heap()));
+        let _scope = HeapScope::enter(self.heap());
         self.fill(&mut elements.iter().cloned());
     }
 

@@ -86,11 +86,6 @@ unsafe fn zero_slack<T>(slots: *mut T) {
     }
 }
 
-/// While it lives, what is cloned takes its blocks from the heap; for elements that may take any.
-fn scope_for<T>(heap: impl FnOnce() -> SalAlloc) -> Option<HeapScope> {
-    needs_drop::<T>().then(|| HeapScope::enter(heap()))
-}
-
 impl<T> Leaf<T> {
     #[inline(always)]
     pub(super) fn elements(&self) -> &[T] {
@@ -136,7 +131,8 @@ impl<T> Leaf<T> {
             }
         }
         let mut copy = SalRc::new_near(MaybeUninit::uninit(), this);
-        let _scope = scope_for::<T>(|| SalRc::heap(this));
+        // What the clones take lies in the same heap.
+        let _scope = HeapScope::enter(SalRc::heap(this));
         let mut written = Written(slots_of::<T>(&mut copy), 0);
         // SAFETY: there is room for as many elements as a leaf has.
         unsafe {
@@ -180,7 +176,7 @@ impl<T> Tail<T> {
         T: Clone,
     {
         let mut copy = Self::emptied(SalRc::new_near(MaybeUninit::uninit(), beside));
-        let _scope = scope_for::<T>(|| SalRc::heap(beside));
+        let _scope = HeapScope::enter(SalRc::heap(beside));
         let tail = SalRc::get_mut(&mut copy).expect("nobody else has a new node");
         tail.fill(&mut elements.iter().cloned());
         copy

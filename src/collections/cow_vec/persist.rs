@@ -2,7 +2,8 @@
 #![allow(unsafe_code)]
 
 use super::CowVec;
-use super::branch::{Branch, Children};
+use super::branch::{Branch, Children, FAN};
+use super::leaf::width;
 use crate::persist::{BlockVisitor, Describer, Node, Persist};
 use crate::ptr::SalRc;
 use core::alloc::Layout;
@@ -13,6 +14,8 @@ const ID: u64 = 0x25;
 
 /// Changes with the meaning of the five words or of a node, and with the sizes of nodes.
 const LAYOUT_VERSION: u32 = 1;
+
+const _: () = assert!(FAN == 16 && width::<u8>() == 256 && width::<[u8; 24]>() == 10 && width::<[u8; 65]>() == 4);
 
 // SAFETY: vector and nodes are `repr(C)` and store no handle. Their only addresses are pointers to nodes, in aligned,
 // unmodified words that are zero otherwise (V1, N1), and `visit_blocks` names each node once with its layout. Elements are
