@@ -443,7 +443,9 @@ fn large_alignment_is_kept() {
 fn elements_that_panic_when_dropped_are_dropped_once() {
     let bomb = |number| Bomb::<0> { counted: Counted::new(number), armed: false };
     type Act = fn(&mut CowVec<BombClone>);
-    let acts: [Act; 6] = [
+    let acts: [Act; 8] = [
+        |vec| vec.truncate(195),
+        |vec| drop(vec.remove(150)),
         |vec| vec.truncate(100),
         |vec| vec.truncate(7),
         |vec| vec.clear(),
@@ -453,7 +455,7 @@ fn elements_that_panic_when_dropped_are_dropped_once() {
     ];
     for shared in [false, true] {
         for (which, act) in acts.iter().enumerate() {
-            for armed in [0, 8, 21, 63, 100, 101, 130, 199] {
+            for armed in [0, 8, 21, 63, 100, 101, 130, 197, 199] {
                 let mut vec: CowVec<BombClone> = (0..200).map(|n| BombClone(bomb(n))).collect();
                 vec[armed].0.armed = true;
                 let version = shared.then(|| vec.clone());

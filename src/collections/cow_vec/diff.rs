@@ -75,7 +75,7 @@ impl<T> CowVec<T> {
 }
 
 /// If two vectors share a chunk, the first chunk behind the node in which they do.
-fn end_of_shared<T>(a: &CowVec<T>, b: &CowVec<T>, number: usize) -> Option<usize> {
+pub(super) fn end_of_shared<T>(a: &CowVec<T>, b: &CowVec<T>, number: usize) -> Option<usize> {
     let leaves = a.leaves().min(b.leaves());
     if number >= leaves {
         let tails = a.tail.as_ref().zip(b.tail.as_ref());

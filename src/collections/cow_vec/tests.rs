@@ -1,7 +1,8 @@
 //! What only the crate itself can test: the bytes of nodes, and what a visitor is told.
 #![allow(unsafe_code)]
 
-use super::branch::Branch;
+use super::branch::{Branch, FAN};
+use super::diff::end_of_shared;
 use super::leaf::{LEAF_BYTES, Leaf, Tail, width};
 use super::*;
 use crate::collections::SalString;
@@ -19,7 +20,7 @@ fn texts(numbers: core::ops::Range<u64>) -> impl Iterator<Item = SalString> {
 
 /// Leaves blocks of the sizes of nodes behind that are full of ones.
 fn dirty(heap: SalAlloc) {
-    let blocks: Vec<_> = (0..50)
+    let blocks: Vec<_> = (0..500)
         .map(|_| {
             let (leaf, tail) = (SalRc::new_in([!0_u8; LEAF_BYTES], heap), SalRc::new_in([!0_u8; LEAF_BYTES + 8], heap));
             (leaf, tail, SalRc::new_in([!0_u8; size_of::<Branch<u8>>()], heap))
@@ -56,12 +57,15 @@ fn places_without_an_element_or_a_child_are_zeros() {
         vec.push(text);
         if round % 37 == 0 {
             let version = vec.clone();
+            dirty(heap.alloc());
+            vec[round / 2].push('x');
             (0..9.min(vec.len())).for_each(|_| drop(vec.pop()));
             assert!(has_no_stale_words(&vec) && has_no_stale_words(&version));
         }
     }
     for len in [1500, 1400, 1000, 999, 400, 3] {
         let mut version = vec.clone();
+        dirty(heap.alloc());
         vec.truncate(len);
         version.truncate(len + 1);
         version[len] = SalString::from("other");
@@ -156,6 +160,23 @@ fn diff_looks_only_at_what_is_not_shared() {
         COMPARED.set(0);
         assert_eq!((old.diff(&new).count(), new.diff(&old).count()), (3_000_001, 3_000_001));
         assert!(COMPARED.get() <= 4 * width::<Compared>(), "{}", COMPARED.get());
+    }
+}
+
+#[test]
+fn diff_passes_over_shared_branches_at_once() {
+    let old: CowVec<u64> = (0..1_000_000).collect();
+    assert_eq!(end_of_shared(&old, &old.clone(), 0), Some(old.leaves()));
+    for at in [0, 500_000, 999_000] {
+        let mut new = old.clone();
+        new[at] += 1;
+        new.push(1);
+        let (mut number, mut steps) = (0, 0);
+        while number < new.chunk_count() {
+            number = end_of_shared(&old, &new, number).unwrap_or(number + 1);
+            steps += 1;
+        }
+        assert!(steps <= FAN * old.height, "{steps} steps");
     }
 }
 
