@@ -7,7 +7,7 @@
 //! `push` adds 10^5 numbers one by one, `build` all at once; `get` looks up all, in random order; `scan` sums them up by an
 //! iterator in a `for` loop, `fold` by `sum`; `set` changes one of a vector without other versions; `clone_set` makes
 //! a version, changes one element of the old one at random, and drops the older version; `versions` keeps the last
-//! hundred; `pop` takes all away. `strings` are texts of 16 bytes in blocks of their own.
+//! hundred; `pop` builds one and takes all away; `diff` makes versions as `clone_set` does and tells what differs. `strings` are texts of 16 bytes in blocks of their own.
 
 use sal::collections::{CowVec, SalString};
 use std::collections::VecDeque;
@@ -231,15 +231,23 @@ fn main() {
             "rpds": || (0..1000).map(|_| black_box(&rpds).clone().len() as u64).sum(),
         },
     );
+    macro_rules! popped {
+        ($type:ty, $pop:ident, $is_done:expr) => {{
+            let mut vec: $type = plain.iter().copied().collect();
+            while !$is_done(black_box(vec.$pop())) {}
+            vec.len() as u64
+        }};
+    }
+    let is_none = |last: Option<u64>| last.is_none();
     line(
         "pop/1e5",
         &filter,
         LEN,
         kinds! {
-            "sal": || { let mut vec: CowVec<u64> = plain.iter().copied().collect(); while vec.pop().is_some() {} vec.len() as u64 },
-            "imbl": || { let mut vec: imbl::Vector<u64> = plain.iter().copied().collect(); while vec.pop_back().is_some() {} vec.len() as u64 },
-            "rpds": || { let mut vec: rpds::VectorSync<u64> = plain.iter().copied().collect(); while vec.drop_last_mut() {} vec.len() as u64 },
-            "std": || { let mut vec = plain.clone(); while vec.pop().is_some() {} vec.len() as u64 },
+            "sal": || popped!(CowVec<u64>, pop, is_none),
+            "imbl": || popped!(imbl::Vector<u64>, pop_back, is_none),
+            "rpds": || popped!(rpds::VectorSync<u64>, drop_last_mut, |is_dropped: bool| !is_dropped),
+            "std": || popped!(Vec<u64>, pop, is_none),
         },
     );
     line(
@@ -255,8 +263,9 @@ fn main() {
     );
 
     // A smaller and a larger one.
-    for (name, len) in [("get/1e3", 1000_u64), ("get/1e7", 10_000_000)] {
-        if !name.contains(&filter) {
+    for (size, len) in [("1e3", 1000_u64), ("1e7", 10_000_000)] {
+        let (get, clone_set) = (format!("get/{size}"), format!("clone_set/{size}"));
+        if !get.contains(&filter) && !clone_set.contains(&filter) {
             continue;
         }
         let ours: CowVec<u64> = (0..len).collect();
@@ -271,10 +280,10 @@ fn main() {
         if !rpds.is_empty() {
             kinds.push(("rpds", Box::new(|| order.iter().map(|at| rpds[*at]).sum())));
         }
-        line(name, &filter, LEN, kinds);
+        line(&get, &filter, LEN, kinds);
         let (mut ours, mut imbl) = (ours.clone(), imbl.clone());
         line(
-            &name.replace("get", "get_clone_set"),
+            &clone_set,
             &filter,
             1000,
             kinds! {

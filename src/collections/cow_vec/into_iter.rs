@@ -1,7 +1,7 @@
 //! The iterator that takes a vector apart.
 //!
 //! # Invariants
-//! - **I1** Of an [`Taken::own`] node the elements in `left` are initialised, and the iterator's alone: dropping the node
+//! - **I1** Of a node that nobody else has the elements in `left` are initialised, and the iterator's alone: dropping the node
 //!   drops none of them.
 #![allow(unsafe_code)]
 

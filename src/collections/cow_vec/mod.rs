@@ -6,7 +6,7 @@
 //!
 //! A clone has the same root and the same tail. A change copies the nodes on the way to what it changes, if another version has
 //! them, and writes in place otherwise. `leaf` and `branch` are the nodes, `tree` goes through them, and all
-//! else works on [`chunk`](CowVec::chunk)s: the slices of the leaves, and of the tail.
+//! else works on chunks: the slices of the leaves, and of the tail.
 //!
 //! # Invariants
 //! - **V1** There is a root if and only if `tree_len` is not 0. It is a branch of level `height`, which is 0 without one, and
