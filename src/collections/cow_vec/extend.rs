@@ -1,0 +1,112 @@
+//! Building and extending by many elements at once, in linear time: leaves are filled one after the other.
+
+use super::CowVec;
+use super::leaf::{Tail, width};
+use crate::heap::SalAlloc;
+use crate::heap::placement::HeapScope;
+
+impl<T: Clone> CowVec<T> {
+    /// Adds copies of a slice's elements at the end.
+    pub fn extend_from_slice(&mut self, elements: &[T]) {
+        let _scope = HeapScope::enter(self.heap());
+        self.fill(&mut elements.iter().cloned());
+    }
+
+    /// Adds elements until there are none.
+    fn fill(&mut self, elements: &mut impl Iterator<Item = T>) {
+        /// Counts what is in the tail, also if the iterator panics.
+        struct Count<'v, T>(&'v mut CowVec<T>);
+        impl<T> Drop for Count<'_, T> {
+            fn drop(&mut self) {
+                self.0.count_tail();
+            }
+        }
+        // Without a first element there is to be no node.
+        let Some(first) = elements.next() else { return };
+        self.push(first);
+        loop {
+            let vec = Count(self);
+            if let Some(tail) = vec.0.own_tail() {
+                tail.fill(elements);
+            }
+            drop(vec);
+            if self.len - self.tree_len < width::<T>() {
+                return;
+            }
+            let Some(next) = elements.next() else { return };
+            self.push(next);
+        }
+    }
+
+    /// As `extend`, into a heap if there is none yet.
+    pub(super) fn extend_in(&mut self, heap: SalAlloc, elements: impl IntoIterator<Item = T>) {
+        /// Forgets the heap if nothing was put there (V3).
+        struct Settle<'v, T>(&'v mut CowVec<T>);
+        impl<T> Drop for Settle<'_, T> {
+            fn drop(&mut self) {
+                if self.0.is_empty() {
+                    self.0.tail = None;
+                }
+            }
+        }
+        if self.is_empty() {
+            self.tail = Some(Tail::new_in(heap));
+        }
+        Settle(self).0.extend(elements);
+    }
+}
+
+impl<T> CowVec<T> {
+    /// Makes the length that of the tree and of the tail as it is.
+    fn count_tail(&mut self) {
+        self.len = self.tree_len + self.tail.as_ref().map_or(0, |tail| tail.len());
+    }
+}
+
+impl<T: Clone> Extend<T> for CowVec<T> {
+    fn extend<I: IntoIterator<Item = T>>(&mut self, elements: I) {
+        self.fill(&mut elements.into_iter());
+    }
+}
+
+impl<'e, T: Copy + 'e> Extend<&'e T> for CowVec<T> {
+    fn extend<I: IntoIterator<Item = &'e T>>(&mut self, elements: I) {
+        self.fill(&mut elements.into_iter().copied());
+    }
+}
+
+impl<T: Clone> FromIterator<T> for CowVec<T> {
+    fn from_iter<I: IntoIterator<Item = T>>(elements: I) -> Self {
+        let mut vec = Self::new();
+        vec.extend(elements);
+        vec
+    }
+}
+
+impl<T: Clone> From<&[T]> for CowVec<T> {
+    fn from(elements: &[T]) -> Self {
+        let mut vec = Self::new();
+        vec.extend_from_slice(elements);
+        vec
+    }
+}
+
+impl<T: Clone> From<Vec<T>> for CowVec<T> {
+    /// Moves the elements.
+    fn from(elements: Vec<T>) -> Self {
+        elements.into_iter().collect()
+    }
+}
+
+impl<T: Clone, const N: usize> From<[T; N]> for CowVec<T> {
+    fn from(elements: [T; N]) -> Self {
+        elements.into_iter().collect()
+    }
+}
+
+impl<T: Clone> From<CowVec<T>> for Vec<T> {
+    /// Moves the elements that no other version has, and clones the others.
+    fn from(elements: CowVec<T>) -> Self {
+        elements.into_iter().collect()
+    }
+}

@@ -1,0 +1,131 @@
+//! Working on a vector as a whole: joining, splitting, sieving.
+#![allow(unsafe_code)]
+
+use super::CowVec;
+use super::leaf::width;
+use crate::heap::placement::HeapScope;
+use crate::ptr::SalRc;
+use core::mem;
+
+impl<T: Clone> CowVec<T> {
+    /// Moves the elements of another vector behind those of this one; the other is empty then.
+    ///
+    /// Linear in the length of the other. If this one's length is a multiple of a leaf's, and both are in the same heap, then
+    /// leaves are shared with the other versions of the other vector, and no element is moved or cloned.
+    ///
+    /// ```
+    /// use sal::collections::CowVec;
+    ///
+    /// let mut numbers: CowVec<u32> = (0..100).collect();
+    /// numbers.append(&mut (100..1000).collect());
+    /// assert!(numbers.iter().copied().eq(0..1000));
+    /// ```
+    pub fn append(&mut self, other: &mut Self) {
+        let other = mem::take(other);
+        if other.is_empty() {
+            return;
+        }
+        if self.is_empty() && self.heap() == other.heap() {
+            *self = other;
+        } else if self.len % width::<T>() == 0 && self.heap() == other.heap() {
+            self.room();
+            for number in 0..other.leaves() {
+                // SAFETY: this many are there.
+                self.push_leaf(SalRc::clone(unsafe { other.leaf(number) }));
+            }
+            let len = other.len - other.tree_len;
+            if len > 0 {
+                self.tail.clone_from(&other.tail);
+                self.len += len;
+            }
+        } else {
+            let _scope = HeapScope::enter(self.heap());
+            self.extend(other);
+        }
+    }
+
+    /// Cuts the vector at a position, and returns what is behind it, in the same heap.
+    ///
+    /// Linear in the length of what is returned. If the position is a multiple of a leaf's length, both parts share leaves
+    /// with other versions; else elements are cloned.
+    ///
+    /// # Panics
+    /// If `at` is more than the length.
+    ///
+    /// ```
+    /// use sal::collections::CowVec;
+    ///
+    /// let mut numbers: CowVec<u32> = (0..1000).collect();
+    /// let behind = numbers.split_off(300);
+    /// assert_eq!((numbers.len(), behind.len(), behind[0]), (300, 700, 300));
+    /// ```
+    #[track_caller]
+    pub fn split_off(&mut self, at: usize) -> Self {
+        if at > self.len {
+            super::lookup::out_of_bounds(at, self.len);
+        }
+        if at == 0 {
+            return mem::take(self);
+        }
+        let mut behind = Self::new();
+        if at == self.len {
+            return behind;
+        }
+        let heap = self.heap();
+        let _scope = HeapScope::enter(heap);
+        if at % width::<T>() == 0 {
+            for number in at / width::<T>()..self.leaves() {
+                // SAFETY: this many are there.
+                behind.push_leaf(SalRc::clone(unsafe { self.leaf(number) }));
+            }
+            if self.len > self.tree_len {
+                behind.tail.clone_from(&self.tail);
+                behind.len += self.len - self.tree_len;
+            }
+        } else {
+            behind.extend_in(heap, self.range(at..).cloned());
+        }
+        self.truncate(at);
+        behind
+    }
+
+    /// Keeps only the elements for which `is_kept` says so, in order.
+    ///
+    /// What is before the first one that is not kept stays shared with other versions. If the closure panics, elements that it
+    /// was not asked about may be lost.
+    ///
+    /// ```
+    /// use sal::collections::CowVec;
+    ///
+    /// let mut numbers: CowVec<u32> = (0..10).collect();
+    /// numbers.retain(|n| n % 3 == 1);
+    /// assert_eq!(numbers, [1, 4, 7]);
+    /// ```
+    pub fn retain(&mut self, mut is_kept: impl FnMut(&T) -> bool) {
+        let Some(first) = self.iter().position(|element| !is_kept(element)) else { return };
+        let heap = self.heap();
+        let behind = self.split_off(first);
+        self.extend_in(heap, behind.into_iter().skip(1).filter(|element| is_kept(element)));
+    }
+
+    /// Sorts the elements by a comparison, and keeps equal ones in order. Takes them all out and puts them back.
+    ///
+    /// If the comparison panics, the vector is empty afterwards.
+    pub fn sort_by(&mut self, compare: impl FnMut(&T, &T) -> core::cmp::Ordering) {
+        if self.is_empty() {
+            return;
+        }
+        let heap = self.heap();
+        let mut elements = Vec::from(mem::take(self));
+        elements.sort_by(compare);
+        self.extend_in(heap, elements);
+    }
+
+    /// As [`sort_by`](Self::sort_by), by the order of the elements.
+    pub fn sort(&mut self)
+    where
+        T: Ord,
+    {
+        self.sort_by(T::cmp);
+    }
+}
