@@ -1,6 +1,6 @@
 //! Where the count of a block lies.
 //!
-//! Beside the windows there is a range of addresses for counts, a quarter as long, and a second one, a 256th as long. Where a
+//! Below the windows there is a range of addresses for counts, a quarter as long, and a second one, a 256th as long. Where a
 //! block's count lies follows from the block's address and size alone, without a look-up: with a size that the compiler knows it
 //! is a few instructions. Blocks of slabs of 64 KiB have their counts one behind the other, so those of sixteen neighbours
 //! share a cache line. All others are further than a kilobyte apart, and have the second range.
@@ -30,16 +30,18 @@ const FINE_SHIFT: u32 = 2;
 const COARSE: usize = 1 << COARSE_SHIFT;
 const COARSE_SHIFT: u32 = 10;
 
-/// What is added to an address, divided by four, to have the place of its count. The range is far above the windows, and above
-/// where the kernel lays programs and what they map low.
-const FINE_BASE: usize = 0x5C00_0000_0000;
-/// The same for the second range, and addresses divided by 256.
-const COARSE_BASE: usize = 0x5F00_0000_0000;
+/// What is taken from an address, divided by four, to have the place of its count. The range lies below the windows, where the
+/// kernel lays nothing: programs that want to lie low lie below it, and all others far above the windows.
+const FINE_BELOW: usize = 0x0400_0000_0000;
+/// What is added to an address, divided by 256, for the second range, which lies between the first and the windows.
+const COARSE_BASE: usize = 0x0FEF_C000_0000;
 
 const _: () = {
     let (first, end) = (FIRST_WINDOW as usize * WINDOW, END_WINDOW as usize * WINDOW);
-    assert!(FINE_BASE + (first >> FINE_SHIFT) >= end && FINE_BASE + (end >> FINE_SHIFT) <= 0x7000_0000_0000);
-    assert!(COARSE_BASE >= end && COARSE_BASE + (end >> (COARSE_SHIFT - 2)) <= FINE_BASE + (first >> FINE_SHIFT));
+    // Above what a program at the bottom has, then one behind the other up to the windows.
+    assert!((first >> FINE_SHIFT) - FINE_BELOW >= 64 << 30);
+    assert!((end >> FINE_SHIFT) - FINE_BELOW <= COARSE_BASE + (first >> (COARSE_SHIFT - 2)));
+    assert!(COARSE_BASE + (end >> (COARSE_SHIFT - 2)) <= first);
     assert!(FINE_SLAB / 16 * 4 == FINE_SLAB >> FINE_SHIFT);
     let mut class = 0;
     while class < CLASSES {
@@ -63,12 +65,12 @@ pub(crate) fn place_of(address: usize, class: Option<usize>) -> NonNull<RefCount
         Some(class) if is_fine(class) => {
             let slab = address & !(FINE_SLAB - 1);
             let number = index_in_slab(class, address & (FINE_SLAB - 1));
-            FINE_BASE + (slab >> FINE_SHIFT) + number as usize * size_of::<RefCount>()
+            (slab >> FINE_SHIFT) - FINE_BELOW + number as usize * size_of::<RefCount>()
         }
         _ => COARSE_BASE + (address >> COARSE_SHIFT) * size_of::<RefCount>(),
     };
     let place: *mut RefCount = ptr::with_exposed_provenance_mut(place);
-    // SAFETY: the bases are added, and nothing overflows for an address of a window.
+    // SAFETY: of an address in a window nothing overflows, and the place is not zero.
     unsafe { NonNull::new_unchecked(place) }
 }
 
@@ -112,7 +114,7 @@ pub(crate) fn is_used(first: u32, windows: u32) -> bool {
 fn ranges(window: usize, len: usize) -> [(usize, usize); 2] {
     let (start, len) = (window * WINDOW, len.next_multiple_of(FINE_SLAB));
     [
-        (FINE_BASE + (start >> FINE_SHIFT), len >> FINE_SHIFT),
+        ((start >> FINE_SHIFT) - FINE_BELOW, len >> FINE_SHIFT),
         (COARSE_BASE + (start >> (COARSE_SHIFT - 2)), (len >> (COARSE_SHIFT - 2)).next_multiple_of(PAGE)),
     ]
 }

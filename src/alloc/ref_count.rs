@@ -196,11 +196,15 @@ impl RefCount {
     /// Adds the pointers that were counted in the heap to the difference noted since, and makes the number known. If it is
     /// known, the block is a newer one, and nothing happens.
     pub(crate) fn join(&self, counted: u32) {
-        let counted = counted.min(STUCK_AT >> 2);
         // Relaxed: the exchange decides.
         let mut word = self.0.load(Ordering::Relaxed);
         while word & KNOWN == 0 {
-            let joined = word.wrapping_add(counted * ONE + KNOWN);
+            let number = i64::from(word as i32 >> 2) + i64::from(counted);
+            let joined = if number >= i64::from(STUCK >> 2) {
+                STUCK_AT | KNOWN | word & WEAK
+            } else {
+                word.wrapping_add(counted * ONE + KNOWN)
+            };
             // Relaxed: whoever is told that its pointer is the last passes a fence.
             match self.0.compare_exchange_weak(word, joined, Ordering::Relaxed, Ordering::Relaxed) {
                 Ok(_) => return,
@@ -214,7 +218,8 @@ impl RefCount {
     pub(crate) fn set(&self, counted: u32) {
         let weak = self.0.load(Ordering::Relaxed) & WEAK;
         // Relaxed: nobody else is there.
-        self.0.store(counted.min(STUCK_AT >> 2) * ONE + KNOWN + weak, Ordering::Relaxed);
+        let number = if counted >= STUCK as u32 >> 2 { STUCK_AT } else { counted * ONE };
+        self.0.store(number | KNOWN | weak, Ordering::Relaxed);
     }
 }
 

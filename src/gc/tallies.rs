@@ -15,6 +15,9 @@ use crate::alloc::ref_count::{COUNTED, RefCount};
 use crate::os::CallError;
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
+/// More pointers are not counted: counts do not, either.
+const MOST: u32 = 1 << 30;
+
 /// See the module.
 ///
 /// All accesses are Relaxed: who reads numbers that others add to has joined them.
@@ -43,7 +46,10 @@ impl Tallies {
         let number = block.word * 64 + block.bit.trailing_zeros() as usize;
         let unit = block.word / WORDS_PER_UNIT;
         if let (Some(number), Some(unit)) = (self.numbers.get(number), self.units.get(unit)) {
-            number.fetch_add(1, Ordering::Relaxed);
+            // Far below where it would wrap, and for the heap's count it is as good as any more.
+            if number.load(Ordering::Relaxed) < MOST {
+                number.fetch_add(1, Ordering::Relaxed);
+            }
             if !unit.load(Ordering::Relaxed) {
                 unit.store(true, Ordering::Relaxed);
             }

@@ -12,7 +12,8 @@ use core::ptr::{self, NonNull};
 /// A [`SalRc`] that many threads read while others replace it, without a lock: a writer publishes versions, and each reader
 /// has one whole version.
 ///
-/// A value that is in a cell counts far more pointers than there are ([`SalRc::strong_count`]).
+/// A value that is in a cell counts as having 2¹⁷ pointers more than there are ([`SalRc::strong_count`]); one that is in two thousand
+/// cells at once is never dropped.
 /// It belongs to this process, and cannot be stored in a heap file. A reader passes two atomic operations on the cell and one on the
 /// value's count.
 ///
@@ -28,7 +29,8 @@ use core::ptr::{self, NonNull};
 /// ```
 pub struct SalArcCell<T: ?Sized + Target> {
     word: SplitCount,
-    of: PhantomData<SalRc<T>>,
+    /// What is put in may be taken out as the very same type only.
+    of: PhantomData<fn(SalRc<T>) -> SalRc<T>>,
 }
 
 // SAFETY: it gives its pointer to whoever has a reference to it.

@@ -22,18 +22,18 @@ pub trait SalCow {
 
     /// Puts a value into the heap; see [`SalRc::new_in`].
     #[inline]
-    fn rc<T>(&self, value: T) -> SalRc<T> {
+    fn rc<T: 'static>(&self, value: T) -> SalRc<T> {
         SalRc::new_in(value, self.cow_heap())
     }
 
     /// Puts a value beside another one; see [`SalRc::new_near`]. The heap is that of the other one.
     #[inline]
-    fn rc_near<T, U: ?Sized + Target>(&self, value: T, other: &SalRc<U>) -> SalRc<T> {
+    fn rc_near<T: 'static, U: ?Sized + Target>(&self, value: T, other: &SalRc<U>) -> SalRc<T> {
         SalRc::new_near(value, other)
     }
 
     /// Moves elements into the heap; see [`SalRc::from_iter_in`].
-    fn rc_slice<T, I: IntoIterator<Item = T, IntoIter: ExactSizeIterator>>(&self, elements: I) -> SalRc<[T]> {
+    fn rc_slice<T: 'static, I: IntoIterator<Item = T, IntoIter: ExactSizeIterator>>(&self, elements: I) -> SalRc<[T]> {
         SalRc::from_iter_in(elements, self.cow_heap())
     }
 
@@ -45,7 +45,7 @@ pub trait SalCow {
     }
 
     /// Puts a value that is not to be shared yet into the heap; see [`SalBox::new_in`].
-    fn boxed<T>(&self, value: T) -> SalBox<T> {
+    fn boxed<T: 'static>(&self, value: T) -> SalBox<T> {
         SalBox::new_in(value, self.cow_heap())
     }
 }

@@ -61,22 +61,23 @@ fn next() -> Option<(NonNull<u8>, Finish)> {
 
 #[inline]
 fn drop_waiting() {
-    /// Goes on with the rest, also if a value panics when it is dropped.
+    /// Goes on with the rest if a value panics when it is dropped.
     struct Rest;
     impl Drop for Rest {
         fn drop(&mut self) {
             DEPTH.set(0);
-            if std::thread::panicking() {
-                drop_waiting();
-            }
+            drop_waiting();
         }
     }
     while let Some((block, finish)) = next() {
         // As within another call, so that nothing else takes from the list meanwhile.
         DEPTH.set(1);
-        let _rest = Rest;
+        let rest = Rest;
         // SAFETY: promised when it was put off.
         unsafe { finish(block) };
+        // Also if the thread is panicking for another reason.
+        core::mem::forget(rest);
+        DEPTH.set(0);
     }
 }
 

@@ -35,7 +35,7 @@ const _: () = assert!(size_of::<Option<SalBox<[u64]>>>() == 8);
 /// Among the containers' ids.
 const CONTAINER_ID: u64 = 0x43;
 
-impl<T> SalBox<T> {
+impl<T: 'static> SalBox<T> {
     /// Puts a value into the heap of the thread's newest write session, or into the process's default heap if there is none.
     ///
     /// A heap without room for it is a call of [`handle_alloc_error`]; see [`SalBox::try_new_in`].
@@ -115,7 +115,7 @@ impl<T: ?Sized + Target> From<SalBox<T>> for SalRc<T> {
 }
 
 /// In the heap that [`SalBox::new`] would choose.
-impl<T> From<T> for SalBox<T> {
+impl<T: 'static> From<T> for SalBox<T> {
     fn from(value: T) -> Self {
         Self::new(value)
     }
@@ -129,7 +129,7 @@ impl From<&str> for SalBox<str> {
 }
 
 /// A copy, in the heap that [`SalBox::new`] would choose.
-impl<T: Clone> From<&[T]> for SalBox<[T]> {
+impl<T: Clone + 'static> From<&[T]> for SalBox<[T]> {
     fn from(elements: &[T]) -> Self {
         Self { only: elements.into() }
     }
@@ -145,7 +145,7 @@ impl<T: ?Sized + CloneTarget> Clone for SalBox<T> {
     }
 }
 
-impl<T: Default> Default for SalBox<T> {
+impl<T: Default + 'static> Default for SalBox<T> {
     fn default() -> Self {
         Self::new(T::default())
     }
@@ -235,7 +235,7 @@ impl<T: ?Sized + Target + serde::Serialize> serde::Serialize for SalBox<T> {
 }
 
 #[cfg(feature = "serde")]
-impl<'de, T: serde::Deserialize<'de>> serde::Deserialize<'de> for SalBox<T> {
+impl<'de, T: serde::Deserialize<'de> + 'static> serde::Deserialize<'de> for SalBox<T> {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         T::deserialize(deserializer).map(Self::new)
     }

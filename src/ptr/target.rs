@@ -12,10 +12,11 @@ use core::alloc::Layout;
 use core::ptr::NonNull;
 
 /// Values that [`SalRc`], [`SalWeak`](super::SalWeak) and [`SalBox`](super::SalBox) can point to: all whose size is known, slices of them, and `str`.
+/// They borrow nothing: a value deep within others may be dropped a little later than its last pointer.
 ///
 /// # Safety
 /// Implemented here only.
-pub unsafe trait Target: sealed::Sealed {
+pub unsafe trait Target: sealed::Sealed + 'static {
     /// The layout of this value's block.
     #[doc(hidden)]
     fn block_layout(&self) -> Layout;
@@ -79,7 +80,7 @@ pub(super) fn slice_layout<T>(len: usize) -> Option<Layout> {
 }
 
 // SAFETY: the value is the block's first bytes.
-unsafe impl<T> Target for T {
+unsafe impl<T: 'static> Target for T {
     const NEEDS_DROP: bool = core::mem::needs_drop::<T>();
 
     #[inline(always)]
@@ -99,7 +100,7 @@ unsafe impl<T> Target for T {
 }
 
 // SAFETY: the length lies at the block's start, and the elements behind it.
-unsafe impl<T> Target for [T] {
+unsafe impl<T: 'static> Target for [T] {
     const NEEDS_DROP: bool = core::mem::needs_drop::<T>();
 
     #[inline]
@@ -150,7 +151,7 @@ unsafe impl Target for str {
     }
 }
 
-impl<T: Clone> CloneTarget for T {
+impl<T: Clone + 'static> CloneTarget for T {
     fn copy_to(&self, heap: SalAlloc) -> Option<SalRc<T>> {
         // What the copy takes lies in the same heap.
         let _scope = HeapScope::enter(heap);
@@ -158,7 +159,7 @@ impl<T: Clone> CloneTarget for T {
     }
 }
 
-impl<T: Clone> CloneTarget for [T] {
+impl<T: Clone + 'static> CloneTarget for [T] {
     fn copy_to(&self, heap: SalAlloc) -> Option<SalRc<[T]>> {
         let _scope = HeapScope::enter(heap);
         SalRc::try_from_slice_in(self, heap).ok()

@@ -30,6 +30,13 @@ pub(super) fn add(block: usize) {
     shard(block).entry(block).or_insert(Entry { pointers: 0, is_dead: false }).pointers += 1;
 }
 
+/// One weak pointer more, and `note` with it.
+pub(super) fn add_first(block: usize, note: impl FnOnce()) {
+    let mut shard = shard(block);
+    shard.entry(block).or_insert(Entry { pointers: 0, is_dead: false }).pointers += 1;
+    note();
+}
+
 /// One weak pointer less; true if the block is to be freed, by the caller.
 #[must_use]
 pub(super) fn remove(block: usize) -> bool {
@@ -54,6 +61,12 @@ pub(super) fn bury(block: usize) -> bool {
         }
         None => true,
     }
+}
+
+/// Runs `work`, if there are no weak pointers to the block; nobody makes one meanwhile but from a pointer that is not weak.
+pub(super) fn if_none<R>(block: usize, work: impl FnOnce() -> R) -> Option<R> {
+    let shard = shard(block);
+    (!shard.contains_key(&block)).then(work)
 }
 
 /// Weak pointers to a block at this moment.

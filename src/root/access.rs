@@ -230,18 +230,17 @@ impl Write<'_> {
     /// Runs `work` with a root's value, which others may read meanwhile.
     pub(super) fn with_shared<T: Persist, R>(&self, key: &Root<T>, work: impl FnOnce(&T) -> R) -> Result<R, RootError> {
         let heap = self.heap_inner();
-        let (found, is_new) = {
+        let (found, share) = {
             let mut state = Registry::of(heap)?;
             let found = state.get(&key.tag)?;
             state.compare::<T>(heap, &found)?;
-            let is_new = state.share(&found, self.number())?;
-            (found, is_new)
+            // Of its own: the session's other threads may come to have the root meanwhile.
+            let share = state.share_for_a_moment(&found, self.number())?;
+            (found, share)
         };
         // SAFETY: as for `Read::root`; the reference ends before the share is given back.
         let done = work(unsafe { &*value_of::<T>(heap, &found) });
-        if is_new {
-            Registry::of(heap)?.borrows.end_share(found.slot, self.number());
-        }
+        Registry::of(heap)?.borrows.end_share(found.slot, share);
         Ok(done)
     }
 

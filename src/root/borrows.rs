@@ -7,7 +7,12 @@ use std::collections::hash_map::Entry;
 #[derive(Debug, Default)]
 pub(super) struct Borrows {
     of_slot: HashMap<u32, Borrow>,
+    /// Shares for a part of a session that there have been.
+    moments: u64,
 }
+
+/// Set in the numbers of such shares, and in no session's.
+const MOMENT: u64 = 1 << 63;
 
 #[derive(Debug)]
 enum Borrow {
@@ -22,21 +27,20 @@ pub(super) struct Busy {
 }
 
 impl Borrows {
-    /// Lends a root to a session that only reads it; whether the session did not have it before.
-    pub(super) fn share(&mut self, slot: u32, session: u64) -> Result<bool, Busy> {
+    /// Lends a root to a session that only reads it.
+    pub(super) fn share(&mut self, slot: u32, session: u64) -> Result<(), Busy> {
         match self.of_slot.entry(slot) {
             Entry::Vacant(vacant) => {
                 vacant.insert(Borrow::Shared(vec![session]));
-                Ok(true)
+                Ok(())
             }
             Entry::Occupied(mut occupied) => match occupied.get_mut() {
                 Borrow::Exclusive(holder) => Err(Busy { by_this_session: *holder == session }),
                 Borrow::Shared(holders) => {
-                    let is_new = !holders.contains(&session);
-                    if is_new {
+                    if !holders.contains(&session) {
                         holders.push(session);
                     }
-                    Ok(is_new)
+                    Ok(())
                 }
             },
         }
@@ -63,10 +67,21 @@ impl Borrows {
         self.of_slot.remove(&slot);
     }
 
-    /// Takes a session's share of one root back, of which no reference is left.
-    pub(super) fn end_share(&mut self, slot: u32, session: u64) {
+    /// Lends a root for a part of a session, beside all that the session has; by the number that is returned it is given back.
+    pub(super) fn share_for_a_moment(&mut self, slot: u32, session: u64) -> Result<u64, Busy> {
+        if let Some(Borrow::Exclusive(holder)) = self.of_slot.get(&slot) {
+            return Err(Busy { by_this_session: *holder == session });
+        }
+        self.moments += 1;
+        let share = MOMENT | self.moments;
+        self.share(slot, share)?;
+        Ok(share)
+    }
+
+    /// Takes such a share back, of which no reference is left.
+    pub(super) fn end_share(&mut self, slot: u32, share: u64) {
         if let Some(Borrow::Shared(holders)) = self.of_slot.get_mut(&slot) {
-            holders.retain(|holder| *holder != session);
+            holders.retain(|holder| *holder != share);
             if holders.is_empty() {
                 self.of_slot.remove(&slot);
             }
@@ -104,12 +119,16 @@ mod tests {
         assert!(borrows.take(1, 12).is_ok());
         borrows.end(12);
         assert!(borrows.of_slot.is_empty());
-        assert!(
-            borrows.share(1, 10) == Ok(true) && borrows.share(1, 10) == Ok(false) && borrows.share(1, 11) == Ok(true)
-        );
-        borrows.end_share(1, 10);
+        // What a session has for a part of it is not what it has as a whole.
+        let share = borrows.share_for_a_moment(1, 10).unwrap();
+        assert!(borrows.share(1, 10).is_ok());
+        borrows.end_share(1, share);
+        assert_eq!(borrows.take(1, 10), Err(Busy { by_this_session: true }));
+        borrows.end(10);
+        let [first, second] = [10, 10].map(|session| borrows.share_for_a_moment(1, session).unwrap());
+        borrows.end_share(1, first);
         assert!(borrows.take(1, 10).is_err());
-        borrows.end_share(1, 11);
+        borrows.end_share(1, second);
         assert!(borrows.of_slot.is_empty());
     }
 }

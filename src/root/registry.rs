@@ -236,8 +236,12 @@ impl State {
         self.borrows.take(found.slot, session).map_err(|busy| busy_error(found, &busy))
     }
 
-    pub(super) fn share(&mut self, found: &Found, session: u64) -> Result<bool, RootError> {
+    pub(super) fn share(&mut self, found: &Found, session: u64) -> Result<(), RootError> {
         self.borrows.share(found.slot, session).map_err(|busy| busy_error(found, &busy))
+    }
+
+    pub(super) fn share_for_a_moment(&mut self, found: &Found, session: u64) -> Result<u64, RootError> {
+        self.borrows.share_for_a_moment(found.slot, session).map_err(|busy| busy_error(found, &busy))
     }
 }
 

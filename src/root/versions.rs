@@ -22,7 +22,7 @@ const SEPARATOR: &str = "\u{1F}version\u{1F}";
 fn prefix(tag: &Tag) -> String {
     match tag {
         Tag::Name(name) => format!("{name}{SEPARATOR}"),
-        other => format!("{other}{SEPARATOR}"),
+        other => format!("{SEPARATOR}{other}{SEPARATOR}"),
     }
 }
 

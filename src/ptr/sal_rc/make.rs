@@ -18,7 +18,7 @@ pub(super) fn current_heap() -> SalAlloc {
     heap_for_value_at(0)
 }
 
-impl<T> SalRc<T> {
+impl<T: 'static> SalRc<T> {
     /// Puts a value into the heap of the thread's newest write session, or into the process's default heap if there is none.
     ///
     /// A heap without room for it is a call of [`handle_alloc_error`]; see [`SalRc::try_new_in`].
@@ -126,7 +126,7 @@ impl<T> Drop for Unfinished<T> {
     }
 }
 
-impl<T> SalRc<[T]> {
+impl<T: 'static> SalRc<[T]> {
     /// Puts copies of a slice's elements into a heap.
     ///
     /// # Errors
@@ -183,7 +183,7 @@ impl SalRc<str> {
     }
 }
 
-impl<T> SalRc<T> {
+impl<T: 'static> SalRc<T> {
     /// The value, if this is the only pointer to it that is not weak; otherwise the pointer again.
     ///
     /// # Errors

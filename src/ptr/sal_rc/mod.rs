@@ -109,9 +109,8 @@ impl<T: ?Sized + Target> SalRc<T> {
 
     /// A pointer that does not keep the value alive.
     pub fn downgrade(this: &Self) -> SalWeak<T> {
-        // In this order: whoever sees the note finds the entry.
-        weak_table::add(this.pointer.block().addr().get());
-        this.pointer.count().note_weak();
+        // Together: whoever finds no entry, under the same lock, takes the note back.
+        weak_table::add_first(this.pointer.block().addr().get(), || this.pointer.count().note_weak());
         SalWeak::of_tagged(this.pointer)
     }
 

@@ -35,13 +35,18 @@ impl<T: ?Sized + Target> SalRc<T> {
     #[inline(never)]
     fn has_lost_weak(&mut self) -> bool {
         let count = self.pointer.count();
-        // Nobody can make a weak pointer meanwhile, but from one there is.
-        if !count.is_only_strong() || weak_table::number(self.pointer.block().addr().get()) != 0 {
+        if !count.is_only_strong() {
             return false;
         }
-        count.forget_weak();
-        // The last weak pointer may have become a strong one before it was dropped.
-        count.is_only()
+        // While there are none and nobody can enter one, nobody can get a pointer but from this one.
+        let is_only = weak_table::if_none(self.pointer.block().addr().get(), || {
+            let is_only = count.is_only_strong();
+            if is_only {
+                count.forget_weak();
+            }
+            is_only
+        });
+        is_only == Some(true)
     }
 }
 
@@ -78,7 +83,7 @@ impl<T: ?Sized + CloneTarget> SalRc<T> {
     }
 }
 
-impl<T: Clone> SalRc<T> {
+impl<T: Clone + 'static> SalRc<T> {
     /// The value itself if this is the only pointer to it, else a copy.
     pub fn unwrap_or_clone(this: Self) -> T {
         Self::try_unwrap(this).unwrap_or_else(|this| (*this).clone())

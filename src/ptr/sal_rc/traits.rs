@@ -70,21 +70,21 @@ impl<T: ?Sized + Target> Borrow<T> for SalRc<T> {
 }
 
 /// In the heap that [`SalRc::new`] would choose.
-impl<T: Default> Default for SalRc<T> {
+impl<T: Default + 'static> Default for SalRc<T> {
     fn default() -> Self {
         Self::new(T::default())
     }
 }
 
 /// In the heap that [`SalRc::new`] would choose.
-impl<T> From<T> for SalRc<T> {
+impl<T: 'static> From<T> for SalRc<T> {
     fn from(value: T) -> Self {
         Self::new(value)
     }
 }
 
 /// A copy, in the heap that [`SalRc::new`] would choose.
-impl<T: Clone> From<&[T]> for SalRc<[T]> {
+impl<T: Clone + 'static> From<&[T]> for SalRc<[T]> {
     fn from(elements: &[T]) -> Self {
         Self::try_from_slice_in(elements, current_heap())
             .unwrap_or_else(|_| handle_alloc_error(Layout::for_value(elements)))
@@ -99,7 +99,7 @@ impl From<&str> for SalRc<str> {
 }
 
 /// In the heap that [`SalRc::new`] would choose.
-impl<T> FromIterator<T> for SalRc<[T]> {
+impl<T: 'static> FromIterator<T> for SalRc<[T]> {
     fn from_iter<I: IntoIterator<Item = T>>(elements: I) -> Self {
         Self::from_iter_in(elements.into_iter().collect::<Vec<_>>(), current_heap())
     }
@@ -114,7 +114,7 @@ impl<T: ?Sized + Target + serde::Serialize> serde::Serialize for SalRc<T> {
 
 /// What was shared is not any more: each pointer gets a value of its own.
 #[cfg(feature = "serde")]
-impl<'de, T: serde::Deserialize<'de>> serde::Deserialize<'de> for SalRc<T> {
+impl<'de, T: serde::Deserialize<'de> + 'static> serde::Deserialize<'de> for SalRc<T> {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         T::deserialize(deserializer).map(Self::new)
     }
