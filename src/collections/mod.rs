@@ -10,6 +10,7 @@
 
 pub mod btree_map;
 pub mod btree_set;
+pub mod cow_hash_map;
 mod error;
 pub mod hash;
 pub mod hash_map;
@@ -20,6 +21,7 @@ pub mod vec;
 
 pub use btree_map::SalBTreeMap;
 pub use btree_set::SalBTreeSet;
+pub use cow_hash_map::CowHashMap;
 pub use error::TryReserveError;
 pub use hash_map::{IntoKey, KeyFrom, SalHashMap};
 pub use hash_set::SalHashSet;
