@@ -255,7 +255,7 @@ impl<K: Eq + Hash + Clone, V: Clone> CowHashMap<K, V> {
             let _scope = HeapScope::enter(heap);
             entries.reserve(2 * LARGE);
             while leaf.len() > 0 {
-                entries.push(leaf.take(0));
+                entries.push(leaf.take(0).0);
             }
             entries.push(pair);
             clean(&mut entries);

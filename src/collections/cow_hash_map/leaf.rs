@@ -74,16 +74,16 @@ impl<K, V, const N: usize> Leaf<K, V, N> {
     }
 }
 
-impl<K: Clone, V: Clone, const N: usize> Clone for Leaf<K, V, N> {
-    fn clone(&self) -> Self {
-        let mut copy = Self::new();
-        // If a clone panics, the copy has those that were made before (L1).
-        let mut edit = copy.edit();
-        for (pair, &tag) in self.view().entries().iter().zip(&self.tags.0) {
-            // SAFETY: as many as the other has room for.
-            unsafe { edit.push(tag, pair.clone()) };
+impl<K: Clone, V: Clone, const N: usize> Leaf<K, V, N> {
+    /// Clones the entries into an empty leaf, to the same places. If a clone panics, those made before are there.
+    #[inline]
+    pub(super) fn copy_to(&self, empty: &mut Self) {
+        debug_assert!(empty.tags.len() == 0);
+        for (at, pair) in self.view().entries().iter().enumerate() {
+            // First the value, then the tag (L1). The tags are not read as a whole meanwhile, which would wait for the last one.
+            empty.pairs[at].write(pair.clone());
+            empty.tags.0[at] = self.tags.0[at];
         }
-        copy
     }
 }
 
@@ -218,12 +218,12 @@ impl<'a, K, V> LeafMut<'a, K, V> {
         at
     }
 
-    /// Takes an entry out; the last one comes to its place.
+    /// Takes an entry out, and tells how many are left; the last one comes to its place.
     ///
     /// # Safety
     /// The place has a tag.
     #[inline]
-    pub(super) unsafe fn take(&mut self, at: usize) -> Pair<K, V> {
+    pub(super) unsafe fn take(&mut self, at: usize) -> (Pair<K, V>, usize) {
         let last = self.len() - 1;
         debug_assert!(at <= last);
         // SAFETY: both places have values (L1). That of the last is moved or returned, and its place zeroed (L2).
@@ -236,7 +236,7 @@ impl<'a, K, V> LeafMut<'a, K, V> {
             ptr::write_bytes(pairs.add(last), 0, 1);
             self.tags.0[at] = self.tags.0[last];
             self.tags.0[last] = 0;
-            taken
+            (taken, last)
         }
     }
 
@@ -246,12 +246,22 @@ impl<'a, K, V> LeafMut<'a, K, V> {
     /// # Safety
     /// The other leaf has room for them.
     pub(super) unsafe fn move_to(&mut self, other: &mut LeafMut<'_, K, V>, mut goes: impl FnMut(usize) -> bool) {
-        for at in (0..self.len()).rev() {
-            if goes(at) {
-                let tag = self.tags.0[at];
-                // SAFETY: the place has a tag, as those before and behind it that are left; the caller's promise.
-                unsafe { other.push(tag, self.take(at)) };
+        let (mut len, mut other_len) = (self.len(), other.len());
+        for at in (0..len).rev().filter(|&at| goes(at)) {
+            debug_assert!(other_len < other.pairs.len());
+            len -= 1;
+            // SAFETY: `at` has a value, as the places behind it up to the last have; the caller's promise. The last value comes to
+            // the place of the one that goes, and its own place is zeroed (L1, L2).
+            unsafe {
+                let (from, to) = (self.pairs.as_mut_ptr(), other.pairs.as_mut_ptr());
+                ptr::copy_nonoverlapping(from.add(at), to.add(other_len), 1);
+                ptr::copy(from.add(len), from.add(at), 1);
+                ptr::write_bytes(from.add(len), 0, 1);
             }
+            other.tags.0[other_len] = self.tags.0[at];
+            self.tags.0[at] = self.tags.0[len];
+            self.tags.0[len] = 0;
+            other_len += 1;
         }
     }
 }

@@ -8,6 +8,7 @@
 use super::branch::{Branch, kind};
 use super::leaf::{LARGE, Leaf, LeafMut, LeafRef, MIDDLE, Pair, SMALL, rung};
 use crate::collections::SalVec;
+use crate::heap::placement::HeapScope;
 use crate::persist::BlockVisitor;
 use crate::{SalAlloc, SalRc};
 use core::alloc::Layout;
@@ -70,6 +71,19 @@ macro_rules! with_node {
             }
         }
     };
+}
+
+/// Makes a pointer lead to a node of its own, into which `fill` copies the one before: where it is to be, in the same heap.
+#[cold]
+#[inline(never)]
+fn copy<T>(rc: &mut SalRc<T>, empty: T, fill: impl FnOnce(&T, &mut T)) {
+    let mut new = SalRc::new_near(empty, rc);
+    {
+        // What the copy takes lies in the same heap.
+        let _scope = HeapScope::enter(SalRc::heap(rc));
+        fill(rc, SalRc::get_mut(&mut new).expect("nobody else has it"));
+    }
+    *rc = new;
 }
 
 impl<K, V> Link<K, V> {
@@ -171,7 +185,7 @@ impl<K, V> Link<K, V> {
     ///
     /// # Safety
     /// As for [`Link::branch`].
-    #[inline(always)]
+    #[inline]
     pub(super) unsafe fn into_branch(self) -> SalRc<Branch<K, V>> {
         // SAFETY: the caller's promise, K1.
         unsafe { ManuallyDrop::into_inner(self.branch) }
@@ -193,8 +207,13 @@ impl<K, V> Link<K, V> {
     /// As for [`Link::branch`].
     #[inline(always)]
     pub(super) unsafe fn branch_mut(&mut self) -> &mut Branch<K, V> {
-        // SAFETY: the caller's promise, K1.
-        unsafe { SalRc::make_mut(&mut self.branch) }
+        // SAFETY: the caller's promise, K1; after `copy` the link has the only pointer.
+        unsafe {
+            if self.own_branch().is_none() {
+                copy(&mut self.branch, Branch::new(), Branch::copy_to);
+            }
+            self.own_branch().unwrap_unchecked()
+        }
     }
 
     /// The leaf.
@@ -274,8 +293,13 @@ impl<K: Clone, V: Clone> Link<K, V> {
     /// As for [`Link::leaf`].
     #[inline(always)]
     pub(super) unsafe fn leaf_mut(&mut self) -> LeafMut<'_, K, V> {
-        // SAFETY: the caller's promise, K1.
-        unsafe { with_leaf!([&mut] self, rc, SalRc::make_mut(rc).edit()) }
+        // SAFETY: the caller's promise, K1; after `copy` the link has the only pointer.
+        unsafe {
+            if self.own_leaf().is_none() {
+                with_leaf!([&mut] self, rc, copy(rc, Leaf::new(), Leaf::copy_to));
+            }
+            self.own_leaf().unwrap_unchecked()
+        }
     }
 
     /// The list of entries, or a copy of it that the link leads to from now on.

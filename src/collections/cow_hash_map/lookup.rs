@@ -10,6 +10,7 @@ use crate::collections::hash::fingerprint;
 use core::borrow::Borrow;
 use core::hash::Hash;
 use core::ops::Index;
+use core::ptr::NonNull;
 
 /// The entry of a key below a link that a hash leads to when `shift` bits of it are used up.
 ///
@@ -102,17 +103,36 @@ impl<K: Eq + Hash + Clone, V: Clone> CowHashMap<K, V> {
     where
         K: Borrow<Q>,
     {
-        self.find_mut(key).map(|pair| &mut pair.value)
+        self.settle();
+        let pair = self.locate_pair(hash_of(self.seed, key), key)?;
+        // SAFETY: it lies in a node that nobody else has, which is borrowed with the map.
+        Some(unsafe { &mut (*pair.as_ptr()).value })
     }
 
-    /// The entry of a key, in nodes that only this map has.
-    #[inline]
-    pub(super) fn find_mut<Q: Hash + Eq + ?Sized>(&mut self, key: &Q) -> Option<&mut Pair<K, V>>
+    /// The entry of a key, in nodes that only this map has; in a settled map.
+    #[inline(always)]
+    pub(super) fn locate_pair<Q: Eq + ?Sized>(&mut self, hash: u64, key: &Q) -> Option<NonNull<Pair<K, V>>>
     where
         K: Borrow<Q>,
     {
-        self.settle();
-        let hash = hash_of(self.seed, key);
+        let (link, kind, at) = self.locate_mut(hash, key)?;
+        // SAFETY: the link is this map's, of this kind, what it leads to nobody else has, and there is such an entry.
+        unsafe {
+            Some(NonNull::from(if kind == kind::LEAF {
+                (*link).own_leaf().unwrap_unchecked().into_pair(at)
+            } else {
+                (*link).own_same().unwrap_unchecked().get_unchecked_mut(at)
+            }))
+        }
+    }
+
+    /// The leaf or list that has the entry of a key, and its place there, in nodes that only this map has; in a settled map.
+    /// Nothing is copied if the key is not there.
+    #[inline(always)]
+    pub(super) fn locate_mut<Q: Eq + ?Sized>(&mut self, hash: u64, key: &Q) -> Option<(*mut Link<K, V>, u8, usize)>
+    where
+        K: Borrow<Q>,
+    {
         let (mut link, mut kind, mut shift, mut is_there) = (&raw mut self.root, self.kind(), 0, false);
         // SAFETY: links lie in this map or in nodes that nobody else has, which are borrowed with it; M1, R2.
         unsafe {
@@ -126,18 +146,18 @@ impl<K: Eq + Hash + Clone, V: Clone> CowHashMap<K, V> {
                 (link, kind) = (branch.link_mut(first), below);
                 shift += BITS;
             }
-            match kind {
-                kind::LEAF => {
-                    let at = (*link).leaf().find(tag(hash), key)?;
-                    // A copy has the same entries in the same places.
-                    Some((*link).leaf_mut().into_pair(at))
-                }
-                kind::SAME => {
-                    let at = (*link).same().iter().position(|pair| pair.key.borrow() == key)?;
-                    Some(&mut (&mut *link).same_mut()[at])
-                }
-                _ => None,
+            // A copy has the same entries in the same places.
+            let at = match kind {
+                kind::LEAF => (*link).leaf().find(tag(hash), key)?,
+                kind::SAME => (*link).same().iter().position(|pair| pair.key.borrow() == key)?,
+                _ => return None,
+            };
+            if kind == kind::LEAF {
+                (*link).leaf_mut();
+            } else {
+                (*link).same_mut();
             }
+            Some((link, kind, at))
         }
     }
 }

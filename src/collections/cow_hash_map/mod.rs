@@ -1,7 +1,7 @@
 //! [`CowHashMap`]: a hash map whose clones are versions that share what they have in common.
 //!
 //! It is a trie over the bits of the hash. Its leaves hold entries, up to 15 in each, found by comparing sixteen tags at once
-//! (`leaf.rs`); branches above them take five bits of the hash at a time, and share a leaf among slots while there are too few
+//! (`leaf.rs`); branches above them take three bits of the hash at a time, and share a leaf among slots while there are too few
 //! entries to fill more (`branch.rs`). Entries whose hashes are the same to the last bit, too many for a leaf, are a list.
 //! All nodes are counted pointers' ([`SalRc`](crate::SalRc)): a clone of the map is one more pointer to the root, and a
 //! change copies the nodes on its path that another version has too, and no others. The map itself is five words:
@@ -34,17 +34,28 @@
 
 mod branch;
 mod check;
+mod diff;
+mod entry;
 mod insert;
+mod into_iter;
 mod iter;
 mod leaf;
 mod link;
 mod lookup;
 mod persist;
 mod remove;
+mod retain;
+#[cfg(feature = "serde")]
+mod serde;
 mod tags;
+#[cfg(test)]
+mod tests;
 mod traits;
 mod walk;
 
+pub use diff::{Diff, Difference};
+pub use entry::{Entry, OccupiedEntry, VacantEntry};
+pub use into_iter::IntoIter;
 pub use iter::{Iter, IterMut, Keys, Values, ValuesMut};
 
 use super::hash::{SalHashBuilder, SalHasher, UNKNOWN_FINGERPRINT, fingerprint};
@@ -60,14 +71,14 @@ use link::Link;
 /// A hash map whose clones share what they have in common, in a documented format, without a handle.
 ///
 /// [`clone`](Clone::clone) takes a few nanoseconds whatever the size; the clone is a *version* that later changes of the other
-/// do not touch. A change copies the nodes on the way to its entry that other versions have too (at most one for each
-/// five bits that the number of entries has, and one with up to 15 entries), and changes in place what nobody else has.
+/// do not touch. A change copies the nodes on the way to its entry that other versions have too (about one for each
+/// three bits that the number of entries has, and one with up to 15 entries), and changes in place what nobody else has.
 /// So keys and values must be [`Clone`] to be changed. Versions may be read by other threads while one is changed.
 ///
 /// The interface is that of [`std::collections::HashMap`], without capacities and without a choice of hasher;
 /// [`insert`](Self::insert) takes what a key [can be made from](super::KeyFrom).
 ///
-/// Looking up, inserting and removing take time that grows with the logarithm of the number of entries to the base of 32.
+/// Looking up, inserting and removing take time that grows with the logarithm of the number of entries to the base of 8.
 ///
 /// ```
 /// use sal::collections::CowHashMap;

@@ -4,11 +4,10 @@
 use super::branch::{BITS, Branch, WIDTH, kind, slot};
 use super::leaf::{Pair, capacity};
 use super::link::{Link, clean};
-use super::lookup::find_below;
-use super::tags::tag;
 use super::{CowHashMap, hash_of};
 use core::borrow::Borrow;
 use core::hash::Hash;
+use core::ptr::NonNull;
 
 impl<K: Eq + Hash + Clone, V: Clone> CowHashMap<K, V> {
     /// Removes `key` and returns its value. The nodes on the way to it are copied if other versions have them; none is if the
@@ -22,65 +21,96 @@ impl<K: Eq + Hash + Clone, V: Clone> CowHashMap<K, V> {
     }
 
     /// As [`remove`](Self::remove), and returns the key as it was in the map, too.
+    #[inline]
     pub fn remove_entry<Q: Hash + Eq + ?Sized>(&mut self, key: &Q) -> Option<(K, V)>
     where
         K: Borrow<Q>,
     {
         self.settle();
         let hash = hash_of(self.seed, key);
-        // SAFETY: M1.
-        let Pair { key, value } = unsafe {
-            let kind = self.kind();
-            find_below(&self.root, kind, hash, 0, key)?;
-            let (pair, kind) = take_below(&mut self.root, kind, hash, 0, key)?;
-            self.kind = u64::from(kind);
-            pair
-        };
-        self.len -= 1;
+        let (link, kind, at) = self.locate_mut(hash, key)?;
+        // SAFETY: the link is this map's, of this kind, where the hash leads; what it leads to nobody else has.
+        let (Pair { key, value }, left) = unsafe { take_at(link, kind, at) };
+        self.removed(hash, left);
         Some((key, value))
+    }
+
+    /// Takes an entry out.
+    ///
+    /// # Safety
+    /// It is an entry of this map, which is settled, in a node that nobody else has and that the hash leads to.
+    pub(super) unsafe fn take_pair(&mut self, hash: u64, pair: NonNull<Pair<K, V>>) -> Pair<K, V> {
+        let (mut link, mut kind, mut shift) = (&raw mut self.root, self.kind(), 0);
+        // SAFETY: the caller's promise: the way leads to the node that has the entry. M1, R2.
+        unsafe {
+            while kind == kind::BRANCH {
+                let branch = (*link).own_branch().unwrap_unchecked();
+                let (first, below) = branch.range(slot(hash, shift));
+                (link, kind) = (branch.link_mut(first), below);
+                shift += BITS;
+            }
+            let start = (*link).entries(kind).as_ptr().addr();
+            let at = (pair.addr().get() - start).checked_div(size_of::<Pair<K, V>>()).unwrap_or(0);
+            let (pair, left) = take_at(link, kind, at);
+            self.removed(hash, left);
+            pair
+        }
+    }
+
+    /// Notes that an entry was taken out of a node that a hash leads to, and that so many are left there.
+    #[inline(always)]
+    fn removed(&mut self, hash: u64, left: usize) {
+        self.len -= 1;
+        if left <= capacity::<K, V>() / 4 {
+            self.tidy(hash);
+        }
+    }
+
+    /// Makes the way of a hash as short as it can be, after an entry was removed there. Nobody else has the nodes on it.
+    #[cold]
+    #[inline(never)]
+    fn tidy(&mut self, hash: u64) {
+        let kind = self.kind();
+        // SAFETY: M1, and the caller has made the nodes its own.
+        self.kind = u64::from(unsafe { tidy_below(&mut self.root, kind, hash, 0) });
     }
 }
 
-/// Takes the entry of a key out of the nodes below a link, which nobody else has afterwards, and says of which kind the link is
-/// then. Recurses as deep as there are branches.
+/// Takes an entry out of a leaf or list, and tells how many are left there.
 ///
 /// # Safety
-/// If the link leads to a node, that is of this kind.
-unsafe fn take_below<K: Borrow<Q> + Clone, V: Clone, Q: Eq + ?Sized>(
-    link: &mut Link<K, V>,
-    kind: u8,
-    hash: u64,
-    shift: u32,
-    key: &Q,
-) -> Option<(Pair<K, V>, u8)> {
+/// The link leads to a node of this kind that nobody else has, which has an entry at this place.
+#[inline(always)]
+unsafe fn take_at<K, V>(link: *mut Link<K, V>, kind: u8, at: usize) -> (Pair<K, V>, usize) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        if kind == kind::LEAF {
+            return (*link).own_leaf().unwrap_unchecked().take(at);
+        }
+        let entries = (*link).own_same().unwrap_unchecked();
+        let pair = entries.swap_remove(at);
+        clean(entries);
+        (pair, entries.len())
+    }
+}
+
+/// Drops the node that a hash leads to if it has no entries, and joins what can be joined on the way back. Returns the kind of
+/// the link then. Recurses as deep as there are branches.
+///
+/// # Safety
+/// If the link leads to a node, that is of this kind. Nobody else has the nodes that the hash leads to.
+unsafe fn tidy_below<K, V>(link: &mut Link<K, V>, kind: u8, hash: u64, shift: u32) -> u8 {
     // SAFETY: the caller's promise; R2, and what a link leads to is put there with its kind.
     unsafe {
-        match kind {
-            kind::BRANCH => {
-                let branch = link.branch_mut();
-                let (first, before) = branch.range(slot(hash, shift));
-                let (pair, after) = take_below(branch.link_mut(first), before, hash, shift + BITS, key)?;
-                branch.tidy(first, before, after);
-                Some((pair, link.shorten()))
-            }
-            kind::LEAF => {
-                let at = link.leaf().find(tag(hash), key)?;
-                // A copy has the same entries in the same places.
-                let mut leaf = link.leaf_mut();
-                let pair = leaf.take(at);
-                let is_empty = leaf.len() == 0;
-                Some((pair, if is_empty { link.clear(kind) } else { kind }))
-            }
-            kind::SAME => {
-                let at = link.same().iter().position(|pair| pair.key.borrow() == key)?;
-                let entries = link.same_mut();
-                let pair = entries.swap_remove(at);
-                clean(entries);
-                let is_empty = entries.is_empty();
-                Some((pair, if is_empty { link.clear(kind) } else { kind }))
-            }
-            _ => None,
+        if kind == kind::BRANCH {
+            let branch = link.own_branch().unwrap_unchecked();
+            let (first, before) = branch.range(slot(hash, shift));
+            let after = tidy_below(branch.link_mut(first), before, hash, shift + BITS);
+            branch.set_kind(first, after);
+            branch.join_around(first, after);
+            return link.shorten();
         }
+        if link.entries(kind).is_empty() { link.clear(kind) } else { kind }
     }
 }
 
@@ -116,32 +146,41 @@ impl<K, V> Link<K, V> {
 }
 
 impl<K, V> Branch<K, V> {
-    /// Notes what kind the link of a range has become, and joins the range with its neighbour as long as both have so few
-    /// entries that one leaf has room for twice as many.
+    /// Notes what kind the link of a range has become.
     ///
     /// # Safety
-    /// `first` begins a range whose link was of one kind and is now of another.
-    pub(super) unsafe fn tidy(&mut self, mut first: usize, before: u8, after: u8) {
+    /// `first` begins a range whose link is of this kind now.
+    pub(super) unsafe fn set_kind(&mut self, first: usize, kind: u8) {
+        if self.range(first).1 != kind {
+            let len = self.len_of(first);
+            let link = self.take(first);
+            // SAFETY: the caller's promise; the range stays as long as it is.
+            let _none = unsafe { self.put(first, len, link, kind) };
+        }
+    }
+
+    /// Joins a range with its neighbour as long as both have so few entries that one leaf has room for twice as many.
+    ///
+    /// # Safety
+    /// `first` begins a range of this kind.
+    pub(super) unsafe fn join_around(&mut self, mut first: usize, mut kind: u8) {
+        let mut len = self.len_of(first);
         // SAFETY: the caller's promise. Neighbours of the same length are a range together (R1), and all links but the one
         // that is put there have been taken out or lead nowhere.
         unsafe {
-            let mut len = self.len_of(first);
-            if before != after {
-                let link = self.take(first);
-                let _none = self.put(first, len, link, after);
-            }
-            let (mut kind, mut entries) = (after, self.few(first, after));
-            while let Some(few) = entries.filter(|_| len < WIDTH) {
+            while let Some(few) = self.few(first, kind).filter(|_| len < WIDTH) {
                 let other = first ^ len;
                 let (other_first, other_kind) = self.range(other);
-                let Some(few_there) = self.few(other, other_kind) else { return };
-                if other_first != other || self.len_of(other) != len || few + few_there > capacity::<K, V>() / 2 {
+                if other_first != other || self.len_of(other) != len {
                     return;
                 }
-                let low = first.min(other);
+                let Some(few_there) = self.few(other, other_kind) else { return };
+                if few + few_there > capacity::<K, V>() / 2 {
+                    return;
+                }
                 let Some((link, joined)) = self.join(first, kind, other, other_kind) else { return };
-                let _none = self.put(low, 2 * len, link, joined);
-                (first, len, kind, entries) = (low, 2 * len, joined, Some(few + few_there));
+                (first, len, kind) = (first.min(other), 2 * len, joined);
+                let _none = self.put(first, len, link, kind);
             }
         }
     }
@@ -149,12 +188,10 @@ impl<K, V> Branch<K, V> {
     /// The number of entries at a link, if it leads to none, or to a leaf.
     ///
     /// # Safety
-    /// `first` begins a range of this kind, or is none's first and then its link is not looked at.
+    /// `first` begins a range of this kind.
     unsafe fn few(&self, first: usize, kind: u8) -> Option<usize> {
         match kind {
             kind::NONE => Some(0),
-            // A slot within a range has no link, and whatever is said of it is not used.
-            kind::LEAF if self.link(first).is_none() => None,
             // SAFETY: R2.
             kind::LEAF => Some(unsafe { self.link(first).leaf() }.entries().len()),
             _ => None,

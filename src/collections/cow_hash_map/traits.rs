@@ -27,14 +27,6 @@ impl<K, V> Clone for CowHashMap<K, V> {
     }
 }
 
-impl<K: Eq + Hash, V: PartialEq> PartialEq for CowHashMap<K, V> {
-    fn eq(&self, other: &Self) -> bool {
-        self.len() == other.len() && self.iter().all(|(key, value)| other.get(key) == Some(value))
-    }
-}
-
-impl<K: Eq + Hash, V: Eq> Eq for CowHashMap<K, V> {}
-
 impl<K: fmt::Debug, V: fmt::Debug> fmt::Debug for CowHashMap<K, V> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_map().entries(self).finish()
