@@ -11,6 +11,7 @@
 pub mod btree_map;
 pub mod btree_set;
 pub mod cow_hash_map;
+pub mod cow_hash_set;
 mod error;
 pub mod hash;
 pub mod hash_map;
@@ -22,6 +23,7 @@ pub mod vec;
 pub use btree_map::SalBTreeMap;
 pub use btree_set::SalBTreeSet;
 pub use cow_hash_map::CowHashMap;
+pub use cow_hash_set::CowHashSet;
 pub use error::TryReserveError;
 pub use hash_map::{IntoKey, KeyFrom, SalHashMap};
 pub use hash_set::SalHashSet;

@@ -68,7 +68,9 @@ impl Check {
                     if !leaf.is_clean() {
                         return Err("something is left in a place without an entry (L2)");
                     }
-                    if self.is_settled && !entries.iter().zip(&tags.0).all(|(pair, &there)| there == tag(self.hash(pair))) {
+                    if self.is_settled
+                        && !entries.iter().zip(&tags.0).all(|(pair, &there)| there == tag(self.hash(pair)))
+                    {
                         return Err("a tag is not that of its key's hash (M4)");
                     }
                     self.entries(entries)

@@ -173,7 +173,6 @@ impl<'a, K, V> OccupiedEntry<'a, K, V> {
     pub fn insert(&mut self, value: V) -> V {
         replace(self.get_mut(), value)
     }
-
 }
 
 impl<K: Eq + Hash + Clone, V: Clone> OccupiedEntry<'_, K, V> {

@@ -194,7 +194,8 @@ impl<K: Eq + Hash + Clone, V: Clone> CowHashMap<K, V> {
                 let upper = hashes.iter().filter(|&&hash| is_upper(hash)).count();
                 if upper > 0 && upper < hashes.len() {
                     let mut new = Link::to_empty_leaf(heap);
-                    let (mut low, mut high) = ((*place.link).own_leaf().unwrap_unchecked(), new.own_leaf().unwrap_unchecked());
+                    let (mut low, mut high) =
+                        ((*place.link).own_leaf().unwrap_unchecked(), new.own_leaf().unwrap_unchecked());
                     low.move_to(&mut high, |at| is_upper(hashes[at]));
                     self.len += 1;
                     let mut leaf = if is_upper(hash) { high } else { low };
@@ -206,7 +207,8 @@ impl<K: Eq + Hash + Clone, V: Clone> CowHashMap<K, V> {
                 // All go to one side. The new one goes to the other, or the range is halved once more.
                 let (full, empty) = if upper == 0 { (first, middle) } else { (middle, first) };
                 let is_apart = is_upper(hash) != (upper > 0);
-                let (new, new_kind) = if is_apart { (Link::to_empty_leaf(heap), kind::LEAF) } else { (Link::none(), kind::NONE) };
+                let (new, new_kind) =
+                    if is_apart { (Link::to_empty_leaf(heap), kind::LEAF) } else { (Link::none(), kind::NONE) };
                 let leaf = (*branch).take(first);
                 let _none = (*branch).put(full, half, leaf, kind::LEAF);
                 let _none = (*branch).put(empty, half, new, new_kind);

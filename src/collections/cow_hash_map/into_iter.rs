@@ -16,10 +16,15 @@ use core::iter::FusedIterator;
 /// The entries of a map, from [`CowHashMap::into_iter`](IntoIterator::into_iter): moved if no other version has them, else clones.
 pub struct IntoIter<K, V> {
     /// The branches on the way to the current node, and which slot comes next in each.
-    way: [Option<(SalRc<Branch<K, V>>, usize)>; LEVELS],
+    way: [Option<Step<K, V>>; LEVELS],
     depth: usize,
     current: Current<K, V>,
     left: usize,
+}
+
+struct Step<K, V> {
+    branch: SalRc<Branch<K, V>>,
+    next: usize,
 }
 
 /// A leaf or a list that is handed out from its end.
@@ -45,8 +50,12 @@ impl<K, V> Drop for Current<K, V> {
 
 impl<K, V> IntoIter<K, V> {
     fn new(mut map: CowHashMap<K, V>) -> Self {
-        let mut iter =
-            Self { way: [const { None }; LEVELS], depth: 0, current: Current::none(), left: core::mem::take(&mut map.len) };
+        let mut iter = Self {
+            way: [const { None }; LEVELS],
+            depth: 0,
+            current: Current::none(),
+            left: core::mem::take(&mut map.len),
+        };
         let kind = core::mem::replace(&mut map.kind, u64::from(kind::NONE)) as u8;
         let root = core::mem::replace(&mut map.root, Link::none());
         // SAFETY: M1 of the map, which has none any more.
@@ -60,7 +69,7 @@ impl<K, V> IntoIter<K, V> {
         // SAFETY: the caller's promise.
         unsafe {
             if kind == kind::BRANCH {
-                self.way[self.depth] = Some((link.into_branch(), 0));
+                self.way[self.depth] = Some(Step { branch: link.into_branch(), next: 0 });
                 self.depth += 1;
                 return;
             }
@@ -77,18 +86,18 @@ impl<K, V> IntoIter<K, V> {
     /// Goes on to the next node with entries; false if there is none.
     fn next_node(&mut self) -> bool {
         while self.depth > 0 {
-            let (rc, from) = self.way[self.depth - 1].as_mut().expect("there is a branch at each step of the way");
-            let Some(at) = rc.next(*from) else {
+            let step = self.way[self.depth - 1].as_mut().expect("there is a branch at each step of the way");
+            let Some(at) = step.branch.next(step.next) else {
                 self.depth -= 1;
                 self.way[self.depth] = None;
                 continue;
             };
-            *from = at + 1;
-            let kind = rc.range(at).1;
-            let link = match SalRc::get_mut(rc) {
+            step.next = at + 1;
+            let kind = step.branch.range(at).1;
+            let link = match SalRc::get_mut(&mut step.branch) {
                 Some(branch) => branch.take(at),
                 // SAFETY: it is of this kind (R2).
-                None => unsafe { rc.link(at).share(kind) },
+                None => unsafe { step.branch.link(at).share(kind) },
             };
             // SAFETY: R2.
             unsafe { self.enter(link, kind) };

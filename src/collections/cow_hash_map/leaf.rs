@@ -93,7 +93,9 @@ impl<K, V, const N: usize> Drop for Leaf<K, V, N> {
         if core::mem::needs_drop::<Pair<K, V>>() {
             let len = self.tags.len();
             // SAFETY: the first entries are values (L1), and nobody uses the leaf any more.
-            unsafe { ptr::drop_in_place(ptr::slice_from_raw_parts_mut(self.pairs.as_mut_ptr().cast::<Pair<K, V>>(), len)) };
+            unsafe {
+                ptr::drop_in_place(ptr::slice_from_raw_parts_mut(self.pairs.as_mut_ptr().cast::<Pair<K, V>>(), len))
+            };
         }
     }
 }

@@ -20,7 +20,7 @@ pub(super) type Same<K, V> = SalVec<Pair<K, V>>;
 
 /// Overwrites the places of a list that have no entry with zeros, so that no word in them keeps a block alive.
 pub(super) fn clean<K, V>(entries: &mut Same<K, V>) {
-    entries.spare_capacity_mut().fill_with(|| MaybeUninit::zeroed());
+    entries.spare_capacity_mut().fill_with(MaybeUninit::zeroed);
 }
 
 /// A pointer to a node, or zero. What kind of node is kept beside it.

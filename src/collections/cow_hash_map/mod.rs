@@ -103,7 +103,9 @@ pub struct CowHashMap<K, V> {
 const _: () = {
     type Any = CowHashMap<u8, u8>;
     assert!(size_of::<Any>() == 2 * size_of::<usize>() + 24 && offset_of!(Any, root) == 0);
-    assert!(offset_of!(Any, kind) == 8 && offset_of!(Any, len) == 16 && offset_of!(Any, seed) == 16 + size_of::<usize>());
+    assert!(
+        offset_of!(Any, kind) == 8 && offset_of!(Any, len) == 16 && offset_of!(Any, seed) == 16 + size_of::<usize>()
+    );
 };
 
 /// The hash of `key` in a map with this seed.

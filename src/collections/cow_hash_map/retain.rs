@@ -65,7 +65,8 @@ unsafe fn retain_below<K: Clone, V: Clone>(
             }
             return (link.shorten(), Vec::new());
         }
-        let goes: Vec<usize> = (0..).zip(link.entries(kind)).filter(|(_, pair)| !keep(&pair.key, &pair.value)).map(|(at, _)| at).collect();
+        let goes: Vec<usize> =
+            (0..).zip(link.entries(kind)).filter(|(_, pair)| !keep(&pair.key, &pair.value)).map(|(at, _)| at).collect();
         let mut gone = Vec::with_capacity(goes.len());
         if goes.is_empty() {
             return (kind, gone);

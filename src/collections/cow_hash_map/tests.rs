@@ -24,7 +24,10 @@ fn blocks<T: Persist>(values: &[&T]) -> Vec<(usize, usize)> {
 #[test]
 fn leaves_have_room_as_their_entries_are_large() {
     assert_eq!((capacity::<u64, u64>(), capacity::<(), ()>(), capacity::<[u64; 6], ()>()), (LARGE, LARGE, LARGE));
-    assert_eq!((capacity::<u64, [u64; 6]>(), capacity::<[u64; 14], ()>(), capacity::<u64, [u64; 14]>()), (MIDDLE, MIDDLE, SMALL));
+    assert_eq!(
+        (capacity::<u64, [u64; 6]>(), capacity::<[u64; 14], ()>(), capacity::<u64, [u64; 14]>()),
+        (MIDDLE, MIDDLE, SMALL)
+    );
 }
 
 #[test]
