@@ -6,7 +6,7 @@ mod counted;
 use counted::{Bomb, Counted, alive, never_panic, panic_after};
 use sal::collections::cow_hash_map::{Difference, Entry};
 use sal::collections::{CowHashMap, CowHashSet, SalString, SalVec};
-use sal::{HeapOptions, Root, SalRoots};
+use sal::{HeapOptions, Root};
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -445,9 +445,32 @@ fn keys_and_values_without_size_or_with_an_alignment_of_their_own() {
     // Of each size of leaves.
     let mut large: CowHashMap<u16, [u64; 40]> = (0..500).map(|n| (n, [u64::from(n); 40])).collect();
     let version = large.clone();
-    (0..250).for_each(|n| drop(large.remove(&n)));
+    assert!((0..250).all(|n| large.remove(&n).is_some()));
     large.check().unwrap();
     assert!(large.iter().all(|(n, value)| version[n] == *value) && (large.len(), version.len()) == (250, 500));
+}
+
+/// Comparisons, hashes and clones of keys and values are counted as fuel.
+#[test]
+fn what_two_versions_share_is_not_looked_at() {
+    let old: CowHashMap<Counted, Counted> = (0..5000).map(|n| (Counted::new(n), Counted::new(n))).collect();
+    let mut new = old.clone();
+    for n in 0..3 {
+        new.insert(Counted::new(n), Counted::new(n));
+        new.insert(Counted::new(n * 5000), Counted::new(7));
+        new.remove(&(n * 1000 + 1000));
+    }
+    panic_after(1000);
+    assert_eq!((old.diff(&new).count(), new.diff(&old).count()), (6, 6));
+    assert!(old != new && old == old.clone());
+    new.retain(|_, _| true);
+    never_panic();
+    let version = new.clone();
+    panic_after(100);
+    assert!(new == version && new.diff(&version).next().is_none());
+    never_panic();
+    drop((old, new, version));
+    assert_eq!(alive(), 0);
 }
 
 #[test]

@@ -116,7 +116,7 @@ mod words {
 
     pub(super) fn matching(tags: &Tags, tag: u8) -> u32 {
         both(tags, |word| {
-            let differs = word ^ u64::from(tag) * ONES;
+            let differs = word ^ (u64::from(tag) * ONES);
             // The upper bit of each byte that is zero; nothing is carried from one to the next.
             !(((differs & LOW) + LOW) | differs)
         })
