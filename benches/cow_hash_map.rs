@@ -5,11 +5,13 @@
 //! turns, many times; what is printed is the median of each in nanoseconds per entry (per clone), the quarters beside it, and
 //! how many times as long as the fastest of the others `CowHashMap` takes. Options: a part of a name, and `--rounds N`.
 //!
-//! `imbl` and `rpds_sync` count their pointers atomically, as `CowHashMap` does; `rpds` does not.
+//! `imbl` and `rpds_sync` count their pointers atomically, as `CowHashMap` does; `rpds` does not. All three hash as the standard
+//! library does; `imbl_sal` and `rpds_sal` are `imbl` and `rpds_sync` with the hash function of `CowHashMap`.
 
 #![allow(unsafe_code)]
 
 use sal::collections::CowHashMap;
+use sal::collections::hash::SalHashBuilder;
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::hint::black_box;
@@ -79,6 +81,8 @@ maps! {
     [imbl::HashMap<K, V>] imbl { insert, remove }
     [rpds::HashTrieMap<K, V>] rpds { insert_mut, remove_mut }
     [rpds::HashTrieMapSync<K, V>] rpds_sync { insert_mut, remove_mut }
+    [imbl::GenericHashMap<K, V, SalHashBuilder, imbl::shared_ptr::DefaultSharedPtr>] imbl_sal { insert, remove }
+    [rpds::HashTrieMapSync<K, V, SalHashBuilder>] rpds_sal { insert_mut, remove_mut }
 }
 
 fn mixed(n: u64) -> u64 {
@@ -198,6 +202,10 @@ fn compare<K: Eq + Hash + Clone>(name: &str, len: usize, make: impl Fn(u64) -> K
         runner::<imbl::HashMap<K, u64>, K>("imbl", len, make),
         runner::<rpds::HashTrieMapSync<K, u64>, K>("rpds_sync", len, make),
         runner::<rpds::HashTrieMap<K, u64>, K>("rpds", len, make),
+        runner::<imbl::GenericHashMap<K, u64, SalHashBuilder, imbl::shared_ptr::DefaultSharedPtr>, K>(
+            "imbl_sal", len, make,
+        ),
+        runner::<rpds::HashTrieMapSync<K, u64, SalHashBuilder>, K>("rpds_sal", len, make),
         runner::<HashMap<K, u64>, K>("std", len, make),
     ];
     for (operation, full) in OPERATIONS.iter().zip(&wanted).filter(|(_, full)| full.contains(filter)) {

@@ -8,7 +8,7 @@
 //! The next three bits of a hash are a slot. A range of slots shares a link: a new branch has one range, and where a leaf
 //! overflows its range is halved. So leaves are about two thirds full whatever the number of entries, and finding a link
 //! takes two loads and no counting of bits. With more slots a way down is shorter, but a branch that is copied has more
-//! pointers to count: eight make a change of a clone fastest, and look-ups hardly slower than thirty-two do.
+//! pointers to count: eight make a change of a clone fastest, and look-ups in small maps a tenth slower than thirty-two do.
 //!
 //! # Invariants
 //! - **R1** Ranges are 1, 2, 4 or 8 slots long and begin at a multiple of their length; all bytes of a range are the
