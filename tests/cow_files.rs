@@ -4,7 +4,7 @@
 mod support;
 
 use sal::prelude::*;
-use sal::{HeapOptions, Mode, Recovery, SalCollect, SalRc};
+use sal::{HeapOptions, Mode, Recovery, SalBox, SalCollect, SalRc};
 use std::path::Path;
 use support::heaps::{opened, run_and_kill, unmap};
 use support::{alone, fresh_path, process};
@@ -197,4 +197,86 @@ fn collecting_makes_numbers_right_that_were_too_high() {
     unsafe { heap.collect() }.unwrap();
     check(heap.read().unwrap().root(TREE).unwrap(), 1);
     change_and_drop(&heap);
+}
+
+const BOXES: Root<SalVec<SalBox<SalString>>> = Root::new("boxes");
+const TEXTS: Root<SalVec<SalRc<str>>> = Root::new("texts");
+
+fn fill_boxes(path: &Path) {
+    let heap = opened(&HeapOptions::new(), path);
+    build(&heap);
+    let tx = heap.write().unwrap();
+    let boxes = tx.root_or_default(BOXES).unwrap();
+    boxes.extend((0..100).map(|number| heap.boxed(SalString::from(&*format!("a text of its own, number {number}")))));
+    let texts = tx.root_or_default(TEXTS).unwrap();
+    let text = heap.rc_str("one for all");
+    texts.extend((0..10).map(|_| text.clone()));
+    drop(text);
+    tx.sync().unwrap();
+    support::heaps::wait_for_the_kill();
+}
+
+#[test]
+fn what_is_dropped_and_taken_out_before_pointers_are_counted_is_given_back_then() {
+    let name = "what_is_dropped_and_taken_out_before_pointers_are_counted_is_given_back_then";
+    if let Some((_, path)) = process::role() {
+        return fill_boxes(&path);
+    }
+    let _alone = alone();
+    let (_directory, path) = fresh_path();
+    run_and_kill(name, "writer", &path);
+    let heap = opened(&HeapOptions::new().recovery(Recovery::Background), &path);
+    let tx = heap.write().unwrap();
+    // Whatever recovery has come to: all of it goes, a part of it out of the heap first.
+    let tree = tx.take_root(TREE).unwrap();
+    let first = tree[0].clone();
+    drop(tree);
+    let boxes = tx.take_root(BOXES).unwrap();
+    assert_eq!(boxes.into_iter().map(SalBox::into_inner).filter(|text| text.contains("of its own")).count(), 100);
+    let texts = tx.take_root(TEXTS).unwrap();
+    assert!(texts.iter().all(|text| &**text == "one for all" && SalRc::ptr_eq(text, &texts[0])));
+    drop(texts);
+    drop(tx);
+    heap.wait_for_recovery().unwrap();
+    assert_eq!(SalRc::strong_count(&first), 1);
+    drop(first);
+    assert_eq!(heap.stats().live_bytes, 0, "{}", heap.stats());
+    unmap(heap);
+}
+
+#[test]
+fn values_stay_readable_when_a_heap_is_closed_of_which_they_were_only_cloned() {
+    let _alone = alone();
+    for mode in [Mode::Atomic, Mode::Shared] {
+        for read_only in [false, true] {
+            let (_directory, path) = fresh_path();
+            let options = HeapOptions::new().mode(mode);
+            let heap = opened(&options, &path);
+            build(&heap);
+            unmap(heap);
+            // SAFETY: the tests write these files through this crate only.
+            let heap = unsafe { options.read_only(read_only).open(&path) }.unwrap();
+            let kept = heap.read().unwrap().root(TREE).unwrap()[0].clone();
+            heap.close().unwrap();
+            assert_eq!(kept.number, (LEVELS - 1) * WIDTH, "{mode:?}, read only: {read_only}");
+            assert_eq!(kept.children[0].text.as_str(), format!("node {}", (LEVELS - 2) * WIDTH));
+            drop(kept);
+        }
+    }
+}
+
+#[test]
+fn a_value_of_a_heap_that_is_only_read_is_not_copied_there() {
+    let _alone = alone();
+    let (_directory, path) = fresh_path();
+    let heap = opened(&HeapOptions::new(), &path);
+    build(&heap);
+    unmap(heap);
+    // SAFETY: as above.
+    let heap = unsafe { HeapOptions::new().read_only(true).open(&path) }.unwrap();
+    let mut node = heap.read().unwrap().root(TREE).unwrap()[0].clone();
+    assert!(SalRc::try_make_mut(&mut node).is_err());
+    assert_eq!(node.number, (LEVELS - 1) * WIDTH);
+    drop(node);
+    unmap(heap);
 }

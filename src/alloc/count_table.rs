@@ -103,6 +103,22 @@ pub(crate) fn prepare(first: u32, windows: u32) -> Result<(), CallError> {
     (first..first + windows).try_for_each(|window| raise(window as usize, MAPPED))
 }
 
+/// Whether a heap's windows have counts, so that pointers to its values may have been handed out.
+pub(crate) fn is_mapped(first: u32, windows: u32) -> bool {
+    let states = STATES.get(first as usize..(first + windows) as usize);
+    // Relaxed: as below.
+    states.is_some_and(|states| states.iter().any(|state| state.load(Ordering::Relaxed) != NONE))
+}
+
+/// Says that there are counted blocks in a heap's windows, mapped before, or that there are none.
+pub(crate) fn set_used(first: u32, windows: u32, is_used: bool) {
+    let _guard = REGISTRY.lock();
+    for state in STATES.get(first as usize..(first + windows) as usize).into_iter().flatten() {
+        // Release: as in `raise`.
+        state.store(if is_used { USED } else { MAPPED }, Ordering::Release);
+    }
+}
+
 /// Whether there are counted blocks in a heap's windows, or have been since it was opened.
 pub(crate) fn is_used(first: u32, windows: u32) -> bool {
     let states = STATES.get(first as usize..(first + windows) as usize);

@@ -3,7 +3,7 @@
 //! A count is one word in a table of its own ([`count_table`](super::count_table)), so that taking and dropping a pointer
 //! writes to no page that a commit holds. A word of zeros means that nothing is known yet: the block is of before a crash, and
 //! how many pointers to it there are in the heap is still being counted. Until that is known only differences are noted, and
-//! the block is neither free nor anybody's alone.
+//! the block is neither free nor anybody's alone; who drops a pointer is told that, and keeps it until the number is known.
 //!
 //! | bits | field |
 //! |---|---|
@@ -43,8 +43,10 @@ pub(crate) struct RefCount(AtomicU32);
 /// What is left after a pointer was dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Dropped {
-    /// There are others, or there may be.
+    /// There are others.
     Shared,
+    /// Nothing was done: whether it is the last is not known.
+    Unknown,
     /// It was the last.
     Last {
         /// There may be weak pointers.
@@ -105,6 +107,17 @@ impl RefCount {
     #[inline(always)]
     #[must_use]
     pub(crate) fn release(&self) -> Dropped {
+        // Relaxed: once a number is known it stays so as long as there are pointers.
+        if self.0.load(Ordering::Relaxed) & KNOWN == 0 {
+            return Dropped::Unknown;
+        }
+        self.release_noted()
+    }
+
+    /// As [`RefCount::release`]; where the number is not known the difference is noted.
+    #[inline(always)]
+    #[must_use]
+    pub(crate) fn release_noted(&self) -> Dropped {
         // Release pairs with the fence below: what was done through this pointer is over (N2).
         let before = self.0.fetch_sub(ONE, Ordering::Release);
         if before & !WEAK == KNOWN | ONE {

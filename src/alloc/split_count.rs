@@ -80,7 +80,7 @@ impl SplitCount {
             }
         }
         // Not the last: the caller's own counts too (E2).
-        let dropped = count_of(pointer).release();
+        let dropped = count_of(pointer).release_noted();
         debug_assert_eq!(dropped, Dropped::Shared);
     }
 

@@ -10,6 +10,8 @@
 
 pub mod btree_map;
 pub mod btree_set;
+pub mod cow_hash_map;
+pub mod cow_hash_set;
 pub mod cow_map;
 pub mod cow_set;
 pub mod cow_vec;
@@ -23,6 +25,8 @@ pub mod vec;
 
 pub use btree_map::SalBTreeMap;
 pub use btree_set::SalBTreeSet;
+pub use cow_hash_map::CowHashMap;
+pub use cow_hash_set::CowHashSet;
 pub use cow_map::CowMap;
 pub use cow_set::CowSet;
 pub use cow_vec::CowVec;

@@ -56,6 +56,11 @@ impl Tallies {
         }
     }
 
+    /// Whether any pointer was counted.
+    pub(crate) fn has_any(&self) -> bool {
+        self.units.iter().any(|unit| unit.load(Ordering::Relaxed))
+    }
+
     /// Counts all over again: what marked blocks were looked at more than once is known then.
     pub(crate) fn count_again(&self, image: &Image<'_>, runs: &Runs, marks: &Marks, free: Option<&Marks>) {
         for number in self.numbers_in_use(runs) {

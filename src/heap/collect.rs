@@ -175,18 +175,18 @@ impl From<CallError> for CollectError {
     }
 }
 
-/// Counts the pointers in a heap that nobody uses yet, where those that are counted have no numbers.
+/// Counts the pointers in a heap that nobody uses yet, where those that are counted have no numbers; whether there are any.
 ///
 /// # Errors
 /// Without memory for it.
-pub(super) fn count_pointers(heap: &HeapInner) -> Result<(), CollectError> {
+pub(super) fn count_pointers(heap: &HeapInner) -> Result<bool, CollectError> {
     // SAFETY: the caller's promise: the heap is not known to anybody else.
     let snapshot = unsafe { Snapshot::of(heap)? };
     let tallies = Tallies::new(snapshot.runs.units())?;
     snapshot.mark(&Job::default(), Some(&tallies))?;
     // SAFETY: the heap is open, and nobody has a pointer but those that were counted.
     unsafe { tallies.tell(heap.core(), &snapshot.runs, RefCount::set)? };
-    Ok(())
+    Ok(tallies.has_any())
 }
 
 fn info(core_segments: usize, run: Run, block: crate::gc::runs::Block) -> BlockInfo {

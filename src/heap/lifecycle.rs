@@ -17,7 +17,9 @@ use super::owner::{Heap, HeapInner};
 use super::shared;
 use super::table::HEAPS;
 use super::temporary;
+use super::unknown_counts;
 use crate::alloc::backing::Backing;
+use crate::alloc::count_table;
 use crate::alloc::heap_core::{Core, state};
 use crate::alloc::rebuild::RebuildError;
 use crate::alloc::windows;
@@ -322,6 +324,7 @@ pub(super) fn publish(
 pub(super) fn shut(heap: &HeapInner, unmap: bool) -> Result<(), CloseError> {
     heap.gate.close();
     heap.maintenance.end();
+    unknown_counts::forget(heap.alloc());
     if let Some(atomic) = &heap.atomic {
         // It works in the heap as any thread does, and needs it open.
         atomic.give_up_recovery();
@@ -332,7 +335,9 @@ pub(super) fn shut(heap: &HeapInner, unmap: bool) -> Result<(), CloseError> {
     core.state.store(state::RETIRED, Ordering::SeqCst);
     core.wait_until_idle();
     // Not sooner: until then a thread may come that was not there before, and get a block.
-    let was_used = core.has_been_used() || heap.written.load(Ordering::Relaxed);
+    // A shared value is handed out by a mere clone.
+    let has_shared = count_table::is_mapped(core.window, core.layout.windows());
+    let was_used = core.has_been_used() || heap.written.load(Ordering::Relaxed) || has_shared;
     let (mut outcome, mut checked) = (Ok(()), Ok(()));
     if !heap.read_only {
         // SAFETY: nobody is inside, and nobody comes.
@@ -359,6 +364,8 @@ pub(super) fn shut(heap: &HeapInner, unmap: bool) -> Result<(), CloseError> {
         match &outcome {
             // Memory that others may refer to is still the file's, in part at least, and must not change under them.
             Err(_) if was_used && !unmap => std::mem::forget(lock),
+            // The same of a heap that is only read, which cannot be copied: nobody writes to it as long as this process lives.
+            _ if heap.read_only && has_shared && !unmap => std::mem::forget(lock),
             // A mapping or a child may pin the file; the lock goes all the same.
             _ => drop(lock.unlock()),
         }

@@ -33,6 +33,7 @@ mod sync;
 mod table;
 mod temporary;
 mod tuning;
+pub(crate) mod unknown_counts;
 #[cfg(feature = "preload")]
 pub(crate) mod untyped;
 pub(crate) mod verify;

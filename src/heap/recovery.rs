@@ -31,7 +31,9 @@ mod background;
 
 pub(crate) use background::{Background, Keeper, start_background};
 
+use super::SalAlloc;
 use super::atomic::data_of_file;
+use super::unknown_counts;
 use crate::alloc::heap_core::Core;
 use crate::commit::journal::Journal;
 use crate::gc::data_pages::DataPages;
@@ -341,6 +343,7 @@ impl Recovery {
             }
             // SAFETY: the heap is open, and that of the runs. What was noted since then is added to what was counted.
             unsafe { self.tallies.tell(core, &self.runs, |count, counted| count.join(counted))? };
+            unknown_counts::end(SalAlloc::of_name(core.name()));
             self.workers.store(ran, Ordering::Relaxed);
             self.is_marked.store(true, Ordering::Relaxed);
             spend(0, started);

@@ -71,10 +71,13 @@ pub(super) fn open(
     })?;
     let heap = publish(core, header, Mode::Shared, path, None, options);
     if has_counted && !is_unclean {
-        count_pointers(heap.inner()).map_err(|error| match error {
+        // Until it is known that there are none: if this fails, the file must go on saying that there may be some.
+        count_table::set_used(header.window, header.windows, true);
+        let has_any = count_pointers(heap.inner()).map_err(|error| match error {
             CollectError::Os { call, source, .. } => OpenError::os(call, source),
             _ => OpenError::os("mmap", errno::NO_MEMORY),
         })?;
+        count_table::set_used(header.window, header.windows, has_any);
     }
     Ok(heap)
 }

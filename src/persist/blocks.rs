@@ -36,6 +36,8 @@ pub struct BlockVisitor<'observer> {
     later: Vec<Later>,
     /// Addresses of blocks that several pointers share, and that have been met.
     shared: HashSet<usize>,
+    /// Whether what they hold is left out.
+    is_shallow: bool,
 }
 
 /// Values that are visited within each other; those further down wait, so that a list of any length fits the stack.
@@ -87,7 +89,21 @@ impl<'observer> BlockVisitor<'observer> {
     /// A visitor for the heap of `handle`, whose blocks lie in `window`. A heap without a window, such as the default
     /// one, passes `0..usize::MAX`.
     pub fn new(window: Range<usize>, handle: SalAlloc) -> Self {
-        Self { window, handle, found: None, observer: None, depth: 0, later: Vec::new(), shared: HashSet::new() }
+        Self {
+            window,
+            handle,
+            found: None,
+            observer: None,
+            depth: 0,
+            later: Vec::new(),
+            shared: HashSet::new(),
+            is_shallow: false,
+        }
+    }
+
+    /// Leaves out what lies in blocks that several pointers share.
+    pub(crate) fn shallow(self) -> Self {
+        Self { is_shallow: true, ..self }
     }
 
     /// As [`BlockVisitor::new`], and `observer` is told every block, foreign ones too, with the layout its owner
@@ -105,6 +121,7 @@ impl<'observer> BlockVisitor<'observer> {
             depth: 0,
             later: Vec::new(),
             shared: HashSet::new(),
+            is_shallow: false,
         }
     }
 
@@ -127,7 +144,7 @@ impl<'observer> BlockVisitor<'observer> {
         if is_new {
             self.block(start, layout);
         }
-        is_new
+        is_new && !self.is_shallow
     }
 
     /// Takes note of a handle inside the visited value.

@@ -1,6 +1,7 @@
 //! A pointer that has a value alone.
 
-use super::sal_rc::SalRc;
+use super::drop_later;
+use super::sal_rc::{SalRc, drop_and_free};
 use super::target::{CloneTarget, Target};
 use crate::SalAlloc;
 use crate::persist::{BlockVisitor, Describer, Node, Persist};
@@ -9,6 +10,7 @@ use core::borrow::{Borrow, BorrowMut};
 use core::cmp::Ordering;
 use core::fmt;
 use core::hash::{Hash, Hasher};
+use core::mem::ManuallyDrop;
 use core::ops::{Deref, DerefMut};
 use std::alloc::handle_alloc_error;
 
@@ -26,8 +28,8 @@ use std::alloc::handle_alloc_error;
 /// ```
 #[repr(transparent)]
 pub struct SalBox<T: ?Sized + Target> {
-    /// The only pointer; there are no weak ones.
-    only: SalRc<T>,
+    /// The only pointer, whatever its block's count says of their number; there are no weak ones.
+    only: ManuallyDrop<SalRc<T>>,
 }
 
 const _: () = assert!(size_of::<Option<SalBox<[u64]>>>() == 8);
@@ -41,13 +43,13 @@ impl<T: 'static> SalBox<T> {
     /// A heap without room for it is a call of [`handle_alloc_error`]; see [`SalBox::try_new_in`].
     #[inline]
     pub fn new(value: T) -> Self {
-        Self { only: SalRc::new(value) }
+        Self::of(SalRc::new(value))
     }
 
     /// Puts a value into a heap; as [`SalBox::new`] otherwise.
     #[inline]
     pub fn new_in(value: T, heap: SalAlloc) -> Self {
-        Self { only: SalRc::new_in(value, heap) }
+        Self::of(SalRc::new_in(value, heap))
     }
 
     /// Puts a value into a heap, and drops it if there is no room.
@@ -56,24 +58,33 @@ impl<T: 'static> SalBox<T> {
     /// As [`SalRc::try_new_in`].
     #[inline]
     pub fn try_new_in(value: T, heap: SalAlloc) -> Result<Self, AllocError> {
-        Ok(Self { only: SalRc::try_new_in(value, heap)? })
+        Ok(Self::of(SalRc::try_new_in(value, heap)?))
     }
 
     /// The value.
     #[inline]
     pub fn into_inner(this: Self) -> T {
-        match SalRc::into_inner(this.only) {
-            Some(value) => value,
-            // Never, but for a value of which nobody knows yet how many pointers there are.
-            None => unreachable!("a box has its value alone"),
+        let pointer = ManuallyDrop::new(this).only.tagged();
+        // SAFETY: the box has the value alone, and is not dropped any more.
+        unsafe {
+            let value = pointer.value().read();
+            pointer.free();
+            value
         }
     }
 }
 
 impl<T: ?Sized + Target> SalBox<T> {
+    /// Of a pointer that is the only one.
+    fn of(only: SalRc<T>) -> Self {
+        Self { only: ManuallyDrop::new(only) }
+    }
+
     /// The value, to be shared; without copying.
     pub fn into_rc(this: Self) -> SalRc<T> {
-        this.only
+        let pointer = ManuallyDrop::new(this).only.tagged();
+        // SAFETY: the box's own pointer, which is not dropped any more.
+        unsafe { SalRc::of_tagged(pointer) }
     }
 
     /// The value alone, if there is no other pointer to it, weak ones included; without copying.
@@ -81,7 +92,7 @@ impl<T: ?Sized + Target> SalBox<T> {
     /// # Errors
     /// The pointer, if there are others.
     pub fn try_from_rc(mut shared: SalRc<T>) -> Result<Self, SalRc<T>> {
-        if SalRc::get_mut(&mut shared).is_some() { Ok(Self { only: shared }) } else { Err(shared) }
+        if SalRc::get_mut(&mut shared).is_some() { Ok(Self::of(shared)) } else { Err(shared) }
     }
 
     /// The handle of the heap in which the value lies.
@@ -107,10 +118,25 @@ impl<T: ?Sized + Target> DerefMut for SalBox<T> {
     }
 }
 
+impl<T: ?Sized + Target> Drop for SalBox<T> {
+    #[inline]
+    fn drop(&mut self) {
+        let block = self.only.tagged().block();
+        // SAFETY: the box has the value alone, and ends here.
+        unsafe {
+            if T::NEEDS_DROP {
+                drop_later::run(block, drop_and_free::<T>);
+            } else {
+                drop_and_free::<T>(block);
+            }
+        }
+    }
+}
+
 /// Without copying.
 impl<T: ?Sized + Target> From<SalBox<T>> for SalRc<T> {
     fn from(boxed: SalBox<T>) -> Self {
-        boxed.only
+        SalBox::into_rc(boxed)
     }
 }
 
@@ -124,14 +150,14 @@ impl<T: 'static> From<T> for SalBox<T> {
 /// A copy, in the heap that [`SalBox::new`] would choose.
 impl From<&str> for SalBox<str> {
     fn from(text: &str) -> Self {
-        Self { only: text.into() }
+        Self::of(text.into())
     }
 }
 
 /// A copy, in the heap that [`SalBox::new`] would choose.
 impl<T: Clone + 'static> From<&[T]> for SalBox<[T]> {
     fn from(elements: &[T]) -> Self {
-        Self { only: elements.into() }
+        Self::of(elements.into())
     }
 }
 
@@ -139,7 +165,7 @@ impl<T: Clone + 'static> From<&[T]> for SalBox<[T]> {
 impl<T: ?Sized + CloneTarget> Clone for SalBox<T> {
     fn clone(&self) -> Self {
         match (**self).copy_to(Self::heap(self)) {
-            Some(only) => Self { only },
+            Some(only) => Self::of(only),
             None => handle_alloc_error((**self).block_layout()),
         }
     }

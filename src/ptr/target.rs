@@ -155,7 +155,7 @@ impl<T: Clone + 'static> CloneTarget for T {
     fn copy_to(&self, heap: SalAlloc) -> Option<SalRc<T>> {
         // What the copy takes lies in the same heap.
         let _scope = HeapScope::enter(heap);
-        SalRc::try_new_in(self.clone(), heap).ok()
+        SalRc::try_new_with(heap, || self.clone()).ok()
     }
 }
 

@@ -7,7 +7,7 @@ use super::types::TypeTable;
 use crate::error::RootError;
 use crate::heap::placement::HeapScope;
 use crate::heap::{HeapInner, Read, Write};
-use crate::persist::Persist;
+use crate::persist::{BlockVisitor, Persist};
 use allocator_api2::alloc::Allocator;
 use std::alloc::Layout;
 use std::ptr::NonNull;
@@ -253,7 +253,15 @@ impl Write<'_> {
     }
 
     fn check_blocks<T: Persist>(&self, tag: &Tag, value: &T) -> Result<(), RootError> {
-        let mut visitor = visitor(self.heap_inner());
+        self.check_with(visitor(self.heap_inner()), tag, value)
+    }
+
+    /// Looks at no block that others share, but at where it lies.
+    pub(super) fn check_own_blocks<T: Persist>(&self, tag: &Tag, value: &T) -> Result<(), RootError> {
+        self.check_with(visitor(self.heap_inner()).shallow(), tag, value)
+    }
+
+    fn check_with<T: Persist>(&self, mut visitor: BlockVisitor<'_>, tag: &Tag, value: &T) -> Result<(), RootError> {
         value.visit_blocks(&mut visitor);
         match foreign_address(visitor) {
             Some(address) => Err(RootError::ForeignBlock { root: tag.to_string(), address }),

@@ -5,8 +5,8 @@
 //! however large the value is: what both lead to is copied when one of them is changed, and only as far as it is. So a
 //! version costs what differs from the next one.
 //!
-//! What a root leads to was checked when it became one ([`RootError::ForeignBlock`]), and its clone leads to the same; so
-//! that is not looked at again.
+//! What a root leads to was checked when it became one ([`RootError::ForeignBlock`]). Of a clone what it shares with the root is not
+//! looked at again.
 
 use super::access::{Inserted, RootInfo};
 use super::extension::SalRoots;
@@ -64,6 +64,7 @@ impl Write<'_> {
     /// As for [`Write::root`], and [`RootError::OutOfMemory`], [`RootError::DirectoryFull`], [`RootError::NameTooLong`].
     pub fn keep_version<T: Persist + Clone>(&self, key: Root<T>, name: &str) -> Result<(), RootError> {
         let value = self.clone_of(&key)?;
+        self.check_own_blocks(key.tag(), &value)?;
         self.replace(&version_of(&key, name), value)
     }
 
@@ -73,6 +74,7 @@ impl Write<'_> {
     /// [`RootError::NotFound`] if there is no such version; otherwise as for [`Write::keep_version`].
     pub fn roll_back<T: Persist + Clone>(&self, key: Root<T>, name: &str) -> Result<(), RootError> {
         let value = self.clone_of(&version_of(&key, name))?;
+        self.check_own_blocks(key.tag(), &value)?;
         self.replace(&key, value)
     }
 

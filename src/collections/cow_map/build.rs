@@ -6,7 +6,7 @@ use super::node::{Link, Node};
 use crate::SalRc;
 use crate::heap::placement::heap_for_value_at;
 
-impl<K: Ord + Clone, V: Clone> CowMap<K, V> {
+impl<K: Ord + Clone + 'static, V: Clone + 'static> CowMap<K, V> {
     /// A map of pairs whose keys ascend, in time proportional to their number, with full leaves one behind the other.
     ///
     /// It is in the heap of the calling thread's newest write session, if there is one. A pair whose key is not greater than those
@@ -31,7 +31,10 @@ impl<K: Ord + Clone, V: Clone> CowMap<K, V> {
 }
 
 /// Leaves of the pairs, all of them full but the last two. Pairs that are not in order go to `late`.
-fn fill_leaves<K: Ord, V>(mut pairs: impl Iterator<Item = (K, V)>, late: &mut Vec<(K, V)>) -> Vec<Link<K, V>> {
+fn fill_leaves<K: Ord + 'static, V: 'static>(
+    mut pairs: impl Iterator<Item = (K, V)>,
+    late: &mut Vec<(K, V)>,
+) -> Vec<Link<K, V>> {
     let heap = heap_for_value_at(0);
     let mut leaves = Vec::<Link<K, V>>::new();
     let mut next = pairs.next();
@@ -63,7 +66,7 @@ fn fill_leaves<K: Ord, V>(mut pairs: impl Iterator<Item = (K, V)>, late: &mut Ve
 }
 
 /// The root of a tree with these leaves: of each height as few branches as there can be, of about the same size.
-fn join<K: Clone, V>(leaves: Vec<Link<K, V>>) -> Option<Link<K, V>> {
+fn join<K: Clone + 'static, V: 'static>(leaves: Vec<Link<K, V>>) -> Option<Link<K, V>> {
     let first_key = |leaf: Link<K, V>| {
         let _scope = scope(&leaf);
         (leaf.keys()[0].clone(), leaf)

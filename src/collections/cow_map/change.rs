@@ -10,7 +10,7 @@ use crate::heap::placement::HeapScope;
 use core::borrow::Borrow;
 use core::mem::replace;
 
-impl<K: Ord + Clone, V: Clone> CowMap<K, V> {
+impl<K: Ord + Clone + 'static, V: Clone + 'static> CowMap<K, V> {
     /// Gives `key` a value and returns the one it had. A key that is there already stays as it is.
     ///
     /// What is not yet a key is [made one](KeyFrom) in the heap of the map. A heap without room for a node is a call of
@@ -141,19 +141,23 @@ impl<K: Ord + Clone, V: Clone> CowMap<K, V> {
 
 /// Whether there is no room for one more.
 #[inline(always)]
-fn is_full<K, V>(node: &Node<K, V>) -> bool {
+fn is_full<K: 'static, V: 'static>(node: &Node<K, V>) -> bool {
     node.len() == node.capacity()
 }
 
 /// Where a key is, if this is a leaf and has it.
 #[cold]
-fn find_in_leaf<K: Ord, V>(node: &Node<K, V>, key: &K) -> Option<usize> {
+fn find_in_leaf<K: Ord + 'static, V: 'static>(node: &Node<K, V>, key: &K) -> Option<usize> {
     if node.is_leaf() { node.find(key).ok() } else { None }
 }
 
 /// Gives the pair at a place of a leaf another value.
 #[inline]
-fn replace_value<K: Clone, V: Clone>(leaf: &mut Link<K, V>, at: usize, value: V) -> (&mut V, Option<V>) {
+fn replace_value<K: Clone + 'static, V: Clone + 'static>(
+    leaf: &mut Link<K, V>,
+    at: usize,
+    value: V,
+) -> (&mut V, Option<V>) {
     let place = &mut own(leaf).values_mut()[at];
     let before = replace(place, value);
     (place, Some(before))
@@ -161,7 +165,7 @@ fn replace_value<K: Clone, V: Clone>(leaf: &mut Link<K, V>, at: usize, value: V)
 
 /// Puts a new root above a full one, which is split.
 #[cold]
-fn grow<K: Ord + Clone, V: Clone>(root: &mut Link<K, V>, key: &K) {
+fn grow<K: Ord + Clone + 'static, V: Clone + 'static>(root: &mut Link<K, V>, key: &K) {
     let mut higher = new_beside(root.height() + 1, root);
     let node = fresh(&mut higher);
     node.set_only_child(root.clone());
@@ -174,7 +178,7 @@ fn grow<K: Ord + Clone, V: Clone>(root: &mut Link<K, V>, key: &K) {
 ///
 /// Where the key is beyond all others that end gets more room, as it is likely that more of the kind come.
 #[inline(never)]
-fn split_child<K: Ord + Clone, V: Clone>(branch: &mut Node<K, V>, at: usize, key: &K) -> bool {
+fn split_child<K: Ord + Clone + 'static, V: Clone + 'static>(branch: &mut Node<K, V>, at: usize, key: &K) -> bool {
     let child = own(&mut branch.children_mut()[at]);
     let (len, least) = (child.len(), child.least());
     let keys = child.keys();
@@ -210,7 +214,7 @@ fn split_child<K: Ord + Clone, V: Clone>(branch: &mut Node<K, V>, at: usize, key
 /// Sees to it that a child of a branch with two at least has more than it must: it is merged with a neighbour, or gets something
 /// from it.
 #[inline(never)]
-fn fill_child<K: Clone, V: Clone>(branch: &mut Node<K, V>, at: usize) {
+fn fill_child<K: Clone + 'static, V: Clone + 'static>(branch: &mut Node<K, V>, at: usize) {
     let (left, right) = if at > 0 { (at - 1, at) } else { (0, 1) };
     own(&mut branch.children_mut()[left]);
     own(&mut branch.children_mut()[right]);

@@ -3,7 +3,7 @@
 use super::CowMap;
 use super::node::{Link, Node};
 
-impl<K: Ord, V> CowMap<K, V> {
+impl<K: Ord + 'static, V: 'static> CowMap<K, V> {
     /// Whether the map is in order; else what is not. Looks at everything, and so takes its time.
     ///
     /// Of a map that only safe code has used, and whose keys are in an order that does not contradict itself, it always is.
@@ -22,7 +22,11 @@ impl<K: Ord, V> CowMap<K, V> {
 }
 
 /// The number of pairs in a node and below, with keys not less than `from` and less than `to`.
-fn check_node<K: Ord, V>(node: &Link<K, V>, from: Option<&K>, to: Option<&K>) -> Result<usize, &'static str> {
+fn check_node<K: Ord + 'static, V: 'static>(
+    node: &Link<K, V>,
+    from: Option<&K>,
+    to: Option<&K>,
+) -> Result<usize, &'static str> {
     let node: &Node<K, V> = node;
     if node.len() > node.capacity() {
         return Err("a node has too much (N1, N2)");

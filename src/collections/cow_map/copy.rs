@@ -8,13 +8,13 @@ use core::mem::needs_drop;
 
 /// Puts a node without anything in it beside another one.
 #[inline]
-pub(super) fn new_beside<K, V>(height: u16, other: &Link<K, V>) -> Link<K, V> {
+pub(super) fn new_beside<K: 'static, V: 'static>(height: u16, other: &Link<K, V>) -> Link<K, V> {
     SalRc::new_near(Node::empty(height), other)
 }
 
 /// While it lives, what keys and values take when they are cloned comes from the heap of a node.
 #[inline(always)]
-pub(super) fn scope<K, V>(node: &Link<K, V>) -> Option<HeapScope> {
+pub(super) fn scope<K: 'static, V: 'static>(node: &Link<K, V>) -> Option<HeapScope> {
     // What is dropped without doing anything has no block of its own.
     (needs_drop::<K>() || needs_drop::<V>()).then(|| HeapScope::enter(SalRc::heap(node)))
 }
@@ -23,7 +23,7 @@ pub(super) fn scope<K, V>(node: &Link<K, V>) -> Option<HeapScope> {
 ///
 /// If a key or a value panics when it is cloned, nothing has changed.
 #[inline]
-pub(super) fn own<K: Clone, V: Clone>(link: &mut Link<K, V>) -> &mut Node<K, V> {
+pub(super) fn own<K: Clone + 'static, V: Clone + 'static>(link: &mut Link<K, V>) -> &mut Node<K, V> {
     if SalRc::get_mut(link).is_none() {
         *link = copy(link);
     }
@@ -33,13 +33,13 @@ pub(super) fn own<K: Clone, V: Clone>(link: &mut Link<K, V>) -> &mut Node<K, V> 
 
 /// The node of a link that was made just now.
 #[inline]
-pub(super) fn fresh<K, V>(link: &mut Link<K, V>) -> &mut Node<K, V> {
+pub(super) fn fresh<K: 'static, V: 'static>(link: &mut Link<K, V>) -> &mut Node<K, V> {
     SalRc::get_mut(link).expect("nobody else has a new node")
 }
 
 #[cold]
 #[inline(never)]
-fn copy<K: Clone, V: Clone>(link: &Link<K, V>) -> Link<K, V> {
+fn copy<K: Clone + 'static, V: Clone + 'static>(link: &Link<K, V>) -> Link<K, V> {
     let _scope = scope(link);
     let mut copy = new_beside(link.height(), link);
     let node = fresh(&mut copy);
@@ -51,7 +51,7 @@ fn copy<K: Clone, V: Clone>(link: &Link<K, V>) -> Link<K, V> {
     copy
 }
 
-fn copy_pairs<K: Clone, V: Clone>(from: &Node<K, V>, to: &mut Node<K, V>) {
+fn copy_pairs<K: Clone + 'static, V: Clone + 'static>(from: &Node<K, V>, to: &mut Node<K, V>) {
     let (keys, values) = (to.key_slots(), to.value_slots());
     for (at, (key, value)) in from.keys().iter().zip(from.values()).enumerate() {
         // SAFETY: the nodes have as many slots as each other. A pair counts when both are there; if a clone panics, the ones
@@ -68,7 +68,7 @@ fn copy_pairs<K: Clone, V: Clone>(from: &Node<K, V>, to: &mut Node<K, V>) {
     to.len = from.len;
 }
 
-fn copy_children<K: Clone, V: Clone>(from: &Node<K, V>, to: &mut Node<K, V>) {
+fn copy_children<K: Clone + 'static, V: Clone + 'static>(from: &Node<K, V>, to: &mut Node<K, V>) {
     let (keys, children) = (to.key_slots(), to.child_slots());
     let mut bounds = from.keys().iter();
     for (at, child) in from.children().iter().enumerate() {

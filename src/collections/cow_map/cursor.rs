@@ -6,7 +6,7 @@ use super::node::Node;
 const LEVELS: usize = 26;
 
 /// A place between two pairs of a tree that is borrowed for `'a`, or nowhere.
-pub(super) struct Cursor<'a, K, V> {
+pub(super) struct Cursor<'a, K: 'static, V: 'static> {
     /// Pairs behind `at` in it are ahead.
     leaf: Option<&'a Node<K, V>>,
     at: usize,
@@ -16,15 +16,15 @@ pub(super) struct Cursor<'a, K, V> {
     children: [u16; LEVELS],
 }
 
-impl<K, V> Clone for Cursor<'_, K, V> {
+impl<K: 'static, V: 'static> Clone for Cursor<'_, K, V> {
     fn clone(&self) -> Self {
         *self
     }
 }
 
-impl<K, V> Copy for Cursor<'_, K, V> {}
+impl<K: 'static, V: 'static> Copy for Cursor<'_, K, V> {}
 
-impl<'a, K, V> Cursor<'a, K, V> {
+impl<'a, K: 'static, V: 'static> Cursor<'a, K, V> {
     pub(super) const fn nowhere() -> Self {
         Self { leaf: None, at: 0, depth: 0, branches: [None; LEVELS], children: [0; LEVELS] }
     }

@@ -13,7 +13,7 @@ use core::iter::FusedIterator;
 
 /// One entry in which two versions of a map differ.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Difference<'a, K, V> {
+pub enum Difference<'a, K: 'static, V: 'static> {
     /// The later version has this key, the earlier one has not.
     Added(&'a K, &'a V),
     /// The earlier version has this key, the later one has not.
@@ -29,21 +29,21 @@ pub enum Difference<'a, K, V> {
     },
 }
 
-impl<K, V> Clone for Difference<'_, K, V> {
+impl<K: 'static, V: 'static> Clone for Difference<'_, K, V> {
     fn clone(&self) -> Self {
         *self
     }
 }
 
-impl<K, V> Copy for Difference<'_, K, V> {}
+impl<K: 'static, V: 'static> Copy for Difference<'_, K, V> {}
 
 /// The differences between two versions in the order of their keys, from [`CowMap::diff`].
-pub struct Diff<'a, K, V> {
+pub struct Diff<'a, K: 'static, V: 'static> {
     before: Walk<'a, K, V>,
     after: Walk<'a, K, V>,
 }
 
-impl<K: Ord, V: PartialEq> CowMap<K, V> {
+impl<K: Ord + 'static, V: PartialEq + 'static> CowMap<K, V> {
     /// What has to be done to this map to get `later`. What is in nodes that both share counts as equal and is not looked at: for
     /// two versions of one map the time depends on their differences, not on their size.
     ///
@@ -65,7 +65,7 @@ impl<K: Ord, V: PartialEq> CowMap<K, V> {
 }
 
 /// A walk over a tree that goes into subtrees only if it is told to.
-struct Walk<'a, K, V> {
+struct Walk<'a, K: 'static, V: 'static> {
     /// The root, if the walk has not gone into it yet.
     root: Option<&'a Link<K, V>>,
     /// The nodes that the walk is in, and where in them.
@@ -73,13 +73,13 @@ struct Walk<'a, K, V> {
 }
 
 /// What a walk comes to.
-enum Ahead<'a, K, V> {
+enum Ahead<'a, K: 'static, V: 'static> {
     Node(&'a Link<K, V>),
     Pair(&'a K, &'a V),
     Nothing,
 }
 
-impl<'a, K, V> Walk<'a, K, V> {
+impl<'a, K: 'static, V: 'static> Walk<'a, K, V> {
     fn new(map: &'a CowMap<K, V>) -> Self {
         Self { root: map.root.as_ref(), inside: Vec::new() }
     }
@@ -117,7 +117,7 @@ impl<'a, K, V> Walk<'a, K, V> {
 }
 
 /// The smallest key below a node.
-fn first_key<K, V>(node: &Link<K, V>) -> Option<&K> {
+fn first_key<K: 'static, V: 'static>(node: &Link<K, V>) -> Option<&K> {
     let mut node: &Node<K, V> = node;
     while let Some(child) = node.children().first() {
         node = child;
@@ -125,7 +125,7 @@ fn first_key<K, V>(node: &Link<K, V>) -> Option<&K> {
     node.keys().first()
 }
 
-impl<'a, K: Ord, V: PartialEq> Iterator for Diff<'a, K, V> {
+impl<'a, K: Ord + 'static, V: PartialEq + 'static> Iterator for Diff<'a, K, V> {
     type Item = Difference<'a, K, V>;
 
     fn next(&mut self) -> Option<Self::Item> {
@@ -186,21 +186,21 @@ impl<'a, K: Ord, V: PartialEq> Iterator for Diff<'a, K, V> {
     }
 }
 
-impl<K: Ord, V: PartialEq> FusedIterator for Diff<'_, K, V> {}
+impl<K: Ord + 'static, V: PartialEq + 'static> FusedIterator for Diff<'_, K, V> {}
 
-impl<K, V> Clone for Diff<'_, K, V> {
+impl<K: 'static, V: 'static> Clone for Diff<'_, K, V> {
     fn clone(&self) -> Self {
         Self { before: self.before.clone(), after: self.after.clone() }
     }
 }
 
-impl<K, V> Clone for Walk<'_, K, V> {
+impl<K: 'static, V: 'static> Clone for Walk<'_, K, V> {
     fn clone(&self) -> Self {
         Self { root: self.root, inside: self.inside.clone() }
     }
 }
 
-impl<K: Ord + fmt::Debug, V: PartialEq + fmt::Debug> fmt::Debug for Diff<'_, K, V> {
+impl<K: Ord + fmt::Debug + 'static, V: PartialEq + fmt::Debug + 'static> fmt::Debug for Diff<'_, K, V> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_list().entries(self.clone()).finish()
     }

@@ -4,7 +4,7 @@ use super::CowMap;
 use core::fmt;
 
 /// What a map has for a key, from [`CowMap::entry`].
-pub enum Entry<'a, K, V> {
+pub enum Entry<'a, K: 'static, V: 'static> {
     /// There is a value.
     Occupied(OccupiedEntry<'a, K, V>),
     /// There is none.
@@ -12,18 +12,18 @@ pub enum Entry<'a, K, V> {
 }
 
 /// An entry that is in the map. Nodes are copied, if other versions have them, when the value is asked for to be changed.
-pub struct OccupiedEntry<'a, K, V> {
+pub struct OccupiedEntry<'a, K: 'static, V: 'static> {
     map: &'a mut CowMap<K, V>,
     key: K,
 }
 
 /// A key that is not in the map.
-pub struct VacantEntry<'a, K, V> {
+pub struct VacantEntry<'a, K: 'static, V: 'static> {
     map: &'a mut CowMap<K, V>,
     key: K,
 }
 
-impl<K: Ord, V> CowMap<K, V> {
+impl<K: Ord + 'static, V: 'static> CowMap<K, V> {
     /// The entry of a key.
     ///
     /// ```
@@ -44,7 +44,7 @@ impl<K: Ord, V> CowMap<K, V> {
 
 const THERE: &str = "an order that does not contradict itself finds a key twice";
 
-impl<'a, K: Ord + Clone, V: Clone> OccupiedEntry<'a, K, V> {
+impl<'a, K: Ord + Clone + 'static, V: Clone + 'static> OccupiedEntry<'a, K, V> {
     /// The key that was asked for.
     pub fn key(&self) -> &K {
         &self.key
@@ -81,7 +81,7 @@ impl<'a, K: Ord + Clone, V: Clone> OccupiedEntry<'a, K, V> {
     }
 }
 
-impl<'a, K: Ord + Clone, V: Clone> VacantEntry<'a, K, V> {
+impl<'a, K: Ord + Clone + 'static, V: Clone + 'static> VacantEntry<'a, K, V> {
     /// The key that was asked for.
     pub fn key(&self) -> &K {
         &self.key
@@ -98,7 +98,7 @@ impl<'a, K: Ord + Clone, V: Clone> VacantEntry<'a, K, V> {
     }
 }
 
-impl<'a, K: Ord + Clone, V: Clone> Entry<'a, K, V> {
+impl<'a, K: Ord + Clone + 'static, V: Clone + 'static> Entry<'a, K, V> {
     /// The key that was asked for.
     pub fn key(&self) -> &K {
         match self {
@@ -147,19 +147,19 @@ impl<'a, K: Ord + Clone, V: Clone> Entry<'a, K, V> {
     }
 }
 
-impl<K: Ord + Clone + fmt::Debug, V: Clone + fmt::Debug> fmt::Debug for OccupiedEntry<'_, K, V> {
+impl<K: Ord + Clone + fmt::Debug + 'static, V: Clone + fmt::Debug + 'static> fmt::Debug for OccupiedEntry<'_, K, V> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("OccupiedEntry").field("key", &self.key).field("value", self.get()).finish()
     }
 }
 
-impl<K: fmt::Debug, V> fmt::Debug for VacantEntry<'_, K, V> {
+impl<K: fmt::Debug + 'static, V: 'static> fmt::Debug for VacantEntry<'_, K, V> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("VacantEntry").field(&self.key).finish()
     }
 }
 
-impl<K: Ord + Clone + fmt::Debug, V: Clone + fmt::Debug> fmt::Debug for Entry<'_, K, V> {
+impl<K: Ord + Clone + fmt::Debug + 'static, V: Clone + fmt::Debug + 'static> fmt::Debug for Entry<'_, K, V> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Entry::Occupied(entry) => entry.fmt(f),

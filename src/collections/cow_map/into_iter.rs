@@ -14,14 +14,14 @@ use core::iter::FusedIterator;
 use core::ptr;
 
 /// The pairs of a leaf that was taken out of a tree.
-struct Pairs<K, V> {
+struct Pairs<K: 'static, V: 'static> {
     leaf: Link<K, V>,
     start: usize,
     end: usize,
     is_own: bool,
 }
 
-impl<K, V> Pairs<K, V> {
+impl<K: 'static, V: 'static> Pairs<K, V> {
     fn new(mut leaf: Link<K, V>) -> Self {
         let end = leaf.len();
         let is_own = SalRc::get_mut(&mut leaf).map(|leaf| leaf.len = 0).is_some();
@@ -37,7 +37,7 @@ impl<K, V> Pairs<K, V> {
     }
 }
 
-impl<K: Clone, V: Clone> Pairs<K, V> {
+impl<K: Clone + 'static, V: Clone + 'static> Pairs<K, V> {
     fn take(&mut self, back: bool) -> Option<(K, V)> {
         if self.start == self.end {
             return None;
@@ -60,7 +60,7 @@ impl<K: Clone, V: Clone> Pairs<K, V> {
     }
 }
 
-impl<K, V> Drop for Pairs<K, V> {
+impl<K: 'static, V: 'static> Drop for Pairs<K, V> {
     fn drop(&mut self) {
         if self.is_own {
             let (keys, values) = self.slots();
@@ -75,7 +75,7 @@ impl<K, V> Drop for Pairs<K, V> {
 }
 
 /// The entries of a map in the order of their keys, taken from it; those that another version has too are cloned.
-pub struct IntoIter<K, V> {
+pub struct IntoIter<K: 'static, V: 'static> {
     /// What neither end has come to; the nodes on its edges may have too little, or nothing.
     root: Option<Link<K, V>>,
     front: Option<Pairs<K, V>>,
@@ -83,7 +83,7 @@ pub struct IntoIter<K, V> {
     remaining: usize,
 }
 
-impl<K: Clone, V: Clone> IntoIterator for CowMap<K, V> {
+impl<K: Clone + 'static, V: Clone + 'static> IntoIterator for CowMap<K, V> {
     type Item = (K, V);
     type IntoIter = IntoIter<K, V>;
 
@@ -93,7 +93,7 @@ impl<K: Clone, V: Clone> IntoIterator for CowMap<K, V> {
 }
 
 /// Takes the first or the last leaf out of what is below a branch; and says whether the branch is left without children.
-fn take_leaf<K: Clone, V: Clone>(branch: &mut Link<K, V>, last: bool) -> (Link<K, V>, bool) {
+fn take_leaf<K: Clone + 'static, V: Clone + 'static>(branch: &mut Link<K, V>, last: bool) -> (Link<K, V>, bool) {
     let branch = own(branch);
     let at = if last { branch.len() - 1 } else { 0 };
     let child = &mut branch.children_mut()[at];
@@ -108,7 +108,7 @@ fn take_leaf<K: Clone, V: Clone>(branch: &mut Link<K, V>, last: bool) -> (Link<K
     (leaf, branch.len() == 0)
 }
 
-impl<K: Clone, V: Clone> IntoIter<K, V> {
+impl<K: Clone + 'static, V: Clone + 'static> IntoIter<K, V> {
     /// The next leaf from an end; then the one at the other end.
     fn next_leaf(&mut self, back: bool) -> Option<Pairs<K, V>> {
         let Some(root) = &mut self.root else {
@@ -125,7 +125,7 @@ impl<K: Clone, V: Clone> IntoIter<K, V> {
     }
 }
 
-impl<K: Clone, V: Clone> Iterator for IntoIter<K, V> {
+impl<K: Clone + 'static, V: Clone + 'static> Iterator for IntoIter<K, V> {
     type Item = (K, V);
 
     #[inline]
@@ -145,7 +145,7 @@ impl<K: Clone, V: Clone> Iterator for IntoIter<K, V> {
     }
 }
 
-impl<K: Clone, V: Clone> DoubleEndedIterator for IntoIter<K, V> {
+impl<K: Clone + 'static, V: Clone + 'static> DoubleEndedIterator for IntoIter<K, V> {
     #[inline]
     fn next_back(&mut self) -> Option<(K, V)> {
         loop {
@@ -158,10 +158,10 @@ impl<K: Clone, V: Clone> DoubleEndedIterator for IntoIter<K, V> {
     }
 }
 
-impl<K: Clone, V: Clone> ExactSizeIterator for IntoIter<K, V> {}
-impl<K: Clone, V: Clone> FusedIterator for IntoIter<K, V> {}
+impl<K: Clone + 'static, V: Clone + 'static> ExactSizeIterator for IntoIter<K, V> {}
+impl<K: Clone + 'static, V: Clone + 'static> FusedIterator for IntoIter<K, V> {}
 
-impl<K, V> fmt::Debug for IntoIter<K, V> {
+impl<K: 'static, V: 'static> fmt::Debug for IntoIter<K, V> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("IntoIter").field("remaining", &self.remaining).finish_non_exhaustive()
     }
@@ -169,16 +169,16 @@ impl<K, V> fmt::Debug for IntoIter<K, V> {
 
 /// The keys of a map, taken from it by [`CowMap::into_keys`].
 #[derive(Debug)]
-pub struct IntoKeys<K, V>(IntoIter<K, V>);
+pub struct IntoKeys<K: 'static, V: 'static>(IntoIter<K, V>);
 
 /// The values of a map, taken from it by [`CowMap::into_values`].
 #[derive(Debug)]
-pub struct IntoValues<K, V>(IntoIter<K, V>);
+pub struct IntoValues<K: 'static, V: 'static>(IntoIter<K, V>);
 
 project!([K: Clone, V: Clone] IntoKeys<K, V>, K, |(key, _)| key);
 project!([K: Clone, V: Clone] IntoValues<K, V>, V, |(_, value)| value);
 
-impl<K: Clone, V: Clone> CowMap<K, V> {
+impl<K: Clone + 'static, V: Clone + 'static> CowMap<K, V> {
     /// The keys, in order, taken from the map.
     pub fn into_keys(self) -> IntoKeys<K, V> {
         IntoKeys(self.into_iter())

@@ -7,19 +7,19 @@ use core::fmt;
 use core::iter::FusedIterator;
 
 /// The entries of a map, from [`CowMap::iter`].
-pub struct Iter<'a, K, V> {
+pub struct Iter<'a, K: 'static, V: 'static> {
     front: Cursor<'a, K, V>,
     back: Cursor<'a, K, V>,
     remaining: usize,
 }
 
 /// The keys of a map, from [`CowMap::keys`].
-pub struct Keys<'a, K, V>(pub(super) Iter<'a, K, V>);
+pub struct Keys<'a, K: 'static, V: 'static>(pub(super) Iter<'a, K, V>);
 
 /// The values of a map, from [`CowMap::values`].
-pub struct Values<'a, K, V>(pub(super) Iter<'a, K, V>);
+pub struct Values<'a, K: 'static, V: 'static>(pub(super) Iter<'a, K, V>);
 
-impl<K, V> CowMap<K, V> {
+impl<K: 'static, V: 'static> CowMap<K, V> {
     /// The entries, in the order of their keys.
     #[inline]
     pub fn iter(&self) -> Iter<'_, K, V> {
@@ -40,7 +40,7 @@ impl<K, V> CowMap<K, V> {
     }
 }
 
-impl<'a, K, V> Iterator for Iter<'a, K, V> {
+impl<'a, K: 'static, V: 'static> Iterator for Iter<'a, K, V> {
     type Item = (&'a K, &'a V);
 
     #[inline]
@@ -55,7 +55,7 @@ impl<'a, K, V> Iterator for Iter<'a, K, V> {
     }
 }
 
-impl<K, V> DoubleEndedIterator for Iter<'_, K, V> {
+impl<K: 'static, V: 'static> DoubleEndedIterator for Iter<'_, K, V> {
     #[inline]
     fn next_back(&mut self) -> Option<Self::Item> {
         self.remaining = self.remaining.checked_sub(1)?;
@@ -63,52 +63,52 @@ impl<K, V> DoubleEndedIterator for Iter<'_, K, V> {
     }
 }
 
-impl<K, V> ExactSizeIterator for Iter<'_, K, V> {}
-impl<K, V> FusedIterator for Iter<'_, K, V> {}
+impl<K: 'static, V: 'static> ExactSizeIterator for Iter<'_, K, V> {}
+impl<K: 'static, V: 'static> FusedIterator for Iter<'_, K, V> {}
 
 project!(['a, K, V] Keys<'a, K, V>, &'a K, |(key, _)| key);
 project!(['a, K, V] Values<'a, K, V>, &'a V, |(_, value)| value);
 
-impl<K, V> Clone for Iter<'_, K, V> {
+impl<K: 'static, V: 'static> Clone for Iter<'_, K, V> {
     #[inline]
     fn clone(&self) -> Self {
         Self { ..*self }
     }
 }
 
-impl<K, V> Clone for Keys<'_, K, V> {
+impl<K: 'static, V: 'static> Clone for Keys<'_, K, V> {
     #[inline]
     fn clone(&self) -> Self {
         Self(self.0.clone())
     }
 }
 
-impl<K, V> Clone for Values<'_, K, V> {
+impl<K: 'static, V: 'static> Clone for Values<'_, K, V> {
     #[inline]
     fn clone(&self) -> Self {
         Self(self.0.clone())
     }
 }
 
-impl<K, V> Default for Iter<'_, K, V> {
+impl<K: 'static, V: 'static> Default for Iter<'_, K, V> {
     fn default() -> Self {
         Self { front: Cursor::nowhere(), back: Cursor::nowhere(), remaining: 0 }
     }
 }
 
-impl<K: fmt::Debug, V: fmt::Debug> fmt::Debug for Iter<'_, K, V> {
+impl<K: fmt::Debug + 'static, V: fmt::Debug + 'static> fmt::Debug for Iter<'_, K, V> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_list().entries(self.clone()).finish()
     }
 }
 
-impl<K: fmt::Debug, V> fmt::Debug for Keys<'_, K, V> {
+impl<K: fmt::Debug + 'static, V: 'static> fmt::Debug for Keys<'_, K, V> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_list().entries(self.clone()).finish()
     }
 }
 
-impl<K, V: fmt::Debug> fmt::Debug for Values<'_, K, V> {
+impl<K: 'static, V: fmt::Debug + 'static> fmt::Debug for Values<'_, K, V> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_list().entries(self.clone()).finish()
     }

@@ -7,7 +7,7 @@ use crate::SalRc;
 use core::borrow::Borrow;
 use core::ops::Index;
 
-impl<K, V> CowMap<K, V> {
+impl<K: 'static, V: 'static> CowMap<K, V> {
     /// The value of `key`.
     #[inline]
     pub fn get<Q: Ord + ?Sized>(&self, key: &Q) -> Option<&V>
@@ -59,7 +59,7 @@ impl<K, V> CowMap<K, V> {
     }
 }
 
-impl<K: Ord + Clone, V: Clone> CowMap<K, V> {
+impl<K: Ord + Clone + 'static, V: Clone + 'static> CowMap<K, V> {
     /// The value of `key`, to be changed. Nodes on the way to it that another version has are copied, unless the key is missing.
     pub fn get_mut<Q: Ord + ?Sized>(&mut self, key: &Q) -> Option<&mut V>
     where
@@ -84,14 +84,17 @@ impl<K: Ord + Clone, V: Clone> CowMap<K, V> {
 
 /// Whether a node would be copied on the way to a key that is under it: none if it would be, and the key is not.
 #[inline]
-pub(super) fn is_missing<K: Borrow<Q>, V, Q: Ord + ?Sized>(link: &mut Link<K, V>, key: &Q) -> Option<bool> {
+pub(super) fn is_missing<K: Borrow<Q> + 'static, V: 'static, Q: Ord + ?Sized>(
+    link: &mut Link<K, V>,
+    key: &Q,
+) -> Option<bool> {
     if SalRc::get_mut(link).is_some() {
         return Some(false);
     }
     link.leaf_of(key).find(key).ok().map(|_| true)
 }
 
-impl<K: Ord + Borrow<Q>, Q: Ord + ?Sized, V> Index<&Q> for CowMap<K, V> {
+impl<K: Ord + Borrow<Q> + 'static, Q: Ord + ?Sized, V: 'static> Index<&Q> for CowMap<K, V> {
     type Output = V;
 
     /// # Panics

@@ -80,7 +80,7 @@ use node::Link;
 /// assert_eq!((prices.len(), prices["pear"]), (2, 35));
 /// ```
 #[repr(C)]
-pub struct CowMap<K, V> {
+pub struct CowMap<K: 'static, V: 'static> {
     root: Option<Link<K, V>>,
     len: usize,
 }
@@ -91,7 +91,7 @@ const _: () = {
     assert!(offset_of!(Any, root) == 0 && offset_of!(Any, len) == size_of::<usize>());
 };
 
-impl<K, V> CowMap<K, V> {
+impl<K: 'static, V: 'static> CowMap<K, V> {
     /// An empty map. It has no block, and belongs to no heap.
     #[inline]
     pub const fn new() -> Self {
@@ -133,14 +133,14 @@ impl<K, V> CowMap<K, V> {
     }
 }
 
-impl<K, V> Default for CowMap<K, V> {
+impl<K: 'static, V: 'static> Default for CowMap<K, V> {
     #[inline]
     fn default() -> Self {
         Self::new()
     }
 }
 
-impl<K, V> Clone for CowMap<K, V> {
+impl<K: 'static, V: 'static> Clone for CowMap<K, V> {
     /// Another pointer to the same nodes, in the same heap. Takes constant time, and clones no key and no value.
     #[inline]
     fn clone(&self) -> Self {

@@ -36,7 +36,7 @@ const LEAST_CHILDREN: usize = 8;
 
 /// A leaf or a branch.
 #[repr(C)]
-pub(super) struct Node<K, V> {
+pub(super) struct Node<K: 'static, V: 'static> {
     pub(super) len: u16,
     height: u16,
     zeros: u32,
@@ -45,20 +45,20 @@ pub(super) struct Node<K, V> {
 
 /// What is behind the header. It is used as bytes; the fields say how large and how aligned it is.
 #[repr(C)]
-union Data<K, V> {
+union Data<K: 'static, V: 'static> {
     words: [MaybeUninit<u64>; WORDS],
     leaf: ManuallyDrop<LeastLeaf<K, V>>,
     branch: ManuallyDrop<LeastBranch<K, V>>,
 }
 
 #[repr(C)]
-struct LeastLeaf<K, V> {
+struct LeastLeaf<K: 'static, V: 'static> {
     keys: [MaybeUninit<K>; LEAST_PAIRS],
     values: [MaybeUninit<V>; LEAST_PAIRS],
 }
 
 #[repr(C)]
-struct LeastBranch<K, V> {
+struct LeastBranch<K: 'static, V: 'static> {
     keys: [MaybeUninit<K>; LEAST_CHILDREN - 1],
     children: [MaybeUninit<Link<K, V>>; LEAST_CHILDREN],
 }
@@ -89,7 +89,7 @@ const fn capacity(bytes: usize, key: usize, item: usize, align: usize, unpaired:
     len
 }
 
-impl<K, V> Node<K, V> {
+impl<K: 'static, V: 'static> Node<K, V> {
     const BYTES: usize = size_of::<Data<K, V>>();
     /// Most pairs of a leaf.
     pub(super) const LEAF_CAPACITY: usize = capacity(Self::BYTES, size_of::<K>(), size_of::<V>(), align_of::<V>(), 0);
@@ -232,7 +232,7 @@ const fn larger(a: usize, b: usize) -> usize {
     if a > b { a } else { b }
 }
 
-impl<K, V> Drop for Node<K, V> {
+impl<K: 'static, V: 'static> Drop for Node<K, V> {
     fn drop(&mut self) {
         // SAFETY: N1, N2; nothing is used again. If an element panics, some of the others leak.
         unsafe {

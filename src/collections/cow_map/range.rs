@@ -9,13 +9,13 @@ use core::ops::Bound::{self, Excluded, Included, Unbounded};
 use core::ops::RangeBounds;
 
 /// The entries of a range of keys, from [`CowMap::range`].
-pub struct Range<'a, K, V> {
+pub struct Range<'a, K: 'static, V: 'static> {
     /// Neither is behind the other, but if the order of the keys contradicts itself; then too the walk ends with the tree.
     front: Cursor<'a, K, V>,
     back: Cursor<'a, K, V>,
 }
 
-impl<K: Ord, V> CowMap<K, V> {
+impl<K: Ord + 'static, V: 'static> CowMap<K, V> {
     /// The place before which are the keys less than `key`, and the equal one if `behind_equal`.
     fn place<Q: Ord + ?Sized>(&self, key: &Q, behind_equal: bool) -> Cursor<'_, K, V>
     where
@@ -69,7 +69,7 @@ impl<K: Ord, V> CowMap<K, V> {
     }
 }
 
-impl<K, V> Range<'_, K, V> {
+impl<K: 'static, V: 'static> Range<'_, K, V> {
     /// Whether nothing is left. Of the places of one meaning that before the next pair is compared.
     #[inline]
     fn is_over(&mut self) -> bool {
@@ -78,7 +78,7 @@ impl<K, V> Range<'_, K, V> {
     }
 }
 
-impl<'a, K, V> Iterator for Range<'a, K, V> {
+impl<'a, K: 'static, V: 'static> Iterator for Range<'a, K, V> {
     type Item = (&'a K, &'a V);
 
     #[inline]
@@ -87,22 +87,22 @@ impl<'a, K, V> Iterator for Range<'a, K, V> {
     }
 }
 
-impl<K, V> DoubleEndedIterator for Range<'_, K, V> {
+impl<K: 'static, V: 'static> DoubleEndedIterator for Range<'_, K, V> {
     #[inline]
     fn next_back(&mut self) -> Option<Self::Item> {
         if self.is_over() { None } else { self.back.previous() }
     }
 }
 
-impl<K, V> FusedIterator for Range<'_, K, V> {}
+impl<K: 'static, V: 'static> FusedIterator for Range<'_, K, V> {}
 
-impl<K, V> Clone for Range<'_, K, V> {
+impl<K: 'static, V: 'static> Clone for Range<'_, K, V> {
     fn clone(&self) -> Self {
         Self { ..*self }
     }
 }
 
-impl<K: fmt::Debug, V: fmt::Debug> fmt::Debug for Range<'_, K, V> {
+impl<K: fmt::Debug + 'static, V: fmt::Debug + 'static> fmt::Debug for Range<'_, K, V> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_list().entries(self.clone()).finish()
     }

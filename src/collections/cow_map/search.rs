@@ -5,7 +5,7 @@
 use super::node::Node;
 use core::borrow::Borrow;
 
-impl<K, V> Node<K, V> {
+impl<K: 'static, V: 'static> Node<K, V> {
     /// The child of a branch under which a key belongs.
     #[inline(always)]
     pub(super) fn child_of<Q: Ord + ?Sized>(&self, key: &Q) -> usize

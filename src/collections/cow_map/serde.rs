@@ -6,17 +6,21 @@ use core::marker::PhantomData;
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde::ser::{Serialize, Serializer};
 
-impl<K: Serialize, V: Serialize> Serialize for CowMap<K, V> {
+impl<K: Serialize + 'static, V: Serialize + 'static> Serialize for CowMap<K, V> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_map(self)
     }
 }
 
-impl<'de, K: Deserialize<'de> + Ord + Clone, V: Deserialize<'de> + Clone> Deserialize<'de> for CowMap<K, V> {
+impl<'de, K: Deserialize<'de> + Ord + Clone + 'static, V: Deserialize<'de> + Clone + 'static> Deserialize<'de>
+    for CowMap<K, V>
+{
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Entries<K, V>(PhantomData<(K, V)>);
+        struct Entries<K: 'static, V: 'static>(PhantomData<(K, V)>);
 
-        impl<'de, K: Deserialize<'de> + Ord + Clone, V: Deserialize<'de> + Clone> Visitor<'de> for Entries<K, V> {
+        impl<'de, K: Deserialize<'de> + Ord + Clone + 'static, V: Deserialize<'de> + Clone + 'static> Visitor<'de>
+            for Entries<K, V>
+        {
             type Value = CowMap<K, V>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -5,7 +5,7 @@
 use super::node::{Link, Node};
 use super::slots;
 
-impl<K, V> Node<K, V> {
+impl<K: 'static, V: 'static> Node<K, V> {
     /// Puts a pair into a leaf that has room.
     #[inline]
     pub(super) fn insert_pair(&mut self, at: usize, key: K, value: V) {

@@ -11,7 +11,7 @@ use core::ptr;
 /// # Safety
 /// There are more than `len` slots, of which the first `len` are in use; `at <= len`.
 #[inline(always)]
-pub(super) unsafe fn insert<T>(slots: *mut T, len: usize, at: usize, value: T) {
+pub(super) unsafe fn insert<T: 'static>(slots: *mut T, len: usize, at: usize, value: T) {
     debug_assert!(at <= len);
     // SAFETY: the caller's promise.
     unsafe {
@@ -25,7 +25,7 @@ pub(super) unsafe fn insert<T>(slots: *mut T, len: usize, at: usize, value: T) {
 /// # Safety
 /// The first `len` slots are in use; `at < len`.
 #[inline(always)]
-pub(super) unsafe fn remove<T>(slots: *mut T, len: usize, at: usize) -> T {
+pub(super) unsafe fn remove<T: 'static>(slots: *mut T, len: usize, at: usize) -> T {
     debug_assert!(at < len);
     // SAFETY: the caller's promise.
     unsafe {
@@ -41,7 +41,7 @@ pub(super) unsafe fn remove<T>(slots: *mut T, len: usize, at: usize) -> T {
 /// # Safety
 /// The values are in use, the slots they go to are not, and are as many.
 #[inline(always)]
-pub(super) unsafe fn transfer<T>(from: *mut T, to: *mut T, count: usize) {
+pub(super) unsafe fn transfer<T: 'static>(from: *mut T, to: *mut T, count: usize) {
     // SAFETY: the caller's promise.
     unsafe {
         ptr::copy_nonoverlapping(from, to, count);

@@ -5,53 +5,53 @@ use core::cmp::Ordering;
 use core::fmt;
 use core::hash::{Hash, Hasher};
 
-impl<K: PartialEq, V: PartialEq> PartialEq for CowMap<K, V> {
+impl<K: PartialEq + 'static, V: PartialEq + 'static> PartialEq for CowMap<K, V> {
     /// Compares all entries; [`diff`](CowMap::diff) is faster for versions of one map.
     fn eq(&self, other: &Self) -> bool {
         self.len() == other.len() && self.iter().eq(other)
     }
 }
 
-impl<K: Eq, V: Eq> Eq for CowMap<K, V> {}
+impl<K: Eq + 'static, V: Eq + 'static> Eq for CowMap<K, V> {}
 
-impl<K: PartialOrd, V: PartialOrd> PartialOrd for CowMap<K, V> {
+impl<K: PartialOrd + 'static, V: PartialOrd + 'static> PartialOrd for CowMap<K, V> {
     fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
         self.iter().partial_cmp(other)
     }
 }
 
-impl<K: Ord, V: Ord> Ord for CowMap<K, V> {
+impl<K: Ord + 'static, V: Ord + 'static> Ord for CowMap<K, V> {
     fn cmp(&self, other: &Self) -> Ordering {
         self.iter().cmp(other)
     }
 }
 
-impl<K: Hash, V: Hash> Hash for CowMap<K, V> {
+impl<K: Hash + 'static, V: Hash + 'static> Hash for CowMap<K, V> {
     fn hash<H: Hasher>(&self, state: &mut H) {
         state.write_usize(self.len());
         self.iter().for_each(|entry| entry.hash(state));
     }
 }
 
-impl<K: fmt::Debug, V: fmt::Debug> fmt::Debug for CowMap<K, V> {
+impl<K: fmt::Debug + 'static, V: fmt::Debug + 'static> fmt::Debug for CowMap<K, V> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_map().entries(self).finish()
     }
 }
 
-impl<K: Ord + Clone, V: Clone> Extend<(K, V)> for CowMap<K, V> {
+impl<K: Ord + Clone + 'static, V: Clone + 'static> Extend<(K, V)> for CowMap<K, V> {
     fn extend<I: IntoIterator<Item = (K, V)>>(&mut self, entries: I) {
         entries.into_iter().for_each(|(key, value)| drop(self.insert(key, value)));
     }
 }
 
-impl<'a, K: Ord + Copy, V: Copy> Extend<(&'a K, &'a V)> for CowMap<K, V> {
+impl<'a, K: Ord + Copy + 'static, V: Copy + 'static> Extend<(&'a K, &'a V)> for CowMap<K, V> {
     fn extend<I: IntoIterator<Item = (&'a K, &'a V)>>(&mut self, entries: I) {
         self.extend(entries.into_iter().map(|(key, value)| (*key, *value)));
     }
 }
 
-impl<K: Ord + Clone, V: Clone> FromIterator<(K, V)> for CowMap<K, V> {
+impl<K: Ord + Clone + 'static, V: Clone + 'static> FromIterator<(K, V)> for CowMap<K, V> {
     /// Sorts the entries, of which the last one with a key counts, and then [fills the leaves](CowMap::from_sorted).
     fn from_iter<I: IntoIterator<Item = (K, V)>>(entries: I) -> Self {
         let mut sorted: Vec<(K, V)> = entries.into_iter().collect();
@@ -68,13 +68,13 @@ impl<K: Ord + Clone, V: Clone> FromIterator<(K, V)> for CowMap<K, V> {
     }
 }
 
-impl<K: Ord + Clone, V: Clone, const N: usize> From<[(K, V); N]> for CowMap<K, V> {
+impl<K: Ord + Clone + 'static, V: Clone + 'static, const N: usize> From<[(K, V); N]> for CowMap<K, V> {
     fn from(entries: [(K, V); N]) -> Self {
         entries.into_iter().collect()
     }
 }
 
-impl<'a, K, V> IntoIterator for &'a CowMap<K, V> {
+impl<'a, K: 'static, V: 'static> IntoIterator for &'a CowMap<K, V> {
     type Item = (&'a K, &'a V);
     type IntoIter = Iter<'a, K, V>;
 

@@ -5,7 +5,7 @@ use super::node::Node;
 use crate::SalRc;
 use core::borrow::Borrow;
 
-impl<K: Ord + Clone, V: Clone> CowMap<K, V> {
+impl<K: Ord + Clone + 'static, V: Clone + 'static> CowMap<K, V> {
     /// Keeps the entries for which `keep` says so. All are asked about first, in the order of their keys, and then those that are
     /// not kept are removed one by one: what they do not touch stays shared with other versions. If `keep` panics none is removed.
     pub fn retain(&mut self, mut keep: impl FnMut(&K, &V) -> bool) {

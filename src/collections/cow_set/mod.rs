@@ -33,20 +33,20 @@ use core::ops::RangeBounds;
 /// assert_eq!(seen.first().map(|word| word.as_str()), Some("apple"));
 /// ```
 #[repr(transparent)]
-pub struct CowSet<K> {
+pub struct CowSet<K: 'static> {
     map: CowMap<K, ()>,
 }
 
 /// An element in which two versions of a set differ.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Difference<'a, K> {
+pub enum Difference<'a, K: 'static> {
     /// The later version has it, the earlier one has not.
     Added(&'a K),
     /// The earlier version has it, the later one has not.
     Removed(&'a K),
 }
 
-impl<K> CowSet<K> {
+impl<K: 'static> CowSet<K> {
     /// An empty set. It has no block, and belongs to no heap.
     #[inline]
     pub const fn new() -> Self {
@@ -92,7 +92,7 @@ impl<K> CowSet<K> {
     }
 }
 
-impl<K: Ord> CowSet<K> {
+impl<K: Ord + 'static> CowSet<K> {
     /// As [`CowMap::check`].
     pub fn check(&self) -> Result<(), &'static str> {
         self.map.check()
@@ -137,7 +137,7 @@ impl<K: Ord> CowSet<K> {
     }
 }
 
-impl<K: Ord + Clone> CowSet<K> {
+impl<K: Ord + Clone + 'static> CowSet<K> {
     /// A set of elements that ascend, in time proportional to their number; see [`CowMap::from_sorted`].
     pub fn from_sorted<I: IntoIterator<Item = K>>(elements: I) -> Self {
         Self { map: CowMap::from_sorted(elements.into_iter().map(|element| (element, ()))) }

@@ -6,17 +6,17 @@ use core::marker::PhantomData;
 use serde::de::{Deserialize, Deserializer, SeqAccess, Visitor};
 use serde::ser::{Serialize, Serializer};
 
-impl<K: Serialize> Serialize for CowSet<K> {
+impl<K: Serialize + 'static> Serialize for CowSet<K> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_seq(self)
     }
 }
 
-impl<'de, K: Deserialize<'de> + Ord + Clone> Deserialize<'de> for CowSet<K> {
+impl<'de, K: Deserialize<'de> + Ord + Clone + 'static> Deserialize<'de> for CowSet<K> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Elements<K>(PhantomData<K>);
+        struct Elements<K: 'static>(PhantomData<K>);
 
-        impl<'de, K: Deserialize<'de> + Ord + Clone> Visitor<'de> for Elements<K> {
+        impl<'de, K: Deserialize<'de> + Ord + Clone + 'static> Visitor<'de> for Elements<K> {
             type Value = CowSet<K>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

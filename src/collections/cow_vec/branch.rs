@@ -19,7 +19,7 @@ pub(super) const FAN: usize = 1 << BITS;
 
 /// A place for a pointer to a node one level below.
 #[repr(C)]
-union Child<T> {
+union Child<T: 'static> {
     none: usize,
     leaf: ManuallyDrop<SalRc<Leaf<T>>>,
     branch: ManuallyDrop<SalRc<Branch<T>>>,
@@ -27,7 +27,7 @@ union Child<T> {
 
 /// A node with nodes below it.
 #[repr(C)]
-pub(super) struct Branch<T> {
+pub(super) struct Branch<T: 'static> {
     level: u32,
     len: u32,
     children: [Child<T>; FAN],
@@ -36,7 +36,7 @@ pub(super) struct Branch<T> {
 const _: () = assert!(size_of::<Branch<u8>>() == 8 + 8 * FAN && align_of::<Branch<u128>>() == 8);
 
 /// The children of a branch.
-pub(super) enum Children<'b, T> {
+pub(super) enum Children<'b, T: 'static> {
     /// Of one of level 1.
     Leaves(&'b [SalRc<Leaf<T>>]),
     /// Of a higher one.
@@ -55,7 +55,7 @@ pub(super) const fn leaves_of(height: usize) -> usize {
     1 << (BITS * height)
 }
 
-impl<T> Branch<T> {
+impl<T: 'static> Branch<T> {
     fn empty(level: u32) -> Self {
         Self { level, len: 0, children: [const { Child { none: 0 } }; FAN] }
     }
@@ -208,13 +208,13 @@ impl<T> Branch<T> {
     }
 }
 
-impl<T> Clone for Branch<T> {
+impl<T: 'static> Clone for Branch<T> {
     fn clone(&self) -> Self {
         self.first(self.len())
     }
 }
 
-impl<T> Drop for Branch<T> {
+impl<T: 'static> Drop for Branch<T> {
     fn drop(&mut self) {
         let (start, len) = (self.children.as_mut_ptr(), self.len());
         // SAFETY: N1; they are used no more. A slice drops the others also if one panics.

@@ -9,7 +9,7 @@ use crate::ptr::SalRc;
 use core::mem;
 use core::ops::IndexMut;
 
-impl<T: Clone> CowVec<T> {
+impl<T: Clone + 'static> CowVec<T> {
     /// Adds an element at the end.
     ///
     /// ```
@@ -216,14 +216,14 @@ impl<T: Clone> CowVec<T> {
     }
 }
 
-impl<T> CowVec<T> {
+impl<T: 'static> CowVec<T> {
     /// Drops all elements that no other version has. The vector belongs to no heap then.
     pub fn clear(&mut self) {
         drop(mem::take(self));
     }
 }
 
-impl<T: Clone> IndexMut<usize> for CowVec<T> {
+impl<T: Clone + 'static> IndexMut<usize> for CowVec<T> {
     #[inline]
     #[track_caller]
     fn index_mut(&mut self, index: usize) -> &mut T {

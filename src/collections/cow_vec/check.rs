@@ -4,7 +4,7 @@ use super::CowVec;
 use super::branch::{Branch, Children, FAN, leaves_of};
 use super::leaf::width;
 
-impl<T> CowVec<T> {
+impl<T: 'static> CowVec<T> {
     /// Whether the vector is in order; else what is not. Looks at all nodes, and so takes its time.
     ///
     /// Of a vector that only safe code has used it always is.
@@ -35,7 +35,7 @@ impl<T> CowVec<T> {
 }
 
 /// Whether a branch leads to so many leaves, and all but the last of its children are full.
-fn check_branch<T>(branch: &Branch<T>, leaves: usize) -> Result<(), &'static str> {
+fn check_branch<T: 'static>(branch: &Branch<T>, leaves: usize) -> Result<(), &'static str> {
     let below = leaves_of(branch.level() - 1);
     if branch.len() != leaves.div_ceil(below) || branch.len() > FAN {
         return Err("a branch has not as many children as lead to its leaves (N2)");

@@ -13,7 +13,7 @@ use core::iter::FusedIterator;
 
 /// One position at which two versions differ.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Difference<'v, T> {
+pub enum Difference<'v, T: 'static> {
     /// The later version has this element, the earlier one ends before it.
     Added(usize, &'v T),
     /// The earlier version has this element, the later one ends before it.
@@ -29,16 +29,16 @@ pub enum Difference<'v, T> {
     },
 }
 
-impl<T> Clone for Difference<'_, T> {
+impl<T: 'static> Clone for Difference<'_, T> {
     fn clone(&self) -> Self {
         *self
     }
 }
 
-impl<T> Copy for Difference<'_, T> {}
+impl<T: 'static> Copy for Difference<'_, T> {}
 
 /// The positions at which two vectors differ, in ascending order; see [`CowVec::diff`].
-pub struct Diff<'v, T> {
+pub struct Diff<'v, T: 'static> {
     before: &'v CowVec<T>,
     after: &'v CowVec<T>,
     /// The chunk to be looked at when the elements at hand are through.
@@ -49,7 +49,7 @@ pub struct Diff<'v, T> {
     index: usize,
 }
 
-impl<T> CowVec<T> {
+impl<T: 'static> CowVec<T> {
     /// What has to be done to this vector to get `later`, by position, in ascending order.
     ///
     /// Nodes that both share are passed over, so the time is about that of the changes that made one of the other. Shared
@@ -75,7 +75,7 @@ impl<T> CowVec<T> {
 }
 
 /// If two vectors share a chunk, the first chunk behind the node in which they do.
-pub(super) fn end_of_shared<T>(a: &CowVec<T>, b: &CowVec<T>, number: usize) -> Option<usize> {
+pub(super) fn end_of_shared<T: 'static>(a: &CowVec<T>, b: &CowVec<T>, number: usize) -> Option<usize> {
     let leaves = a.leaves().min(b.leaves());
     if number >= leaves {
         let tails = a.tail.as_ref().zip(b.tail.as_ref());
@@ -107,7 +107,7 @@ pub(super) fn end_of_shared<T>(a: &CowVec<T>, b: &CowVec<T>, number: usize) -> O
     }
 }
 
-impl<T> Diff<'_, T> {
+impl<T: 'static> Diff<'_, T> {
     /// Goes to the next chunk that is not shared; false if there is none.
     fn advance(&mut self) -> bool {
         let end = self.before.chunk_count().max(self.after.chunk_count());
@@ -126,11 +126,11 @@ impl<T> Diff<'_, T> {
     }
 }
 
-fn chunk_or_none<T>(vec: &CowVec<T>, number: usize) -> &[T] {
+fn chunk_or_none<T: 'static>(vec: &CowVec<T>, number: usize) -> &[T] {
     if number < vec.chunk_count() { vec.chunk(number) } else { &[] }
 }
 
-impl<'v, T: PartialEq> Iterator for Diff<'v, T> {
+impl<'v, T: PartialEq + 'static> Iterator for Diff<'v, T> {
     type Item = Difference<'v, T>;
 
     fn next(&mut self) -> Option<Difference<'v, T>> {
@@ -161,15 +161,15 @@ impl<'v, T: PartialEq> Iterator for Diff<'v, T> {
     }
 }
 
-impl<T: PartialEq> FusedIterator for Diff<'_, T> {}
+impl<T: PartialEq + 'static> FusedIterator for Diff<'_, T> {}
 
-impl<T> Clone for Diff<'_, T> {
+impl<T: 'static> Clone for Diff<'_, T> {
     fn clone(&self) -> Self {
         Self { ..*self }
     }
 }
 
-impl<T: PartialEq + fmt::Debug> fmt::Debug for Diff<'_, T> {
+impl<T: PartialEq + fmt::Debug + 'static> fmt::Debug for Diff<'_, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_list().entries(self.clone()).finish()
     }

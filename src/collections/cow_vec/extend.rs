@@ -5,7 +5,7 @@ use super::leaf::{Tail, width};
 use crate::heap::SalAlloc;
 use crate::heap::placement::HeapScope;
 
-impl<T: Clone> CowVec<T> {
+impl<T: Clone + 'static> CowVec<T> {
     /// Adds copies of a slice's elements at the end.
     pub fn extend_from_slice(&mut self, elements: &[T]) {
         let _scope = HeapScope::enter(self.heap());
@@ -15,8 +15,8 @@ impl<T: Clone> CowVec<T> {
     /// Adds elements until there are none.
     fn fill(&mut self, elements: &mut impl Iterator<Item = T>) {
         /// Counts what is in the tail, also if the iterator panics.
-        struct Count<'v, T>(&'v mut CowVec<T>);
-        impl<T> Drop for Count<'_, T> {
+        struct Count<'v, T: 'static>(&'v mut CowVec<T>);
+        impl<T: 'static> Drop for Count<'_, T> {
             fn drop(&mut self) {
                 self.0.count_tail();
             }
@@ -41,8 +41,8 @@ impl<T: Clone> CowVec<T> {
     /// As `extend`, into a heap if there is none yet.
     pub(super) fn extend_in(&mut self, heap: SalAlloc, elements: impl IntoIterator<Item = T>) {
         /// Forgets the heap if nothing was put there (V3).
-        struct Settle<'v, T>(&'v mut CowVec<T>);
-        impl<T> Drop for Settle<'_, T> {
+        struct Settle<'v, T: 'static>(&'v mut CowVec<T>);
+        impl<T: 'static> Drop for Settle<'_, T> {
             fn drop(&mut self) {
                 if self.0.is_empty() {
                     self.0.tail = None;
@@ -56,26 +56,26 @@ impl<T: Clone> CowVec<T> {
     }
 }
 
-impl<T> CowVec<T> {
+impl<T: 'static> CowVec<T> {
     /// Makes the length that of the tree and of the tail as it is.
     fn count_tail(&mut self) {
         self.len = self.tree_len + self.tail.as_ref().map_or(0, |tail| tail.len());
     }
 }
 
-impl<T: Clone> Extend<T> for CowVec<T> {
+impl<T: Clone + 'static> Extend<T> for CowVec<T> {
     fn extend<I: IntoIterator<Item = T>>(&mut self, elements: I) {
         self.fill(&mut elements.into_iter());
     }
 }
 
-impl<'e, T: Copy + 'e> Extend<&'e T> for CowVec<T> {
+impl<'e, T: Copy + 'e + 'static> Extend<&'e T> for CowVec<T> {
     fn extend<I: IntoIterator<Item = &'e T>>(&mut self, elements: I) {
         self.fill(&mut elements.into_iter().copied());
     }
 }
 
-impl<T: Clone> FromIterator<T> for CowVec<T> {
+impl<T: Clone + 'static> FromIterator<T> for CowVec<T> {
     fn from_iter<I: IntoIterator<Item = T>>(elements: I) -> Self {
         let mut vec = Self::new();
         vec.extend(elements);
@@ -83,7 +83,7 @@ impl<T: Clone> FromIterator<T> for CowVec<T> {
     }
 }
 
-impl<T: Clone> From<&[T]> for CowVec<T> {
+impl<T: Clone + 'static> From<&[T]> for CowVec<T> {
     fn from(elements: &[T]) -> Self {
         let mut vec = Self::new();
         vec.extend_from_slice(elements);
@@ -91,20 +91,20 @@ impl<T: Clone> From<&[T]> for CowVec<T> {
     }
 }
 
-impl<T: Clone> From<Vec<T>> for CowVec<T> {
+impl<T: Clone + 'static> From<Vec<T>> for CowVec<T> {
     /// Moves the elements.
     fn from(elements: Vec<T>) -> Self {
         elements.into_iter().collect()
     }
 }
 
-impl<T: Clone, const N: usize> From<[T; N]> for CowVec<T> {
+impl<T: Clone + 'static, const N: usize> From<[T; N]> for CowVec<T> {
     fn from(elements: [T; N]) -> Self {
         elements.into_iter().collect()
     }
 }
 
-impl<T: Clone> From<CowVec<T>> for Vec<T> {
+impl<T: Clone + 'static> From<CowVec<T>> for Vec<T> {
     /// Moves the elements that no other version has, and clones the others.
     fn from(elements: CowVec<T>) -> Self {
         elements.into_iter().collect()

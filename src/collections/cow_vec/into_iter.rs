@@ -18,7 +18,7 @@ use core::ptr;
 /// are cloned.
 ///
 /// Where the leaves are is noted before the first element is taken, in 8 bytes for each of them.
-pub struct IntoIter<T> {
+pub struct IntoIter<T: 'static> {
     front: Taken<T>,
     leaves: std::vec::IntoIter<SalRc<Leaf<T>>>,
     tail: Option<SalRc<Tail<T>>>,
@@ -26,12 +26,12 @@ pub struct IntoIter<T> {
 }
 
 /// A node whose elements are being taken.
-struct Taken<T> {
+struct Taken<T: 'static> {
     node: Node<T>,
     left: Range<usize>,
 }
 
-enum Node<T> {
+enum Node<T: 'static> {
     None,
     /// A leaf that nobody else has.
     Leaf(SalRc<MaybeUninit<Leaf<T>>>),
@@ -41,7 +41,7 @@ enum Node<T> {
     SharedTail(SalRc<Tail<T>>),
 }
 
-impl<T> Taken<T> {
+impl<T: 'static> Taken<T> {
     const NONE: Self = Self { node: Node::None, left: 0..0 };
 
     fn leaf(mut leaf: SalRc<Leaf<T>>) -> Self {
@@ -106,7 +106,7 @@ impl<T> Taken<T> {
     }
 }
 
-impl<T> Drop for Taken<T> {
+impl<T: 'static> Drop for Taken<T> {
     fn drop(&mut self) {
         if let Some(elements) = self.own() {
             let left = core::mem::replace(&mut self.left, 0..0);
@@ -116,7 +116,7 @@ impl<T> Drop for Taken<T> {
     }
 }
 
-impl<T: Clone> Iterator for IntoIter<T> {
+impl<T: Clone + 'static> Iterator for IntoIter<T> {
     type Item = T;
 
     #[inline]
@@ -143,7 +143,7 @@ impl<T: Clone> Iterator for IntoIter<T> {
     }
 }
 
-impl<T: Clone> DoubleEndedIterator for IntoIter<T> {
+impl<T: Clone + 'static> DoubleEndedIterator for IntoIter<T> {
     #[inline]
     fn next_back(&mut self) -> Option<T> {
         loop {
@@ -161,16 +161,16 @@ impl<T: Clone> DoubleEndedIterator for IntoIter<T> {
     }
 }
 
-impl<T: Clone> ExactSizeIterator for IntoIter<T> {}
-impl<T: Clone> FusedIterator for IntoIter<T> {}
+impl<T: Clone + 'static> ExactSizeIterator for IntoIter<T> {}
+impl<T: Clone + 'static> FusedIterator for IntoIter<T> {}
 
-impl<T> fmt::Debug for IntoIter<T> {
+impl<T: 'static> fmt::Debug for IntoIter<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("IntoIter").finish_non_exhaustive()
     }
 }
 
-impl<T: Clone> IntoIterator for CowVec<T> {
+impl<T: Clone + 'static> IntoIterator for CowVec<T> {
     type Item = T;
     type IntoIter = IntoIter<T>;
 
@@ -183,7 +183,7 @@ impl<T: Clone> IntoIterator for CowVec<T> {
     }
 }
 
-impl<'v, T> IntoIterator for &'v CowVec<T> {
+impl<'v, T: 'static> IntoIterator for &'v CowVec<T> {
     type Item = &'v T;
     type IntoIter = super::Iter<'v, T>;
 
@@ -193,7 +193,7 @@ impl<'v, T> IntoIterator for &'v CowVec<T> {
     }
 }
 
-impl<'v, T: Clone> IntoIterator for &'v mut CowVec<T> {
+impl<'v, T: Clone + 'static> IntoIterator for &'v mut CowVec<T> {
     type Item = &'v mut T;
     type IntoIter = super::IterMut<'v, T>;
 

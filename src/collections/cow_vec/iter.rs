@@ -11,14 +11,14 @@ use core::slice;
 ///
 /// Chunks of which none was looked at yet are between the two that are being gone through. All of them are full: only
 /// the last chunk of a vector may not be.
-pub struct Iter<'v, T> {
+pub struct Iter<'v, T: 'static> {
     vec: &'v CowVec<T>,
     front: slice::Iter<'v, T>,
     between: Range<usize>,
     back: slice::Iter<'v, T>,
 }
 
-impl<'v, T> Iter<'v, T> {
+impl<'v, T: 'static> Iter<'v, T> {
     #[inline]
     pub(super) fn new(vec: &'v CowVec<T>, positions: Range<usize>) -> Self {
         let (mut front, mut back, mut between) = ([].iter(), [].iter(), 0..0);
@@ -55,7 +55,7 @@ impl<'v, T> Iter<'v, T> {
     }
 }
 
-impl<'v, T> Iterator for Iter<'v, T> {
+impl<'v, T: 'static> Iterator for Iter<'v, T> {
     type Item = &'v T;
 
     #[inline]
@@ -109,7 +109,7 @@ impl<'v, T> Iterator for Iter<'v, T> {
     }
 }
 
-impl<'v, T> DoubleEndedIterator for Iter<'v, T> {
+impl<'v, T: 'static> DoubleEndedIterator for Iter<'v, T> {
     #[inline]
     fn next_back(&mut self) -> Option<&'v T> {
         match self.back.next_back() {
@@ -128,35 +128,35 @@ impl<'v, T> DoubleEndedIterator for Iter<'v, T> {
     }
 }
 
-impl<T> ExactSizeIterator for Iter<'_, T> {}
-impl<T> FusedIterator for Iter<'_, T> {}
+impl<T: 'static> ExactSizeIterator for Iter<'_, T> {}
+impl<T: 'static> FusedIterator for Iter<'_, T> {}
 
-impl<T> Clone for Iter<'_, T> {
+impl<T: 'static> Clone for Iter<'_, T> {
     fn clone(&self) -> Self {
         Self { vec: self.vec, front: self.front.clone(), between: self.between.clone(), back: self.back.clone() }
     }
 }
 
-impl<T: fmt::Debug> fmt::Debug for Iter<'_, T> {
+impl<T: fmt::Debug + 'static> fmt::Debug for Iter<'_, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_list().entries(self.clone()).finish()
     }
 }
 
 /// The slices in which the elements of a [`CowVec`] lie.
-pub struct Chunks<'v, T> {
+pub struct Chunks<'v, T: 'static> {
     vec: &'v CowVec<T>,
     left: Range<usize>,
 }
 
-impl<'v, T> Chunks<'v, T> {
+impl<'v, T: 'static> Chunks<'v, T> {
     #[inline]
     pub(super) fn new(vec: &'v CowVec<T>) -> Self {
         Self { vec, left: 0..vec.chunk_count() }
     }
 }
 
-impl<'v, T> Iterator for Chunks<'v, T> {
+impl<'v, T: 'static> Iterator for Chunks<'v, T> {
     type Item = &'v [T];
 
     #[inline]
@@ -175,23 +175,23 @@ impl<'v, T> Iterator for Chunks<'v, T> {
     }
 }
 
-impl<'v, T> DoubleEndedIterator for Chunks<'v, T> {
+impl<'v, T: 'static> DoubleEndedIterator for Chunks<'v, T> {
     #[inline]
     fn next_back(&mut self) -> Option<&'v [T]> {
         self.left.next_back().map(|number| self.vec.chunk(number))
     }
 }
 
-impl<T> ExactSizeIterator for Chunks<'_, T> {}
-impl<T> FusedIterator for Chunks<'_, T> {}
+impl<T: 'static> ExactSizeIterator for Chunks<'_, T> {}
+impl<T: 'static> FusedIterator for Chunks<'_, T> {}
 
-impl<T> Clone for Chunks<'_, T> {
+impl<T: 'static> Clone for Chunks<'_, T> {
     fn clone(&self) -> Self {
         Self { vec: self.vec, left: self.left.clone() }
     }
 }
 
-impl<T: fmt::Debug> fmt::Debug for Chunks<'_, T> {
+impl<T: fmt::Debug + 'static> fmt::Debug for Chunks<'_, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_list().entries(self.clone()).finish()
     }

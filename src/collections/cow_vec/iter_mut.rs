@@ -13,14 +13,14 @@ use core::ops::Range;
 use core::slice;
 
 /// The elements of a [`CowVec`], in order, to be changed. Nodes that other versions have are copied when it comes to them.
-pub struct IterMut<'v, T> {
+pub struct IterMut<'v, T: 'static> {
     vec: &'v mut CowVec<T>,
     front: slice::IterMut<'v, T>,
     between: Range<usize>,
     back: slice::IterMut<'v, T>,
 }
 
-impl<T: Clone> CowVec<T> {
+impl<T: Clone + 'static> CowVec<T> {
     /// The elements, in order, to be changed. Nodes that other versions have are copied when the iterator comes to them.
     ///
     /// ```
@@ -37,7 +37,7 @@ impl<T: Clone> CowVec<T> {
     }
 }
 
-impl<'v, T: Clone> IterMut<'v, T> {
+impl<'v, T: Clone + 'static> IterMut<'v, T> {
     fn chunk(&mut self, number: usize) -> slice::IterMut<'v, T> {
         let chunk: *mut [T] = self.vec.chunk_mut(number);
         // SAFETY: M1; the vector is borrowed for as long as the slice.
@@ -45,7 +45,7 @@ impl<'v, T: Clone> IterMut<'v, T> {
     }
 }
 
-impl<'v, T: Clone> Iterator for IterMut<'v, T> {
+impl<'v, T: Clone + 'static> Iterator for IterMut<'v, T> {
     type Item = &'v mut T;
 
     #[inline]
@@ -70,7 +70,7 @@ impl<'v, T: Clone> Iterator for IterMut<'v, T> {
     }
 }
 
-impl<'v, T: Clone> DoubleEndedIterator for IterMut<'v, T> {
+impl<'v, T: Clone + 'static> DoubleEndedIterator for IterMut<'v, T> {
     #[inline]
     fn next_back(&mut self) -> Option<&'v mut T> {
         loop {
@@ -83,10 +83,10 @@ impl<'v, T: Clone> DoubleEndedIterator for IterMut<'v, T> {
     }
 }
 
-impl<T: Clone> ExactSizeIterator for IterMut<'_, T> {}
-impl<T: Clone> FusedIterator for IterMut<'_, T> {}
+impl<T: Clone + 'static> ExactSizeIterator for IterMut<'_, T> {}
+impl<T: Clone + 'static> FusedIterator for IterMut<'_, T> {}
 
-impl<T> fmt::Debug for IterMut<'_, T> {
+impl<T: 'static> fmt::Debug for IterMut<'_, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("IterMut").finish_non_exhaustive()
     }

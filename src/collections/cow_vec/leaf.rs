@@ -22,7 +22,7 @@ pub(super) const LEAF_BYTES: usize = 256;
 pub(super) const FEWEST: usize = 4;
 
 /// Elements of a leaf, and what a tail has room for. Those without bytes never fill one.
-pub(super) const fn width<T>() -> usize {
+pub(super) const fn width<T: 'static>() -> usize {
     match size_of::<T>() {
         0 => isize::MAX as usize,
         size if size > LEAF_BYTES / FEWEST => FEWEST,
@@ -32,12 +32,12 @@ pub(super) const fn width<T>() -> usize {
 
 /// Room for [`width`] elements.
 #[repr(C)]
-pub(super) union Slots<T> {
+pub(super) union Slots<T: 'static> {
     bytes: [MaybeUninit<u8>; LEAF_BYTES],
     few: ManuallyDrop<[MaybeUninit<T>; FEWEST]>,
 }
 
-impl<T> Slots<T> {
+impl<T: 'static> Slots<T> {
     fn start(&self) -> *const T {
         (&raw const *self).cast()
     }
@@ -49,11 +49,11 @@ impl<T> Slots<T> {
 
 /// A full node.
 #[repr(C)]
-pub(super) struct Leaf<T>(Slots<T>);
+pub(super) struct Leaf<T: 'static>(Slots<T>);
 
 /// A node that is not full, or not in the tree yet.
 #[repr(C)]
-pub(super) struct Tail<T> {
+pub(super) struct Tail<T: 'static> {
     len: usize,
     slots: Slots<T>,
 }
@@ -62,13 +62,13 @@ const _: () = assert!(size_of::<Leaf<u64>>() == LEAF_BYTES && size_of::<Tail<u64
 const _: () = assert!(size_of::<Leaf<[u64; 100]>>() == 3200);
 
 /// Where the elements of a leaf that is being filled begin.
-fn slots_of<T>(leaf: &mut SalRc<MaybeUninit<Leaf<T>>>) -> *mut T {
+fn slots_of<T: 'static>(leaf: &mut SalRc<MaybeUninit<Leaf<T>>>) -> *mut T {
     SalRc::get_mut(leaf).expect("nobody else has a new node").as_mut_ptr().cast()
 }
 
 /// # Safety
 /// L1 holds for the leaf.
-unsafe fn assume_filled<T>(leaf: SalRc<MaybeUninit<Leaf<T>>>) -> SalRc<Leaf<T>> {
+unsafe fn assume_filled<T: 'static>(leaf: SalRc<MaybeUninit<Leaf<T>>>) -> SalRc<Leaf<T>> {
     // SAFETY: the types of both pointers are one word that leads to a block of the same layout, and the caller
     // promises that there is a leaf in it.
     unsafe { transmute(leaf) }
@@ -78,7 +78,7 @@ unsafe fn assume_filled<T>(leaf: SalRc<MaybeUninit<Leaf<T>>>) -> SalRc<Leaf<T>> 
 ///
 /// # Safety
 /// `slots` are those of a leaf that may be written to.
-unsafe fn zero_slack<T>(slots: *mut T) {
+unsafe fn zero_slack<T: 'static>(slots: *mut T) {
     if size_of::<T>() != 0 {
         let used = width::<T>() * size_of::<T>();
         // SAFETY: the elements and what lies behind them are within the leaf.
@@ -86,7 +86,7 @@ unsafe fn zero_slack<T>(slots: *mut T) {
     }
 }
 
-impl<T> Leaf<T> {
+impl<T: 'static> Leaf<T> {
     #[inline(always)]
     pub(super) fn elements(&self) -> &[T] {
         // SAFETY: L1.
@@ -123,8 +123,8 @@ impl<T> Leaf<T> {
         T: Clone,
     {
         /// Drops what was written, if a clone panics.
-        struct Written<T>(*mut T, usize);
-        impl<T> Drop for Written<T> {
+        struct Written<T: 'static>(*mut T, usize);
+        impl<T: 'static> Drop for Written<T> {
             fn drop(&mut self) {
                 // SAFETY: so many were written, and nobody else has them.
                 unsafe { ptr::slice_from_raw_parts_mut(self.0, self.1).drop_in_place() }
@@ -148,14 +148,14 @@ impl<T> Leaf<T> {
     }
 }
 
-impl<T> Drop for Leaf<T> {
+impl<T: 'static> Drop for Leaf<T> {
     fn drop(&mut self) {
         // SAFETY: L1; they are used no more.
         unsafe { ptr::drop_in_place(self.elements_mut()) }
     }
 }
 
-impl<T> Tail<T> {
+impl<T: 'static> Tail<T> {
     /// An empty one in a heap.
     pub(super) fn new_in(heap: SalAlloc) -> SalRc<Self> {
         Self::emptied(SalRc::new_in(MaybeUninit::uninit(), heap))
@@ -171,7 +171,7 @@ impl<T> Tail<T> {
     }
 
     /// One with copies of so many elements, beside the node that has them.
-    pub(super) fn copy_of<U>(elements: &[T], beside: &SalRc<U>) -> SalRc<Self>
+    pub(super) fn copy_of<U: 'static>(elements: &[T], beside: &SalRc<U>) -> SalRc<Self>
     where
         T: Clone,
     {
@@ -279,8 +279,8 @@ impl<T> Tail<T> {
     /// Drops all but the first elements.
     pub(super) fn truncate(&mut self, len: usize) {
         /// Zeros, also if an element panics.
-        struct Forget<'t, T>(&'t mut Tail<T>, usize);
-        impl<T> Drop for Forget<'_, T> {
+        struct Forget<'t, T: 'static>(&'t mut Tail<T>, usize);
+        impl<T: 'static> Drop for Forget<'_, T> {
             fn drop(&mut self) {
                 self.0.forget_behind(self.1);
             }
@@ -319,7 +319,7 @@ impl<T> Tail<T> {
     }
 }
 
-impl<T> Drop for Tail<T> {
+impl<T: 'static> Drop for Tail<T> {
     fn drop(&mut self) {
         // SAFETY: L2; they are used no more.
         unsafe { ptr::drop_in_place(self.elements_mut()) }

@@ -7,7 +7,7 @@ use crate::collections::vec::resolve;
 use core::cmp::Ordering;
 use core::ops::{Index, RangeBounds};
 
-impl<T> CowVec<T> {
+impl<T: 'static> CowVec<T> {
     /// The element at a position; none behind the end.
     ///
     /// ```
@@ -162,7 +162,7 @@ impl<T> CowVec<T> {
     }
 }
 
-impl<T> Index<usize> for CowVec<T> {
+impl<T: 'static> Index<usize> for CowVec<T> {
     type Output = T;
 
     #[inline]

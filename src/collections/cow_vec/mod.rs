@@ -98,7 +98,7 @@ use leaf::Tail;
 /// assert_eq!(version.diff(&numbers).count(), 2);
 /// ```
 #[repr(C)]
-pub struct CowVec<T> {
+pub struct CowVec<T: 'static> {
     root: Option<SalRc<Branch<T>>>,
     tail: Option<SalRc<Tail<T>>>,
     len: usize,
@@ -113,7 +113,7 @@ const _: () = {
     assert!(offset_of!(CowVec<u8>, height) == 32);
 };
 
-impl<T> CowVec<T> {
+impl<T: 'static> CowVec<T> {
     /// An empty vector. It owns no block and belongs to no heap.
     ///
     /// ```
@@ -150,7 +150,7 @@ impl<T> CowVec<T> {
     /// assert!(!numbers.ptr_eq(&CowVec::from([1, 2, 3])));
     /// ```
     pub fn ptr_eq(&self, other: &Self) -> bool {
-        fn same<N>(a: &Option<SalRc<N>>, b: &Option<SalRc<N>>) -> bool {
+        fn same<N: 'static>(a: &Option<SalRc<N>>, b: &Option<SalRc<N>>) -> bool {
             match (a, b) {
                 (Some(a), Some(b)) => SalRc::ptr_eq(a, b),
                 (a, b) => a.is_none() && b.is_none(),
@@ -160,7 +160,7 @@ impl<T> CowVec<T> {
     }
 }
 
-impl<T> Clone for CowVec<T> {
+impl<T: 'static> Clone for CowVec<T> {
     /// Another pointer to the same nodes, in constant time. No element is cloned.
     #[inline]
     fn clone(&self) -> Self {
@@ -168,7 +168,7 @@ impl<T> Clone for CowVec<T> {
     }
 }
 
-impl<T> Default for CowVec<T> {
+impl<T: 'static> Default for CowVec<T> {
     #[inline]
     fn default() -> Self {
         Self::new()

@@ -39,7 +39,11 @@ unsafe impl<T: Persist> Persist for CowVec<T> {
 }
 
 /// Names a node, and visits what is in it, unless that was done through another pointer.
-fn visit_node<N>(node: &SalRc<N>, visitor: &mut BlockVisitor<'_>, inside: impl FnOnce(&N, &mut BlockVisitor<'_>)) {
+fn visit_node<N: 'static>(
+    node: &SalRc<N>,
+    visitor: &mut BlockVisitor<'_>,
+    inside: impl FnOnce(&N, &mut BlockVisitor<'_>),
+) {
     let block: NonNull<u8> = NonNull::from(&**node).cast();
     if !visitor.has_found() && visitor.shared_block(block, Layout::new::<N>()) {
         inside(node, visitor);

@@ -30,7 +30,7 @@ fn dirty(heap: SalAlloc) {
 }
 
 /// Whether a node's bytes from an offset on are zeros.
-fn is_zero_from<N>(node: &SalRc<N>, offset: usize) -> bool {
+fn is_zero_from<N: 'static>(node: &SalRc<N>, offset: usize) -> bool {
     let bytes = SalRc::as_ptr(node).cast::<MaybeUninit<u8>>();
     // SAFETY: within the node; the test makes sure that these bytes were written.
     (offset..size_of::<N>()).all(|at| unsafe { (*bytes.add(at)).assume_init() } == 0)

@@ -5,18 +5,18 @@ use core::cmp::Ordering;
 use core::fmt;
 use core::hash::{Hash, Hasher};
 
-impl<T: PartialEq> PartialEq for CowVec<T> {
+impl<T: PartialEq + 'static> PartialEq for CowVec<T> {
     fn eq(&self, other: &Self) -> bool {
         // Chunks of a number are as long in both, since all but the last are full.
         self.len == other.len && self.chunks().eq(other.chunks())
     }
 }
 
-impl<T: Eq> Eq for CowVec<T> {}
+impl<T: Eq + 'static> Eq for CowVec<T> {}
 
 macro_rules! equal_to_slices {
     ($([$($generics:tt)*] $right:ty;)*) => {$(
-        impl<T: PartialEq<U>, U, $($generics)*> PartialEq<$right> for CowVec<T> {
+        impl<T: PartialEq<U> + 'static, U, $($generics)*> PartialEq<$right> for CowVec<T> {
             fn eq(&self, other: &$right) -> bool {
                 is_equal(self, &other[..])
             }
@@ -32,7 +32,7 @@ equal_to_slices! {
     [const N: usize] &[U; N];
 }
 
-fn is_equal<T: PartialEq<U>, U>(vec: &CowVec<T>, mut slice: &[U]) -> bool {
+fn is_equal<T: PartialEq<U> + 'static, U>(vec: &CowVec<T>, mut slice: &[U]) -> bool {
     vec.len == slice.len()
         && vec.chunks().all(|chunk| {
             let (front, back) = slice.split_at(chunk.len());
@@ -41,26 +41,26 @@ fn is_equal<T: PartialEq<U>, U>(vec: &CowVec<T>, mut slice: &[U]) -> bool {
         })
 }
 
-impl<T: PartialOrd> PartialOrd for CowVec<T> {
+impl<T: PartialOrd + 'static> PartialOrd for CowVec<T> {
     fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
         self.iter().partial_cmp(other)
     }
 }
 
-impl<T: Ord> Ord for CowVec<T> {
+impl<T: Ord + 'static> Ord for CowVec<T> {
     fn cmp(&self, other: &Self) -> Ordering {
         self.iter().cmp(other)
     }
 }
 
-impl<T: Hash> Hash for CowVec<T> {
+impl<T: Hash + 'static> Hash for CowVec<T> {
     fn hash<H: Hasher>(&self, state: &mut H) {
         state.write_usize(self.len);
         self.chunks().for_each(|chunk| T::hash_slice(chunk, state));
     }
 }
 
-impl<T: fmt::Debug> fmt::Debug for CowVec<T> {
+impl<T: fmt::Debug + 'static> fmt::Debug for CowVec<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_list().entries(self).finish()
     }

@@ -14,18 +14,18 @@ use core::mem;
 
 /// Nodes that a vector does not lead to any more. They are dropped when the vector is in order again, since
 /// elements may panic.
-pub(super) struct Removed<T> {
+pub(super) struct Removed<T: 'static> {
     parts: Vec<Branch<T>>,
     nodes: Vec<SalRc<Branch<T>>>,
 }
 
-impl<T> Removed<T> {
+impl<T: 'static> Removed<T> {
     pub(super) fn new() -> Self {
         Self { parts: Vec::new(), nodes: Vec::new() }
     }
 }
 
-impl<T> CowVec<T> {
+impl<T: 'static> CowVec<T> {
     /// The heap that new nodes go to.
     pub(super) fn heap(&self) -> SalAlloc {
         match (&self.tail, &self.root) {

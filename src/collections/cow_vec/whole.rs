@@ -7,7 +7,7 @@ use crate::heap::placement::HeapScope;
 use crate::ptr::SalRc;
 use core::mem;
 
-impl<T: Clone> CowVec<T> {
+impl<T: Clone + 'static> CowVec<T> {
     /// Moves the elements of another vector behind those of this one; the other is empty then.
     ///
     /// Linear in the length of the other. If this one's length is a multiple of a leaf's, and both are in the same heap, then

@@ -22,6 +22,7 @@ use crate::heap::create::{directory_of, log_path, to_c_string};
 use crate::heap::lifecycle::{at_its_place, check_use, limit_capacity, make_core, publish};
 use crate::heap::options::{DirtyTracking, HeapOptions, Mode};
 use crate::heap::owner::Heap;
+use crate::heap::unknown_counts;
 use crate::os::dirty_pages::{Tracker, Tracking};
 use crate::os::file::File;
 use crate::os::process;
@@ -117,6 +118,9 @@ pub(in crate::heap) fn open(
         kept,
     };
     let heap = publish(core, header, Mode::Atomic, path, Some(atomic), options);
+    if prepared.is_some() {
+        unknown_counts::begin(heap.alloc());
+    }
     if let (Some(prepared), Some(atomic)) = (prepared, &heap.inner().atomic) {
         atomic.start_recovery(header.window, prepared, replayed);
     }

@@ -54,7 +54,7 @@ impl<T: 'static> SalRc<T> {
     /// Puts a value into the heap in which another one lies, as near to it as there is room: pointers to neighbours are counted
     /// side by side. Meant for the children of one node.
     ///
-    /// A heap without room for it is a call of [`handle_alloc_error`].
+    /// A heap without room for it, or one that is closed or only read, is a call of [`handle_alloc_error`].
     #[inline]
     pub fn new_near<U: ?Sized + super::Target>(value: T, other: &SalRc<U>) -> Self {
         let layout = const { sized_layout::<T>() };
@@ -63,6 +63,24 @@ impl<T: 'static> SalRc<T> {
             Some(block) => unsafe { Self::fill(block, value) },
             None => handle_alloc_error(layout),
         }
+    }
+
+    /// Puts what `make` makes into a heap, if it has room: only then it is made.
+    pub(in crate::ptr) fn try_new_with(heap: SalAlloc, make: impl FnOnce() -> T) -> Result<Self, AllocError> {
+        /// Frees the block if nothing comes into it.
+        struct Empty(NonNull<u8>, Layout);
+        impl Drop for Empty {
+            fn drop(&mut self) {
+                // SAFETY: ours, and empty.
+                unsafe { counted::free(self.0, self.1) };
+            }
+        }
+        let layout = const { sized_layout::<T>() };
+        let empty = Empty(counted::allocate(heap, layout).ok_or(AllocError)?, layout);
+        let value = make();
+        let block = ManuallyDrop::new(empty).0;
+        // SAFETY: of the layout, and ours.
+        Ok(unsafe { Self::fill(block, value) })
     }
 
     /// # Safety
@@ -85,18 +103,13 @@ struct Unfinished<T> {
     of: core::marker::PhantomData<T>,
 }
 
-impl<T> Unfinished<T> {
+impl<T: 'static> Unfinished<T> {
     fn begin(len: usize, heap: SalAlloc) -> Result<Self, AllocError> {
         let layout = slice_layout::<T>(len).ok_or(AllocError)?;
         let block = counted::allocate(heap, layout).ok_or(AllocError)?;
         // SAFETY: the block has room for the length (G1).
         unsafe { block.cast::<usize>().write(len) };
         Ok(Self { block, written: 0, layout, of: core::marker::PhantomData })
-    }
-
-    fn elements(&self) -> *mut T {
-        // SAFETY: within the block.
-        unsafe { self.block.as_ptr().add(elements_offset::<T>()).cast() }
     }
 
     /// # Safety
@@ -113,6 +126,13 @@ impl<T> Unfinished<T> {
         let this = ManuallyDrop::new(self);
         // SAFETY: the caller's promise; its count is one.
         unsafe { SalRc::of_tagged(Tagged::of_block(this.block)) }
+    }
+}
+
+impl<T> Unfinished<T> {
+    fn elements(&self) -> *mut T {
+        // SAFETY: within the block.
+        unsafe { self.block.as_ptr().add(elements_offset::<T>()).cast() }
     }
 }
 
@@ -191,7 +211,7 @@ impl<T: 'static> SalRc<T> {
     pub fn try_unwrap(this: Self) -> Result<T, Self> {
         use crate::alloc::ref_count::Dropped;
         match this.pointer.count().release_if_last() {
-            Dropped::Shared => Err(this),
+            Dropped::Shared | Dropped::Unknown => Err(this),
             // SAFETY: it was the last.
             Dropped::Last { is_weakly_held } => Ok(unsafe { this.take_value(is_weakly_held) }),
         }
@@ -206,6 +226,8 @@ impl<T: 'static> SalRc<T> {
                 core::mem::forget(this);
                 None
             }
+            // As when it is dropped.
+            Dropped::Unknown => None,
             // SAFETY: it was the last.
             Dropped::Last { is_weakly_held } => Some(unsafe { this.take_value(is_weakly_held) }),
         }

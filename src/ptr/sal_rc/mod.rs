@@ -17,7 +17,7 @@ use super::target::Target;
 use super::weak_table;
 use crate::SalAlloc;
 use crate::alloc::ref_count::Dropped;
-use crate::heap::counted;
+use crate::heap::{counted, unknown_counts};
 use core::marker::PhantomData;
 use core::mem::ManuallyDrop;
 use core::ops::Deref;
@@ -114,6 +114,21 @@ impl<T: ?Sized + Target> SalRc<T> {
         SalWeak::of_tagged(this.pointer)
     }
 
+    /// Keeps the pointer until it is known whether it is the last, if that will be known.
+    #[cold]
+    #[inline(never)]
+    fn drop_later(&mut self) {
+        let block = self.pointer.block();
+        // SAFETY: this pointer's part, which nobody else drops.
+        if unsafe { unknown_counts::wait(counted::heap_of(block), block, drop_pointer::<T>) } {
+            return;
+        }
+        // It has become known just now, or never will be.
+        if let Dropped::Last { is_weakly_held } = self.pointer.count().release_noted() {
+            self.drop_last(is_weakly_held);
+        }
+    }
+
     /// Drops the value with its last pointer.
     #[cold]
     #[inline(never)]
@@ -131,6 +146,15 @@ impl<T: ?Sized + Target> SalRc<T> {
     }
 }
 
+/// Drops a pointer to a block.
+///
+/// # Safety
+/// The pointer counts, and is nobody else's.
+unsafe fn drop_pointer<T: ?Sized + Target>(block: NonNull<u8>) {
+    // SAFETY: the caller's promise.
+    drop(unsafe { SalRc::<T>::of_tagged(Tagged::of_block(block)) });
+}
+
 /// Frees a block, also if dropping its value panics.
 struct Freed<T: ?Sized + Target>(Tagged<T>);
 
@@ -143,7 +167,7 @@ impl<T: ?Sized + Target> Drop for Freed<T> {
 
 /// # Safety
 /// The block's value is dropped by nobody else, nor used any more.
-unsafe fn drop_and_free<T: ?Sized + Target>(block: NonNull<u8>) {
+pub(super) unsafe fn drop_and_free<T: ?Sized + Target>(block: NonNull<u8>) {
     // SAFETY: the caller's promise.
     unsafe {
         let freed = Freed(Tagged::<T>::of_block(block));
@@ -193,8 +217,10 @@ impl<T: ?Sized + Target> Clone for SalRc<T> {
 impl<T: ?Sized + Target> Drop for SalRc<T> {
     #[inline]
     fn drop(&mut self) {
-        if let Dropped::Last { is_weakly_held } = self.pointer.count().release() {
-            self.drop_last(is_weakly_held);
+        match self.pointer.count().release() {
+            Dropped::Shared => {}
+            Dropped::Last { is_weakly_held } => self.drop_last(is_weakly_held),
+            Dropped::Unknown => self.drop_later(),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use super::super::target::{CloneTarget, Target};
 use super::{SalRc, weak_table};
+use allocator_api2::alloc::AllocError;
 use std::alloc::handle_alloc_error;
 
 impl<T: ?Sized + Target> SalRc<T> {
@@ -54,7 +55,8 @@ impl<T: ?Sized + CloneTarget> SalRc<T> {
     /// The value, to be changed: in place if there is no other pointer to it, else a copy that this pointer leads to from now
     /// on, in the same heap. While pointers are being counted after a crash, values of before are copied.
     ///
-    /// What other pointers lead to stays as it is. A heap without room for the copy is a call of [`handle_alloc_error`].
+    /// What other pointers lead to stays as it is. A heap without room for the copy, or one that is closed or only read, is a call of
+    /// [`handle_alloc_error`]; see [`SalRc::try_make_mut`].
     ///
     /// ```
     /// use sal::SalRc;
@@ -65,21 +67,32 @@ impl<T: ?Sized + CloneTarget> SalRc<T> {
     /// ```
     #[inline]
     pub fn make_mut(this: &mut Self) -> &mut T {
-        if !this.is_only() {
-            this.make_own();
+        if !this.is_only() && this.make_own().is_err() {
+            handle_alloc_error((**this).block_layout());
         }
         // SAFETY: nobody else has a pointer, and this one is borrowed (S2).
         unsafe { this.pointer.value().as_mut() }
     }
 
+    /// As [`SalRc::make_mut`].
+    ///
+    /// # Errors
+    /// If a copy is needed and the heap is full, closed, or only read. The pointer leads where it did, then. What the value's own
+    /// `Clone` does without memory is another matter.
+    pub fn try_make_mut(this: &mut Self) -> Result<&mut T, AllocError> {
+        if !this.is_only() {
+            this.make_own()?;
+        }
+        // SAFETY: as in `make_mut`.
+        Ok(unsafe { this.pointer.value().as_mut() })
+    }
+
     /// Makes a copy that this pointer leads to.
     #[cold]
     #[inline(never)]
-    fn make_own(&mut self) {
-        match (**self).copy_to(Self::heap(self)) {
-            Some(copy) => *self = copy,
-            None => handle_alloc_error((**self).block_layout()),
-        }
+    fn make_own(&mut self) -> Result<(), AllocError> {
+        *self = (**self).copy_to(Self::heap(self)).ok_or(AllocError)?;
+        Ok(())
     }
 }
 

@@ -3,9 +3,14 @@ use crate::{HeapOptions, SalAlloc, SizeClasses};
 use std::cell::Cell;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-struct Counted<'a>(&'a AtomicUsize);
+struct Counted(&'static AtomicUsize);
 
-impl Drop for Counted<'_> {
+/// A counter for one test.
+fn counter() -> &'static AtomicUsize {
+    Box::leak(Box::default())
+}
+
+impl Drop for Counted {
     fn drop(&mut self) {
         self.0.fetch_add(1, Ordering::Relaxed);
     }
@@ -14,8 +19,8 @@ impl Drop for Counted<'_> {
 #[test]
 fn a_value_is_dropped_with_its_last_pointer_and_its_block_is_free_again() {
     let heap = HeapOptions::new().volatile().unwrap();
-    let dropped = AtomicUsize::new(0);
-    let first = SalRc::new_in(Counted(&dropped), heap.alloc());
+    let dropped = counter();
+    let first = SalRc::new_in(Counted(dropped), heap.alloc());
     let others = vec![first.clone(); 10];
     assert_eq!(SalRc::strong_count(&first), 11);
     drop(first);
@@ -42,14 +47,14 @@ fn a_shared_value_is_copied_where_it_lies_and_one_that_is_not_is_changed_in_plac
 fn values_of_all_sizes_and_alignments_keep_their_own_counts() {
     #[repr(align(4096))]
     struct Aligned(u8);
-    fn check<T>(make: impl Fn() -> T) {
+    fn check<T: 'static>(make: impl Fn() -> T) {
         let fine = HeapOptions::new().size_classes(SizeClasses::fine()).volatile().unwrap();
         for heap in [SalAlloc::new(), fine.alloc()] {
             check_in(heap, &make);
         }
         assert_eq!(fine.stats().live_bytes, 0);
     }
-    fn check_in<T>(heap: SalAlloc, make: &impl Fn() -> T) {
+    fn check_in<T: 'static>(heap: SalAlloc, make: &impl Fn() -> T) {
         let all: Vec<SalRc<T>> = (0..200).map(|_| SalRc::new_in(make(), heap)).collect();
         let copies: Vec<Vec<SalRc<T>>> = all.iter().enumerate().map(|(n, rc)| vec![rc.clone(); n % 7]).collect();
         for (n, rc) in all.iter().enumerate() {
@@ -73,8 +78,8 @@ fn values_of_all_sizes_and_alignments_keep_their_own_counts() {
 
 #[test]
 fn slices_and_texts_keep_their_lengths_and_what_is_in_them() {
-    let dropped = AtomicUsize::new(0);
-    let slice = SalRc::from_iter_in((0..5).map(|_| Counted(&dropped)), SalAlloc::new());
+    let dropped = counter();
+    let slice = SalRc::from_iter_in((0..5).map(|_| Counted(dropped)), SalAlloc::new());
     assert_eq!((slice.len(), size_of_val(&slice)), (5, 8));
     drop(slice.clone());
     assert_eq!(dropped.load(Ordering::Relaxed), 0);
@@ -94,22 +99,22 @@ fn slices_and_texts_keep_their_lengths_and_what_is_in_them() {
 
 #[test]
 fn a_clone_of_an_element_that_panics_leaves_no_block_and_no_element() {
-    struct Fragile<'a>(&'a Cell<i32>);
-    impl Clone for Fragile<'_> {
+    struct Fragile(&'static Cell<i32>);
+    impl Clone for Fragile {
         fn clone(&self) -> Self {
             assert_ne!(self.0.get(), 3, "as the test wants");
             self.0.set(self.0.get() + 1);
             Self(self.0)
         }
     }
-    impl Drop for Fragile<'_> {
+    impl Drop for Fragile {
         fn drop(&mut self) {
             self.0.set(self.0.get() - 1);
         }
     }
     let heap = HeapOptions::new().volatile().unwrap();
-    let alive = Cell::new(0);
-    let originals: Vec<Fragile<'_>> = (0..5).map(|_| Fragile(&alive)).collect();
+    let alive: &'static Cell<i32> = Box::leak(Box::default());
+    let originals: Vec<Fragile> = (0..5).map(|_| Fragile(alive)).collect();
     let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
         SalRc::try_from_slice_in(&originals, heap.alloc()).map(drop)
     }));
@@ -130,8 +135,8 @@ fn a_value_comes_out_of_its_only_pointer() {
 #[test]
 fn a_weak_pointer_ends_with_the_value_and_keeps_its_block() {
     let heap = HeapOptions::new().volatile().unwrap();
-    let dropped = AtomicUsize::new(0);
-    let mut value = SalRc::new_in(Counted(&dropped), heap.alloc());
+    let dropped = counter();
+    let mut value = SalRc::new_in(Counted(dropped), heap.alloc());
     let weak = SalRc::downgrade(&value);
     assert!(SalRc::get_mut(&mut value).is_none());
     let again = weak.clone();
@@ -180,8 +185,8 @@ fn a_box_becomes_shared_and_comes_back_when_nobody_else_has_it() {
 #[test]
 fn threads_that_clone_and_drop_leave_nothing() {
     let heap = HeapOptions::new().volatile().unwrap();
-    let dropped = AtomicUsize::new(0);
-    let values: Vec<SalRc<Counted<'_>>> = (0..100).map(|_| SalRc::new_in(Counted(&dropped), heap.alloc())).collect();
+    let dropped = counter();
+    let values: Vec<SalRc<Counted>> = (0..100).map(|_| SalRc::new_in(Counted(dropped), heap.alloc())).collect();
     std::thread::scope(|threads| {
         for _ in 0..4 {
             let mine = values.clone();
@@ -227,4 +232,50 @@ fn values_made_near_another_lie_beside_it_also_in_a_heap_full_of_holes() {
     // Of a value of another size there is no neighbour, and of one in another heap the heap.
     let other = SalRc::new_in([0_u8; 300], heap.alloc());
     assert_eq!(SalRc::heap(&SalRc::new_near(7_u8, &other)), heap.alloc());
+}
+
+#[test]
+fn a_long_list_is_dropped_without_recursion_also_while_the_thread_panics() {
+    struct Node(Option<SalRc<Node>>);
+    struct Panics(Option<SalRc<Node>>);
+    impl Drop for Panics {
+        fn drop(&mut self) {
+            assert!(std::thread::panicking() && self.0.as_ref().is_some_and(|node| node.0.is_some()));
+        }
+    }
+    let thread = std::thread::spawn(|| {
+        let mut list = None;
+        for _ in 0..500_000 {
+            list = Some(SalRc::new(Node(list)));
+        }
+        let _dropped_late = Panics(list);
+        panic!("as the test wants");
+    });
+    assert!(thread.join().is_err());
+}
+
+#[test]
+fn whoever_changes_a_value_in_place_has_the_only_pointer_whatever_becomes_of_weak_ones() {
+    // One thread upgrades, downgrades again and drops, so that the note of weak pointers comes and goes.
+    for _ in 0..2000 {
+        let mut value = SalRc::new(std::sync::atomic::AtomicBool::new(false));
+        let weak = SalRc::downgrade(&value);
+        let other = std::thread::spawn(move || {
+            let mut weak = weak;
+            for _ in 0..20 {
+                let Some(strong) = weak.upgrade() else { return };
+                assert!(!strong.load(Ordering::Relaxed), "somebody has it alone");
+                weak = SalRc::downgrade(&strong);
+            }
+        });
+        while !other.is_finished() {
+            if let Some(value) = SalRc::get_mut(&mut value) {
+                // Nobody can see this.
+                *value.get_mut() = true;
+                std::hint::spin_loop();
+                *value.get_mut() = false;
+            }
+        }
+        other.join().unwrap();
+    }
 }

@@ -1,0 +1,25 @@
+//! What a set tells about itself before it may live in a file.
+#![allow(unsafe_code)]
+
+use super::CowHashSet;
+use crate::persist::{BlockVisitor, Describer, Node, Persist};
+
+/// The container's number, given by hand and never to another one.
+const ID: u64 = 0x64;
+
+/// Changes with that of `CowHashMap`.
+const LAYOUT_VERSION: u32 = 1;
+
+// SAFETY: the set is `repr(transparent)`: it is its map, which keeps the promise.
+unsafe impl<K: Persist> Persist for CowHashSet<K> {
+    const OWNS_BLOCKS: bool = true;
+
+    fn describe(describer: &mut Describer) -> Node {
+        let parameters = vec![describer.node_of::<K>()];
+        Node::container::<Self>(ID, "CowHashSet", LAYOUT_VERSION, parameters)
+    }
+
+    fn visit_blocks(&self, visitor: &mut BlockVisitor<'_>) {
+        self.map.visit_blocks(visitor);
+    }
+}
