@@ -268,17 +268,33 @@ mod tests {
     #[test]
     fn a_number_that_is_not_known_is_nobodys_last() {
         let count = RefCount(AtomicU32::new(0));
+        assert_eq!(count.release(), Dropped::Unknown);
         for _ in 0..3 {
-            assert_eq!(count.release(), Dropped::Shared);
+            assert_eq!(count.release_noted(), Dropped::Shared);
         }
         count.retain();
         assert!(!count.is_only() && count.number().is_none() && count.try_retain());
-        assert_eq!(count.release(), Dropped::Shared);
+        assert_eq!((count.release_if_last(), count.release_noted()), (Dropped::Shared, Dropped::Shared));
         // Two less than before; four were counted in the heap.
         count.join(4);
         assert_eq!(count.number(), Some(2));
+        // What is known is not told again: the block may be another by then.
+        count.join(7);
         assert_eq!(count.release(), Dropped::Shared);
         assert_eq!(count.release(), LAST);
+    }
+
+    #[test]
+    fn numbers_that_are_told_do_not_wrap() {
+        for (noted, counted) in [(0, u32::MAX), (1 << 20, (1 << 28) - 1), (0, 1 << 28)] {
+            let count = RefCount(AtomicU32::new(0));
+            count.0.store(noted * ONE, Ordering::Relaxed);
+            count.join(counted);
+            assert!(count.0.load(Ordering::Relaxed) as i32 >= STUCK, "{counted}");
+            assert_eq!((count.release(), count.release()), (Dropped::Shared, Dropped::Shared));
+            count.set(counted);
+            assert!(count.0.load(Ordering::Relaxed) as i32 >= STUCK - 64);
+        }
     }
 
     #[test]

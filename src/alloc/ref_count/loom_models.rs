@@ -5,8 +5,8 @@
 
 use super::*;
 use loom::cell::UnsafeCell;
-use loom::sync::Arc;
 use loom::sync::atomic::AtomicBool;
+use loom::sync::{Arc, Mutex};
 use loom::thread;
 
 struct Block {
@@ -35,12 +35,31 @@ impl Block {
 
     /// Drops a pointer, and with the last one the value; whether it was that.
     fn drop_pointer(&self) -> bool {
-        let is_last = self.count.release() != Dropped::Shared;
+        let dropped = self.count.release();
+        assert_ne!(dropped, Dropped::Unknown);
+        self.end_if_last(dropped)
+    }
+
+    fn end_if_last(&self, dropped: Dropped) -> bool {
+        let is_last = matches!(dropped, Dropped::Last { .. });
         if is_last {
             self.write();
             assert!(!self.is_freed.swap(true, Ordering::Relaxed), "N2: freed twice");
         }
         is_last
+    }
+
+    /// Drops a pointer, or lets it wait as long as the list is there.
+    fn drop_or_wait(&self, waiting: &Mutex<Option<u32>>) -> bool {
+        let dropped = self.count.release();
+        if dropped != Dropped::Unknown {
+            return self.end_if_last(dropped);
+        }
+        if let Some(waiting) = &mut *waiting.lock().unwrap() {
+            *waiting += 1;
+            return false;
+        }
+        self.end_if_last(self.count.release_noted())
     }
 }
 
@@ -118,7 +137,7 @@ fn loom_the_last_of_two_that_take_the_value_out_gets_it_alone() {
         let block = Block::new(2);
         let other = Arc::clone(&block);
         let take = |block: &Block| match block.count.release_if_last() {
-            Dropped::Shared => u32::from(block.drop_pointer()),
+            Dropped::Shared | Dropped::Unknown => u32::from(block.drop_pointer()),
             Dropped::Last { .. } => {
                 block.write();
                 1
@@ -138,16 +157,18 @@ fn loom_differences_and_what_is_counted_meanwhile_come_to_the_number() {
             value: UnsafeCell::new(0),
             is_freed: AtomicBool::new(false),
         });
-        let other = Arc::clone(&block);
+        let waiting = Arc::new(Mutex::new(Some(0)));
+        let (other, list) = (Arc::clone(&block), Arc::clone(&waiting));
         let thread = thread::spawn(move || {
+            // One more, and all three are dropped.
             other.count.retain();
             other.read();
-            let first = other.drop_pointer();
-            u32::from(first) + u32::from(other.drop_pointer())
+            (0..3).map(|_| u32::from(other.drop_or_wait(&list))).sum::<u32>()
         });
         block.count.join(2);
-        let last = thread.join().unwrap();
-        assert_eq!((last, block.count.number()), (0, Some(1)));
-        assert!(block.drop_pointer());
+        let waited = waiting.lock().unwrap().take().unwrap();
+        let last: u32 = (0..waited).map(|_| u32::from(block.drop_or_wait(&waiting))).sum();
+        assert_eq!(last + thread.join().unwrap(), 1);
+        assert!(block.is_freed.load(Ordering::Relaxed));
     });
 }

@@ -21,8 +21,8 @@
 //!
 //! # Invariants
 //! L1 and L2 of `leaf.rs`, R1 to R3 of `branch.rs`, K1 of `link.rs`; and
-//! - **M1** The root is of the kind that `kind` says, and [`kind::NONE`] where the link is zero.
-//! - **M2** There are at most [`LEVELS`] branches on a way down, and a list only below as many.
+//! - **M1** The root is of the kind that `kind` says, and `kind::NONE` where the link is zero.
+//! - **M2** There are at most `LEVELS` branches on a way down, and a list only below as many.
 //! - **M3** `len` is the number of entries.
 //! - **M4** Where `filled_under` is the process's fingerprint, each entry is where the hash that `seed` gives leads, with the
 //!   hash's tag, and no key is there twice. Only answers depend on this, never memory safety.
