@@ -3,10 +3,11 @@
 
 mod support;
 
+use sal::collections::CowMap;
 use sal::prelude::*;
 use sal::{HeapOptions, Recovery, RootError, SalRc, SalVersions};
 use support::heaps::{opened, run_and_kill, unmap};
-use support::{alone, fresh_path, process};
+use support::{Random, alone, fresh_path, process};
 
 /// A list whose tail is shared.
 #[derive(Clone, Persist)]
@@ -131,5 +132,51 @@ fn several_roots_and_their_versions_change_together_or_not_at_all() {
         heap.drop_version(LIST, &format!("v{number}")).unwrap();
     }
     assert!(heap.stats().live_bytes < 2000, "{}", heap.stats());
+    unmap(heap);
+}
+
+const MAP: Root<CowMap<u64, SalString>> = Root::new("map");
+
+/// Bytes that a file takes on the disk.
+fn disk_bytes(path: &std::path::Path) -> u64 {
+    use std::os::unix::fs::MetadataExt;
+    std::fs::metadata(path).unwrap().blocks() * 512
+}
+
+#[test]
+fn five_thousand_commits_of_one_change_leave_nothing_behind() {
+    let _alone = alone();
+    let (_directory, path) = fresh_path();
+    let heap = opened(&HeapOptions::new(), &path);
+    let text = |number: u64| SalString::from(&*format!("a text of some length, and number {number}"));
+    heap.set_root(MAP, CowMap::new()).unwrap();
+    heap.with_root_mut(MAP, |map| (0..10_000).for_each(|key| _ = map.insert(key, text(key)))).unwrap();
+    heap.sync().unwrap();
+    let live = heap.stats().live_bytes;
+    let mut random = Random(7);
+    let mut versions = std::collections::VecDeque::new();
+    for commit in 0..5000_u64 {
+        let tx = heap.write().unwrap();
+        let map = tx.root_mut(MAP).unwrap();
+        let key = random.next() % 10_000;
+        map.insert(key, text(key + commit % 7));
+        // A few readers' versions, which come and go.
+        versions.push_back(map.clone());
+        if versions.len() > 5 {
+            versions.pop_front();
+        }
+        tx.sync().unwrap();
+    }
+    drop(versions);
+    let after = heap.stats().live_bytes;
+    assert!(after.abs_diff(live) < live / 20, "{live} bytes before, {after} after");
+    unmap(heap);
+    let closed = disk_bytes(&path);
+    println!("{after} bytes live, {closed} bytes on the disk");
+    assert!(closed < after * 3 / 2 + (256 << 10), "{closed} bytes on the disk for {after}");
+
+    let heap = opened(&HeapOptions::new().recovery(Recovery::Eager), &path);
+    drop(heap.take_root(MAP).unwrap());
+    assert_eq!(heap.stats().live_bytes, 0, "{}", heap.stats());
     unmap(heap);
 }
