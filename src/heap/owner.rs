@@ -383,7 +383,8 @@ impl Heap {
     ///
     /// References into the heap that still exist (a leaked box, a vector on the stack) stay readable: if anything was
     /// allocated since it was opened, the pages in use become a private copy, which takes time and memory in proportion to
-    /// what the heap holds. [`Heap::close_and_unmap`] does without.
+    /// what the heap holds. [`Heap::close_and_unmap`] does without. A heap that is only read and has shared values
+    /// ([`SalRc`](crate::SalRc)) keeps its lock as long as the process lives, so that nobody changes what they lead to.
     ///
     /// # Errors
     /// [`CloseError::SessionsOpen`]; [`CloseError::Forked`]; [`CloseError::Sync`], [`CloseError::Os`], after which the file is
