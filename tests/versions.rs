@@ -150,7 +150,7 @@ fn five_thousand_commits_of_one_change_leave_nothing_behind() {
     let heap = opened(&HeapOptions::new(), &path);
     let text = |number: u64| SalString::from(&*format!("a text of some length, and number {number}"));
     heap.set_root(MAP, CowMap::new()).unwrap();
-    heap.with_root_mut(MAP, |map| (0..10_000).for_each(|key| _ = map.insert(key, text(key)))).unwrap();
+    heap.with_root_mut(MAP, |map| (0..30_000).for_each(|key| _ = map.insert(key, text(key)))).unwrap();
     heap.sync().unwrap();
     let live = heap.stats().live_bytes;
     let mut random = Random(7);
@@ -158,7 +158,7 @@ fn five_thousand_commits_of_one_change_leave_nothing_behind() {
     for commit in 0..5000_u64 {
         let tx = heap.write().unwrap();
         let map = tx.root_mut(MAP).unwrap();
-        let key = random.next() % 10_000;
+        let key = random.next() % 30_000;
         map.insert(key, text(key + commit % 7));
         // A few readers' versions, which come and go.
         versions.push_back(map.clone());
@@ -173,7 +173,8 @@ fn five_thousand_commits_of_one_change_leave_nothing_behind() {
     unmap(heap);
     let closed = disk_bytes(&path);
     println!("{after} bytes live, {closed} bytes on the disk");
-    assert!(closed < after * 3 / 2 + (256 << 10), "{closed} bytes on the disk for {after}");
+    // Beside what every heap has.
+    assert!(closed < after * 3 / 2 + (1 << 20), "{closed} bytes on the disk for {after}");
 
     let heap = opened(&HeapOptions::new().recovery(Recovery::Eager), &path);
     drop(heap.take_root(MAP).unwrap());
