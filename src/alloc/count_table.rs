@@ -105,9 +105,7 @@ pub(crate) fn prepare(first: u32, windows: u32) -> Result<(), CallError> {
 
 /// Whether a heap's windows have counts, so that pointers to its values may have been handed out.
 pub(crate) fn is_mapped(first: u32, windows: u32) -> bool {
-    let states = STATES.get(first as usize..(first + windows) as usize);
-    // Relaxed: as below.
-    states.is_some_and(|states| states.iter().any(|state| state.load(Ordering::Relaxed) != NONE))
+    has_state(first, windows, |state| state != NONE)
 }
 
 /// Says that there are counted blocks in a heap's windows, mapped before, or that there are none.
@@ -121,9 +119,14 @@ pub(crate) fn set_used(first: u32, windows: u32, is_used: bool) {
 
 /// Whether there are counted blocks in a heap's windows, or have been since it was opened.
 pub(crate) fn is_used(first: u32, windows: u32) -> bool {
+    has_state(first, windows, |state| state == USED)
+}
+
+/// Whether any of a heap's windows is in a state. Asked when nobody allocates any more.
+fn has_state(first: u32, windows: u32, is_wanted: impl Fn(u8) -> bool) -> bool {
     let states = STATES.get(first as usize..(first + windows) as usize);
-    // Relaxed: asked when nobody allocates any more.
-    states.is_some_and(|states| states.iter().any(|state| state.load(Ordering::Relaxed) == USED))
+    // Relaxed: nobody changes it any more.
+    states.is_some_and(|states| states.iter().any(|state| is_wanted(state.load(Ordering::Relaxed))))
 }
 
 /// The two ranges of a window of which so many bytes are used: where they begin, and their lengths.

@@ -305,6 +305,14 @@ pub(super) fn make_core(header: &Header, backing: Backing, options: &HeapOptions
     Ok(core)
 }
 
+/// Makes room for the counts of a heap that may have counted blocks. On failure the core is gone.
+pub(super) fn prepare_counts(core: NonNull<Core>, header: &Header) -> Result<(), CallError> {
+    count_table::prepare(header.window, header.windows).inspect_err(|_| {
+        // SAFETY: made by the caller, and nobody else knows of it.
+        unsafe { Core::destroy(core.as_ptr()) }
+    })
+}
+
 /// Makes a heap known.
 pub(super) fn publish(
     core: NonNull<Core>,

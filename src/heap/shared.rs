@@ -7,7 +7,8 @@
 use super::collect::{count_pointers, default_workers};
 use super::create::{reserve_always_read, write_header};
 use super::lifecycle::{
-    PUNCH_AT_CLOSE, at_its_place, check_soft_state, check_use, copy_used, limit_capacity, make_core, publish,
+    PUNCH_AT_CLOSE, at_its_place, check_soft_state, check_use, copy_used, limit_capacity, make_core, prepare_counts,
+    publish,
 };
 use super::options::{HeapOptions, Mode};
 use super::owner::{Heap, HeapInner};
@@ -53,10 +54,7 @@ pub(super) fn open(
         let backing = if read_only { Backing::ReadOnly(Some(file)) } else { Backing::of_file(file) };
         let core = make_core(&header, backing, options)?;
         if is_unclean || has_counted {
-            count_table::prepare(header.window, header.windows).inspect_err(|_| {
-                // SAFETY: nobody knows of it.
-                unsafe { Core::destroy(core.as_ptr()) }
-            })?;
+            prepare_counts(core, &header)?;
         }
         if is_unclean {
             recover(core, &header, units).inspect_err(|_| {

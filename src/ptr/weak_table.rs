@@ -25,9 +25,9 @@ fn shard(block: usize) -> MutexGuard<'static, BTreeMap<usize, Entry>> {
     SHARDS_OF_BLOCKS[block / 16 % SHARDS].lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// One weak pointer more.
+/// One weak pointer more, beside one that there is.
 pub(super) fn add(block: usize) {
-    shard(block).entry(block).or_insert(Entry { pointers: 0, is_dead: false }).pointers += 1;
+    add_first(block, || ());
 }
 
 /// One weak pointer more, and `note` with it.

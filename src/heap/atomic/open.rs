@@ -9,7 +9,6 @@ use super::recover::{State, recover};
 use super::stats::Counters;
 use super::upkeep::Upkeep;
 use crate::alloc::backing::Backing;
-use crate::alloc::count_table;
 use crate::alloc::heap_core::Core;
 use crate::alloc::rebuild::rebuild;
 use crate::commit::journal::Journal;
@@ -19,7 +18,7 @@ use crate::error::OpenError;
 use crate::format::header::{CLEAN, HOLDER_OFFSET, Header, Holder};
 use crate::format::{UNIT, WINDOW};
 use crate::heap::create::{directory_of, log_path, to_c_string};
-use crate::heap::lifecycle::{at_its_place, check_use, limit_capacity, make_core, publish};
+use crate::heap::lifecycle::{at_its_place, check_use, limit_capacity, make_core, prepare_counts, publish};
 use crate::heap::options::{DirtyTracking, HeapOptions, Mode};
 use crate::heap::owner::Heap;
 use crate::heap::unknown_counts;
@@ -81,10 +80,7 @@ pub(in crate::heap) fn open(
         map(&header, storage.data_fd(), data_len, storage.len(Part::Data)?, soft, options.huge_pages)?;
         let core = make_core(&header, Backing::Private, options)?;
         if soft == SoftState::Stale {
-            count_table::prepare(header.window, header.windows).inspect_err(|_| {
-                // SAFETY: nobody knows of it.
-                unsafe { Core::destroy(core.as_ptr()) }
-            })?;
+            prepare_counts(core, &header)?;
             let recovered = rebuild_state(core, &header, units)
                 // SAFETY: rebuilt just now, and nobody else has it; the journal's storage is the one above.
                 .and_then(|()| unsafe { recover(core.as_ref(), units, &journal, &kept, replayed, options) });

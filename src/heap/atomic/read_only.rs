@@ -3,7 +3,6 @@
 use super::map::{SoftState, map, soft_state};
 use super::open::check_data_len;
 use crate::alloc::backing::Backing;
-use crate::alloc::count_table;
 use crate::alloc::heap_core::Core;
 use crate::alloc::rebuild::rebuild;
 use crate::commit::inspect::Inspected;
@@ -12,7 +11,7 @@ use crate::commit::storage::{Part, Storage};
 use crate::error::OpenError;
 use crate::format::header::{CLEAN, Header};
 use crate::format::{PAGE, UNIT, WINDOW};
-use crate::heap::lifecycle::{at_its_place, limit_capacity, make_core, publish};
+use crate::heap::lifecycle::{at_its_place, limit_capacity, make_core, prepare_counts, publish};
 use crate::heap::options::{HeapOptions, Mode};
 use crate::heap::owner::Heap;
 use crate::os::mapping::{self, Access};
@@ -39,10 +38,7 @@ pub(super) fn open(
         }
         let core = make_core(&header, Backing::ReadOnly(None), options)?;
         if soft == SoftState::Stale {
-            count_table::prepare(header.window, header.windows).inspect_err(|_| {
-                // SAFETY: nobody knows of it.
-                unsafe { Core::destroy(core.as_ptr()) }
-            })?;
+            prepare_counts(core, &header)?;
             // SAFETY: just made; nobody else has it, and its memory can still be written to.
             unsafe { rebuild(core.as_ref(), units) }.inspect_err(|_| {
                 // SAFETY: nobody knows of it.
