@@ -449,7 +449,8 @@ fn keys_and_values_without_size_or_with_an_alignment_of_their_own() {
     assert!(large.iter().all(|(n, value)| version[n] == *value) && (large.len(), version.len()) == (250, 500));
 }
 
-/// Comparisons, hashes and clones of keys and values are counted as fuel.
+/// Comparisons, hashes and clones of keys and values are counted as fuel. The seed decides how full the changed leaves are:
+/// 640 to 1,070 were seen, where looking at everything takes more than 20,000.
 #[test]
 fn what_two_versions_share_is_not_looked_at() {
     let old: CowHashMap<Counted, Counted> = (0..5000).map(|n| (Counted::new(n), Counted::new(n))).collect();
@@ -459,7 +460,7 @@ fn what_two_versions_share_is_not_looked_at() {
         new.insert(Counted::new(n * 5000), Counted::new(7));
         new.remove(&(n * 1000 + 1000));
     }
-    panic_after(1000);
+    panic_after(2500);
     assert_eq!((old.diff(&new).count(), new.diff(&old).count()), (6, 6));
     assert!(old != new && old == old.clone());
     new.retain(|_, _| true);
