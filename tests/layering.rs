@@ -93,6 +93,7 @@ const EXPORTED: &[(&str, &str)] = &[
     ("SizeClasses", "heap"),
     ("Stats", "heap"),
     ("SyncError", "error"),
+    ("SealPolicy", "heap"),
     ("SyncLevel", "heap"),
     ("Tag", "root"),
     ("Growth", "heap"),

@@ -11,7 +11,8 @@
 //! other; [`rebuild`] makes it anew from the table alone, of those runs that [`whole_runs`] lets stay.
 //!
 //! [`ref_count`] is how many pointers share a block, and [`count_table`] where that is noted, of blocks that have such pointers;
-//! [`split_count`] is a pointer that threads take and replace at once.
+//! [`split_count`] is a pointer that threads take and replace at once. [`young`] tells which of these blocks no sync has sealed yet,
+//! by way of `unit_notes`.
 //!
 //! With the feature `preload`, `unit_classes` finds the class of a block without its layout, and `stray` serves threads that
 //! have ended.
@@ -58,5 +59,7 @@ pub(crate) mod tuning;
 #[cfg(feature = "preload")]
 pub(crate) mod unit_classes;
 pub(crate) mod unit_map;
+mod unit_notes;
 pub(crate) mod whole_runs;
 pub(crate) mod windows;
+pub(crate) mod young;

@@ -9,7 +9,8 @@
 //! |---|---|
 //! | 0 | whether the number is known; if not, it is a difference |
 //! | 1 | whether there may be weak pointers |
-//! | 2..32 | the number, or the difference, with its sign |
+//! | 2 | whether a sync has sealed the value: it is not changed in place any more |
+//! | 3..32 | the number, or the difference, with its sign |
 //!
 //! A number that has grown past [`STUCK`] never comes back: the block is never freed, which loses it, and nothing else.
 //!
@@ -17,6 +18,7 @@
 //! - **N1** While the number is known it is at least that of the pointers there are.
 //! - **N2** Who drops the last pointer is told so, once, and sees everything that was done through the others.
 //! - **N3** A difference reaches zero without anybody being told that it is the last.
+//! - **N4** A value that is sealed stays so as long as its block is in use.
 //!
 //! # Volatile
 //! All of it; recovery counts again.
@@ -28,7 +30,11 @@ pub(crate) const COUNTED: usize = 1;
 
 const KNOWN: u32 = 1;
 const WEAK: u32 = 2;
-const ONE: u32 = 4;
+const SEALED: u32 = 4;
+const ONE: u32 = 1 << NUMBER_SHIFT;
+const NUMBER_SHIFT: u32 = 3;
+/// What says nothing of the number.
+const NOTES: u32 = WEAK | SEALED;
 
 /// From here on a number is not lowered any more: a quarter of what fits.
 const STUCK: i32 = 1 << 30;
@@ -60,11 +66,12 @@ impl RefCount {
         Self(AtomicU32::new(KNOWN + pointers * ONE))
     }
 
-    /// The block has been allocated, and its only pointer is the caller's.
+    /// The block has its value, and its only pointer is the caller's.
     #[inline(always)]
     pub(crate) fn begin(&self) {
-        // Relaxed: whoever gets a pointer from the caller gets this with it.
-        self.0.store(KNOWN | ONE, Ordering::Relaxed);
+        // Release pairs with the Acquire in `seal`: whoever finds the number finds the value written. Whoever gets a pointer from
+        // the caller gets this with it.
+        self.0.store(KNOWN | ONE, Ordering::Release);
     }
 
     /// The block is free.
@@ -120,7 +127,7 @@ impl RefCount {
     pub(crate) fn release_noted(&self) -> Dropped {
         // Release pairs with the fence below: what was done through this pointer is over (N2).
         let before = self.0.fetch_sub(ONE, Ordering::Release);
-        if before & !WEAK == KNOWN | ONE {
+        if before & !NOTES == KNOWN | ONE {
             // Acquire pairs with the Release of those who dropped theirs before (N2).
             fence(Ordering::Acquire);
             return Dropped::Last { is_weakly_held: before & WEAK != 0 };
@@ -136,7 +143,7 @@ impl RefCount {
     #[inline(never)]
     fn stick(&self, before: u32) {
         // Relaxed: no number near this one means anything but "for ever".
-        self.0.store(STUCK_AT | before & (KNOWN | WEAK), Ordering::Relaxed);
+        self.0.store(STUCK_AT | before & (KNOWN | NOTES), Ordering::Relaxed);
     }
 
     /// One more pointer, unless the last one was dropped: for weak ones.
@@ -145,7 +152,7 @@ impl RefCount {
         let mut word = self.0.load(Ordering::Relaxed);
         loop {
             // Where the number is not known, nobody is told that a pointer is the last (N3).
-            if word & !WEAK == KNOWN {
+            if word & !NOTES == KNOWN {
                 return false;
             }
             if word as i32 >= STUCK {
@@ -164,7 +171,7 @@ impl RefCount {
     pub(crate) fn release_if_last(&self) -> Dropped {
         // Relaxed: the exchange decides.
         let word = self.0.load(Ordering::Relaxed);
-        if word & !WEAK != KNOWN | ONE {
+        if word & !NOTES != KNOWN | ONE {
             return Dropped::Shared;
         }
         // Acquire: as in `release`. It fails if a weak pointer was made to a strong one just now.
@@ -174,17 +181,59 @@ impl RefCount {
         }
     }
 
-    /// Whether the caller's pointer is the only one, and there are no weak ones either.
+    /// Whether the value may be changed in place: the caller's pointer is the only one, there are no weak ones either, and it is
+    /// not sealed.
     #[inline(always)]
     pub(crate) fn is_only(&self) -> bool {
         // Acquire pairs with the Release of those who dropped theirs.
         self.0.load(Ordering::Acquire) == KNOWN | ONE
     }
 
-    /// Whether the caller's pointer is the only one that is not weak.
+    /// Whether the caller's pointer is the only one, and there are no weak ones either; sealed or not.
+    #[inline(always)]
+    pub(crate) fn is_alone(&self) -> bool {
+        // Acquire: as in `is_only`.
+        self.0.load(Ordering::Acquire) & !SEALED == KNOWN | ONE
+    }
+
+    /// Whether the caller's pointer is the only one that is not weak; sealed or not.
     pub(crate) fn is_only_strong(&self) -> bool {
         // Acquire: as in `is_only`.
-        self.0.load(Ordering::Acquire) & !WEAK == KNOWN | ONE
+        self.0.load(Ordering::Acquire) & !NOTES == KNOWN | ONE
+    }
+
+    /// Whether the value is sealed.
+    #[inline(always)]
+    pub(crate) fn is_sealed(&self) -> bool {
+        // Relaxed: who may change the value was not there, or was waited for, when it was sealed.
+        self.0.load(Ordering::Relaxed) & SEALED != 0
+    }
+
+    /// Whether it is certain that the value is not sealed: not where the number is not known.
+    #[inline(always)]
+    pub(crate) fn is_known_and_unsealed(&self) -> bool {
+        // Relaxed: as in `is_sealed`.
+        self.0.load(Ordering::Relaxed) & (KNOWN | SEALED) == KNOWN
+    }
+
+    /// Seals the value, if the block has one; whether it has, and so is sealed now.
+    pub(crate) fn seal(&self) -> bool {
+        // Acquire pairs with the Release in `begin`.
+        let mut word = self.0.load(Ordering::Acquire);
+        loop {
+            // Where the number is not known yet, the value is sealed when it becomes known.
+            if word & KNOWN == 0 || word < ONE {
+                return false;
+            }
+            if word & SEALED != 0 {
+                return true;
+            }
+            // Acquire: as above. If the block is another by now, that one is sealed early.
+            match self.0.compare_exchange_weak(word, word | SEALED, Ordering::Acquire, Ordering::Acquire) {
+                Ok(_) => return true,
+                Err(found) => word = found,
+            }
+        }
     }
 
     /// Notes that there are weak pointers.
@@ -203,20 +252,21 @@ impl RefCount {
     pub(crate) fn number(&self) -> Option<usize> {
         // Relaxed: a figure.
         let word = self.0.load(Ordering::Relaxed);
-        (word & KNOWN != 0).then_some((word >> 2) as usize)
+        (word & KNOWN != 0).then_some((word >> NUMBER_SHIFT) as usize)
     }
 
-    /// Adds the pointers that were counted in the heap to the difference noted since, and makes the number known. If it is
-    /// known, the block is a newer one, and nothing happens.
-    pub(crate) fn join(&self, counted: u32) {
+    /// Adds the pointers that were counted in the heap to the difference noted since, and makes the number known; the value is
+    /// sealed then, or not. If it is known, the block is a newer one, and nothing happens.
+    pub(crate) fn join(&self, counted: u32, is_sealed: bool) {
+        let known = if is_sealed { KNOWN | SEALED } else { KNOWN };
         // Relaxed: the exchange decides.
         let mut word = self.0.load(Ordering::Relaxed);
         while word & KNOWN == 0 {
-            let number = i64::from(word as i32 >> 2) + i64::from(counted);
-            let joined = if number >= i64::from(STUCK >> 2) {
-                STUCK_AT | KNOWN | word & WEAK
+            let number = i64::from(word as i32 >> NUMBER_SHIFT) + i64::from(counted);
+            let joined = if number >= i64::from(STUCK >> NUMBER_SHIFT) {
+                STUCK_AT | known | word & WEAK
             } else {
-                word.wrapping_add(counted * ONE + KNOWN)
+                word.wrapping_add(counted * ONE + known)
             };
             // Relaxed: whoever is told that its pointer is the last passes a fence.
             match self.0.compare_exchange_weak(word, joined, Ordering::Relaxed, Ordering::Relaxed) {
@@ -228,11 +278,11 @@ impl RefCount {
 
     /// Makes the number what was counted. Only if nobody has a pointer but those.
     #[cfg(not(loom))]
-    pub(crate) fn set(&self, counted: u32) {
-        let weak = self.0.load(Ordering::Relaxed) & WEAK;
+    pub(crate) fn set(&self, counted: u32, is_sealed: bool) {
+        let notes = self.0.load(Ordering::Relaxed) & NOTES | if is_sealed { SEALED } else { 0 };
         // Relaxed: nobody else is there.
-        let number = if counted >= STUCK as u32 >> 2 { STUCK_AT } else { counted * ONE };
-        self.0.store(number | KNOWN | weak, Ordering::Relaxed);
+        let number = if counted >= STUCK as u32 >> NUMBER_SHIFT { STUCK_AT } else { counted * ONE };
+        self.0.store(number | KNOWN | notes, Ordering::Relaxed);
     }
 }
 
@@ -276,23 +326,23 @@ mod tests {
         assert!(!count.is_only() && count.number().is_none() && count.try_retain());
         assert_eq!((count.release_if_last(), count.release_noted()), (Dropped::Shared, Dropped::Shared));
         // Two less than before; four were counted in the heap.
-        count.join(4);
+        count.join(4, false);
         assert_eq!(count.number(), Some(2));
         // What is known is not told again: the block may be another by then.
-        count.join(7);
+        count.join(7, false);
         assert_eq!(count.release(), Dropped::Shared);
         assert_eq!(count.release(), LAST);
     }
 
     #[test]
     fn numbers_that_are_told_do_not_wrap() {
-        for (noted, counted) in [(0, u32::MAX), (1 << 20, (1 << 28) - 1), (0, 1 << 28)] {
+        for (noted, counted) in [(0, u32::MAX), (1 << 20, (1 << 27) - 1), (0, 1 << 27)] {
             let count = RefCount(AtomicU32::new(0));
             count.0.store(noted * ONE, Ordering::Relaxed);
-            count.join(counted);
+            count.join(counted, false);
             assert!(count.0.load(Ordering::Relaxed) as i32 >= STUCK, "{counted}");
             assert_eq!((count.release(), count.release()), (Dropped::Shared, Dropped::Shared));
-            count.set(counted);
+            count.set(counted, false);
             assert!(count.0.load(Ordering::Relaxed) as i32 >= STUCK - 64);
         }
     }
@@ -300,7 +350,7 @@ mod tests {
     #[test]
     fn a_number_that_is_too_large_loses_the_block_and_nothing_else() {
         let count = count();
-        for _ in 0..1 << 9 {
+        for _ in 0..1 << 8 {
             count.retain_many((1 << 20) - 1);
         }
         for _ in 0..1000 {
@@ -323,5 +373,33 @@ mod tests {
         assert_eq!(count.release(), Dropped::Shared);
         assert_eq!(count.release(), Dropped::Last { is_weakly_held: true });
         assert!(!count.try_retain());
+    }
+
+    #[test]
+    fn what_is_sealed_is_not_changed_in_place_and_ends_as_all_others() {
+        let free = RefCount(AtomicU32::new(0));
+        assert!(!free.seal() && !free.is_sealed());
+        let count = count();
+        assert!(count.seal() && count.seal() && count.is_sealed());
+        assert!(!count.is_only() && count.is_alone() && count.is_only_strong());
+        count.retain();
+        assert!(!count.is_alone() && count.number() == Some(2));
+        assert_eq!((count.release(), count.release()), (Dropped::Shared, LAST));
+        assert!(!count.try_retain() && !count.seal());
+        count.begin();
+        assert!(count.is_only() && !count.is_sealed());
+        count.note_weak();
+        assert!(count.seal() && !count.is_alone() && count.is_only_strong());
+        count.forget_weak();
+        assert_eq!(count.release_if_last(), LAST);
+        for is_sealed in [false, true] {
+            let old = RefCount(AtomicU32::new(0));
+            old.retain();
+            assert!(!old.seal());
+            old.join(2, is_sealed);
+            assert_eq!((old.number(), old.is_sealed()), (Some(3), is_sealed));
+            old.set(1, false);
+            assert_eq!((old.number(), old.is_only()), (Some(1), !is_sealed));
+        }
     }
 }

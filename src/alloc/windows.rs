@@ -7,6 +7,7 @@
 //!   can go.
 
 use super::count_table;
+use super::young;
 use super::heap_core::{Core, state};
 use super::size_class::Ladder;
 use crate::format::{END_WINDOW, FIRST_WINDOW, WINDOW, WINDOW_SHIFT};
@@ -116,7 +117,10 @@ fn reserve_for(heap: Option<u32>, wanted: Option<u32>, windows: u32, len: usize)
 pub(crate) unsafe fn release(first: u32, windows: u32) {
     let _guard = REGISTRY.lock();
     // SAFETY: the caller's promise.
-    unsafe { count_table::release(first, windows) };
+    unsafe {
+        young::release(first, windows);
+        count_table::release(first, windows);
+    }
     // SAFETY: as above.
     let _ = unsafe { mapping::unmap(first as usize * WINDOW, windows as usize * WINDOW) };
     for window in first..first + windows {

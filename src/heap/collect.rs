@@ -13,9 +13,9 @@ use super::owner::{Heap, HeapInner};
 use super::recovery::{RecoveryError, mark};
 use crate::alloc::backing::Backing;
 use crate::alloc::heap_core::{Core, Run};
-use crate::alloc::ref_count::RefCount;
 use crate::alloc::size_class::{class_size, index_in_slab, slab_blocks};
 use crate::alloc::threads::Threads;
+use crate::alloc::young;
 use crate::error::CollectError;
 use crate::format::PAGE;
 use crate::gc::data_pages::DataPages;
@@ -184,8 +184,9 @@ pub(super) fn count_pointers(heap: &HeapInner) -> Result<bool, CollectError> {
     let snapshot = unsafe { Snapshot::of(heap)? };
     let tallies = Tallies::new(snapshot.runs.units())?;
     snapshot.mark(&Job::default(), Some(&tallies))?;
+    let is_sealed = young::is_noted(heap.core().segments);
     // SAFETY: the heap is open, and nobody has a pointer but those that were counted.
-    unsafe { tallies.tell(heap.core(), &snapshot.runs, RefCount::set)? };
+    unsafe { tallies.tell(heap.core(), &snapshot.runs, |count, counted| count.set(counted, is_sealed))? };
     Ok(tallies.has_any())
 }
 
@@ -318,8 +319,9 @@ impl SalCollect for Heap {
         let job = Job::default();
         let tallies = Tallies::new(snapshot.runs.units())?;
         let (marks, workers) = snapshot.mark(&job, Some(&tallies))?;
+        let is_sealed = young::is_noted(core.segments);
         // SAFETY: the heap is open; only the roots hold its blocks, by the caller's promise, so what was counted is all there is.
-        unsafe { tallies.tell(core, &snapshot.runs, RefCount::set)? };
+        unsafe { tallies.tell(core, &snapshot.runs, |count, counted| count.set(counted, is_sealed))? };
         let marking = started.elapsed();
         // What it would give back is given back here.
         let atomic = self.inner().atomic.as_ref();

@@ -6,6 +6,7 @@ use super::placement::heap_of_address;
 use crate::alloc::count_table;
 use crate::alloc::ref_count::RefCount;
 use crate::alloc::size_class::Ladder;
+use crate::alloc::young;
 use core::alloc::Layout;
 use core::ptr::NonNull;
 
@@ -28,8 +29,8 @@ const fn whole(layout: Layout) -> Layout {
     }
 }
 
-/// Allocates a block of a layout with a size, to which there is one pointer; none if the heap has no room or is not open, or
-/// there is no room for counts.
+/// Allocates a block of a layout with a size; none if the heap has no room or is not open, or there is no room for counts. When it
+/// has its value its count [begins](begin).
 #[inline]
 pub(crate) fn allocate(heap: SalAlloc, layout: Layout) -> Option<NonNull<u8>> {
     let block = NonNull::new(allocate::allocate(heap, whole(layout)))?;
@@ -38,9 +39,34 @@ pub(crate) fn allocate(heap: SalAlloc, layout: Layout) -> Option<NonNull<u8>> {
         unsafe { allocate::free(heap, block.as_ptr(), whole(layout)) };
         return None;
     }
+    Some(block)
+}
+
+/// A new block has its value, and the caller the only pointer to it.
+///
+/// # Safety
+/// The block was allocated by [`allocate`] or [`allocate_near`] with this layout, and nobody else has it.
+#[inline(always)]
+pub(crate) unsafe fn begin(block: NonNull<u8>, layout: Layout) {
     // SAFETY: its counts are mapped.
     unsafe { count_of(block, layout) }.begin();
-    Some(block)
+    young::note(block.addr().get());
+}
+
+/// Whether a block may have been made since its heap last sealed: then it has not been sealed.
+#[inline(always)]
+pub(crate) fn is_young(count: &RefCount) -> bool {
+    count.is_known_and_unsealed()
+}
+
+/// Whether a block is sealed. One whose number of pointers is not known yet is, if its heap seals.
+///
+/// # Safety
+/// As for [`count_of`].
+pub(crate) unsafe fn is_sealed(block: NonNull<u8>, layout: Layout) -> bool {
+    // SAFETY: the caller's promise.
+    let count = unsafe { count_of(block, layout) };
+    !is_young(count) && (count.is_sealed() || young::is_noted(block.addr().get()))
 }
 
 /// The count of a block.
@@ -81,8 +107,6 @@ pub(crate) fn allocate_near(other: NonNull<u8>, layout: Layout) -> Option<NonNul
     let Some(block) = near else { return allocate(heap, layout) };
     #[cfg(feature = "checked")]
     let block = super::checked::allocated(heap.place(), whole(layout), block);
-    let block = NonNull::new(block)?;
-    // SAFETY: the other block's counts are mapped, and this one lies in the same slab.
-    unsafe { count_of(block, layout) }.begin();
-    Some(block)
+    // The other block's counts are mapped, and this one lies in the same slab.
+    NonNull::new(block)
 }

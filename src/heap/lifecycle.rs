@@ -14,6 +14,7 @@ use super::create::{check_capacity, create_in, is_unfinished, layout_for, random
 use super::fork;
 use super::options::{HeapOptions, Mode};
 use super::owner::{Heap, HeapInner};
+use super::seal::SealPolicy;
 use super::shared;
 use super::table::HEAPS;
 use super::temporary;
@@ -23,6 +24,7 @@ use crate::alloc::count_table;
 use crate::alloc::heap_core::{Core, state};
 use crate::alloc::rebuild::RebuildError;
 use crate::alloc::windows;
+use crate::alloc::young;
 use crate::error::{CloseError, OpenError};
 use crate::format::header::{self, ATOMIC, HEADER_LEN, HOLDER_OFFSET, Header, Holder, IN_USE, SlotError};
 use crate::format::{PAGE, SEGMENT_UNITS, UNIT, WINDOW};
@@ -85,7 +87,7 @@ pub(super) fn volatile(options: &HeapOptions) -> Result<Heap, OpenError> {
     let mut header = Header::new(random_id(), window, 0, options.capacity_or_default(), layout)
         .with_ladder(options.size_classes.ladder());
     header.state = IN_USE;
-    let started = made.and_then(|backing| make_core(&header, backing, options));
+    let started = made.and_then(|backing| make_core(&header, Mode::Volatile, backing, options));
     started.map(|core| publish(core, header, Mode::Volatile, None, None, options)).inspect_err(|_| {
         // SAFETY: reserved above, and nothing has been made in it.
         unsafe { windows::release(window, layout.windows()) };
@@ -285,7 +287,12 @@ pub(crate) fn newest_header(slots: &[[u8; HEADER_LEN]; 2]) -> Result<Header, Ope
 }
 
 /// Puts the process's side of a heap on top of its mapping.
-pub(super) fn make_core(header: &Header, backing: Backing, options: &HeapOptions) -> Result<NonNull<Core>, OpenError> {
+pub(super) fn make_core(
+    header: &Header,
+    mode: Mode,
+    backing: Backing,
+    options: &HeapOptions,
+) -> Result<NonNull<Core>, OpenError> {
     fork::register();
     let capacity_units = (header.capacity / UNIT as u64) as usize;
     // SAFETY: the window holds a clean heap, or zeros, and the caller owns it.
@@ -301,6 +308,11 @@ pub(super) fn make_core(header: &Header, backing: Backing, options: &HeapOptions
     })?;
     if matches!(held.backing, Backing::ReadOnly(_)) {
         held.state.store(state::READ_ONLY, Ordering::Release);
+    } else if SealPolicy::of(options.seal_policy, mode) != SealPolicy::Off {
+        young::begin(header.window, header.windows).inspect_err(|_| {
+            // SAFETY: as above.
+            unsafe { Core::destroy(core.as_ptr()) };
+        })?;
     }
     Ok(core)
 }

@@ -3,6 +3,7 @@
 use super::lifecycle::{self, Existing};
 use super::owner::Heap;
 use super::recovery::RecoveryProgress;
+use super::seal::SealPolicy;
 use super::size_classes::SizeClasses;
 use super::sync::SYNC_TIMEOUT;
 use super::tuning::Tuning;
@@ -100,6 +101,7 @@ pub struct HeapOptions {
     pub(super) capacity: Option<u64>,
     pub(super) size_classes: SizeClasses,
     pub(super) mode: Option<Mode>,
+    pub(super) seal_policy: Option<SealPolicy>,
     pub(super) recovery: Recovery,
     pub(super) on_recovery: Option<OnRecovery>,
     pub(super) tracking: Option<DirtyTracking>,
@@ -133,6 +135,7 @@ impl HeapOptions {
             capacity: None,
             size_classes: SizeClasses::of(Ladder::Usual),
             mode: None,
+            seal_policy: None,
             recovery: Recovery::Background,
             on_recovery: None,
             tracking: None,
@@ -193,6 +196,13 @@ impl HeapOptions {
     /// opening it with another one fails.
     pub const fn mode(mut self, mode: Mode) -> Self {
         self.mode = Some(mode);
+        self
+    }
+
+    /// Whether a sync makes copy-on-write values unchangeable; what the mode asks for unless said otherwise. It holds for this
+    /// opening, not for the file.
+    pub const fn seal_policy(mut self, policy: SealPolicy) -> Self {
+        self.seal_policy = Some(policy);
         self
     }
 

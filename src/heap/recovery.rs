@@ -35,6 +35,7 @@ use super::SalAlloc;
 use super::atomic::data_of_file;
 use super::unknown_counts;
 use crate::alloc::heap_core::Core;
+use crate::alloc::young;
 use crate::commit::journal::Journal;
 use crate::gc::data_pages::DataPages;
 use crate::gc::image::Image;
@@ -341,8 +342,9 @@ impl Recovery {
             if !is_image_good() {
                 return Err(RecoveryError::Aborted);
             }
+            let is_sealed = young::is_noted(core.segments);
             // SAFETY: the heap is open, and that of the runs. What was noted since then is added to what was counted.
-            unsafe { self.tallies.tell(core, &self.runs, |count, counted| count.join(counted))? };
+            unsafe { self.tallies.tell(core, &self.runs, |count, counted| count.join(counted, is_sealed))? };
             unknown_counts::end(SalAlloc::of_name(core.name()));
             self.workers.store(ran, Ordering::Relaxed);
             self.is_marked.store(true, Ordering::Relaxed);

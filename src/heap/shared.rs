@@ -52,7 +52,7 @@ pub(super) fn open(
             check_state(&header)?;
         }
         let backing = if read_only { Backing::ReadOnly(Some(file)) } else { Backing::of_file(file) };
-        let core = make_core(&header, backing, options)?;
+        let core = make_core(&header, Mode::Shared, backing, options)?;
         if is_unclean || has_counted {
             prepare_counts(core, &header)?;
         }

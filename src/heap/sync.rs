@@ -5,7 +5,7 @@
 //! counts at the [gate](super::gate) as under way, for which closing waits.
 
 use super::atomic::SnapshotProgress;
-use super::gate;
+use super::gate::{self, Capture};
 use super::handle::SalAlloc;
 use super::options::Mode;
 use super::owner::{Heap, HeapInner};
@@ -26,7 +26,8 @@ pub(super) const SYNC_TIMEOUT: Duration = Duration::from_secs(10);
 pub enum SyncLevel {
     /// Nothing is written and nobody waited for: what survives is what the heap's [`Mode`] promises without a sync.
     None,
-    /// As [`SyncLevel::None`] in this version.
+    /// What is there is sealed, if the heap does so ([`SealPolicy`](crate::SealPolicy)), and nothing is written: what survives is
+    /// the same as with [`SyncLevel::None`]. Also for heaps in memory.
     Seal,
     /// A commit is written, but not waited for: it survives when the process is killed, and a power cut only if the
     /// system has happened to write it to the disk by then.
@@ -290,30 +291,37 @@ impl HeapInner {
         if self.read_only {
             return Err(SyncError::ReadOnly);
         }
-        if self.mode == Mode::Volatile {
+        if self.mode == Mode::Volatile && level >= SyncLevel::Async {
             return Err(SyncError::Volatile);
         }
         let Some(_syncing) = self.gate.begin_sync() else { return Err(SyncError::Closed) };
         if self.gate.is_poisoned() {
             return Err(SyncError::Poisoned);
         }
-        if level < SyncLevel::Async {
-            return self.last_commit();
-        }
         match self.mode {
+            _ if level == SyncLevel::None => self.last_commit(),
+            _ if level == SyncLevel::Seal => {
+                self.seal(&self.close_gate(limit)?);
+                self.last_commit()
+            }
             Mode::Volatile => Err(SyncError::Volatile),
             Mode::Shared => self.sync_shared(level, limit),
             Mode::Atomic => self.sync_atomic(level, limit),
         }
     }
 
+    /// Keeps write sessions out, once those that are open have ended.
+    pub(super) fn close_gate(&self, limit: Option<Duration>) -> Result<Capture<'_>, SyncError> {
+        let capture = self.gate.close_for_capture(limit).map_err(|holders| SyncError::GateTimeout { holders })?;
+        // Somebody may have panicked since the sync began.
+        if self.gate.is_poisoned() { Err(SyncError::Poisoned) } else { Ok(capture) }
+    }
+
     /// Writes the pages of a shared mapping to the disk. The kernel has them already, so they survive the process.
     fn sync_shared(&self, level: SyncLevel, limit: Option<Duration>) -> Result<u64, SyncError> {
-        let capture = self.gate.close_for_capture(limit).map_err(|holders| SyncError::GateTimeout { holders })?;
-        if self.gate.is_poisoned() {
-            return Err(SyncError::Poisoned);
-        }
+        let capture = self.close_gate(limit)?;
         self.before_sync()?;
+        self.seal(&capture);
         // Who changes a page while it is written has it written again by a later sync.
         drop(capture);
         if let (Some(file), true) = (self.core().backing.file(), level >= SyncLevel::Data) {

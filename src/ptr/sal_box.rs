@@ -2,8 +2,10 @@
 
 use super::drop_later;
 use super::sal_rc::{SalRc, drop_and_free};
+use super::tagged::Tagged;
 use super::target::{CloneTarget, Target};
 use crate::SalAlloc;
+use crate::heap::counted;
 use crate::persist::{BlockVisitor, Describer, Node, Persist};
 use allocator_api2::alloc::AllocError;
 use core::borrow::{Borrow, BorrowMut};
@@ -92,12 +94,32 @@ impl<T: ?Sized + Target> SalBox<T> {
     /// # Errors
     /// The pointer, if there are others.
     pub fn try_from_rc(mut shared: SalRc<T>) -> Result<Self, SalRc<T>> {
-        if SalRc::get_mut(&mut shared).is_some() { Ok(Self::of(shared)) } else { Err(shared) }
+        if shared.is_alone() { Ok(Self::of(shared)) } else { Err(shared) }
     }
 
     /// The handle of the heap in which the value lies.
     pub fn heap(this: &Self) -> SalAlloc {
         SalRc::heap(&this.only)
+    }
+
+    /// Moves the value to a new block, if it is sealed.
+    #[cold]
+    #[inline(never)]
+    fn leave_sealed(&mut self) {
+        let (old, layout) = (self.only.tagged(), (**self).block_layout());
+        let block = old.block();
+        // SAFETY: the box's own block, of this layout.
+        if !unsafe { counted::is_sealed(block, layout) } {
+            return;
+        }
+        let Some(new) = counted::allocate_near(block, layout) else { handle_alloc_error(layout) };
+        // SAFETY: both blocks have this layout; the value moves, and the old block, which nobody else has, goes without it (G1).
+        unsafe {
+            new.copy_from_nonoverlapping(block, layout.size());
+            counted::begin(new, layout);
+            self.only = ManuallyDrop::new(SalRc::of_tagged(Tagged::of_block(new)));
+            old.free();
+        }
     }
 }
 
@@ -111,8 +133,14 @@ impl<T: ?Sized + Target> Deref for SalBox<T> {
 }
 
 impl<T: ?Sized + Target> DerefMut for SalBox<T> {
+    /// A value that a sync has sealed ([`SealPolicy`](crate::SealPolicy)) moves to a block of its own first. A heap without room for
+    /// that is a call of [`handle_alloc_error`].
     #[inline(always)]
     fn deref_mut(&mut self) -> &mut T {
+        let pointer = self.only.tagged();
+        if !counted::is_young(pointer.count()) {
+            self.leave_sealed();
+        }
         // SAFETY: the box has the only pointer, whatever is known of their number, and is borrowed.
         unsafe { self.only.tagged().value().as_mut() }
     }

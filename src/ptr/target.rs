@@ -38,6 +38,33 @@ pub unsafe trait Target: sealed::Sealed + 'static {
     /// Whether dropping a value does anything.
     #[doc(hidden)]
     const NEEDS_DROP: bool;
+
+    /// Drops a value without writing to the place where it lies.
+    ///
+    /// # Safety
+    /// It is dropped by nobody else, nor used any more.
+    #[doc(hidden)]
+    unsafe fn drop_moved(value: NonNull<Self>);
+}
+
+/// Bytes of a value that finds room on the stack.
+const FITS_STACK: usize = 16 << 10;
+
+/// # Safety
+/// As for [`Target::drop_moved`].
+#[cold]
+#[inline(never)]
+unsafe fn drop_moved<T>(value: *mut T) {
+    // SAFETY: the caller's promise: the value is moved out, byte by byte where it does not fit on the stack.
+    unsafe {
+        if size_of::<T>() <= FITS_STACK {
+            drop(value.read());
+        } else {
+            let mut moved = Box::<T>::new_uninit();
+            moved.as_mut_ptr().copy_from_nonoverlapping(value, 1);
+            drop(moved.assume_init());
+        }
+    }
 }
 
 /// Values that [`SalRc::make_mut`] can copy.
@@ -97,6 +124,11 @@ unsafe impl<T: 'static> Target for T {
     unsafe fn layout_of(_: NonNull<u8>) -> Layout {
         sized_layout::<T>()
     }
+
+    unsafe fn drop_moved(value: NonNull<T>) {
+        // SAFETY: the caller's promise.
+        unsafe { drop_moved(value.as_ptr()) }
+    }
 }
 
 // SAFETY: the length lies at the block's start, and the elements behind it.
@@ -124,6 +156,30 @@ unsafe impl<T: 'static> Target for [T] {
         let len = unsafe { block.cast::<usize>().read() };
         slice_layout::<T>(len).unwrap_or(Layout::new::<usize>())
     }
+
+    unsafe fn drop_moved(value: NonNull<[T]>) {
+        /// Goes on with the rest if an element panics when it is dropped.
+        struct Rest<T>(*mut T, usize);
+        impl<T> Rest<T> {
+            fn go_on(&mut self) {
+                while self.1 > 0 {
+                    let element = self.0;
+                    // SAFETY: the caller's promise: so many elements are left.
+                    unsafe {
+                        self.0 = element.add(1);
+                        self.1 -= 1;
+                        drop_moved(element);
+                    }
+                }
+            }
+        }
+        impl<T> Drop for Rest<T> {
+            fn drop(&mut self) {
+                self.go_on();
+            }
+        }
+        Rest(value.as_ptr().cast::<T>(), value.len()).go_on();
+    }
 }
 
 // SAFETY: as its bytes.
@@ -149,6 +205,8 @@ unsafe impl Target for str {
         // SAFETY: the caller's promise.
         unsafe { <[u8]>::layout_of(block) }
     }
+
+    unsafe fn drop_moved(_: NonNull<str>) {}
 }
 
 impl<T: Clone + 'static> CloneTarget for T {

@@ -165,7 +165,7 @@ fn loom_differences_and_what_is_counted_meanwhile_come_to_the_number() {
             other.read();
             (0..3).map(|_| u32::from(other.drop_or_wait(&list))).sum::<u32>()
         });
-        block.count.join(2);
+        block.count.join(2, false);
         let waited = waiting.lock().unwrap().take().unwrap();
         let last: u32 = (0..waited).map(|_| u32::from(block.drop_or_wait(&waiting))).sum();
         assert_eq!(last + thread.join().unwrap(), 1);

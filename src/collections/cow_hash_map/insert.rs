@@ -140,7 +140,7 @@ impl<K: Eq + Hash + Clone + 'static, V: Clone + 'static> CowHashMap<K, V> {
         // SAFETY: the caller's promise: there was nothing, and now there is a leaf with an entry that nobody else has.
         unsafe {
             self.set(place, leaf, kind::LEAF);
-            let leaf = (*place.link).own_leaf().unwrap_unchecked();
+            let leaf = (*place.link).alone_leaf().unwrap_unchecked();
             &mut leaf.into_pair(0).value
         }
     }
@@ -195,7 +195,7 @@ impl<K: Eq + Hash + Clone + 'static, V: Clone + 'static> CowHashMap<K, V> {
                 if upper > 0 && upper < hashes.len() {
                     let mut new = Link::to_empty_leaf(heap);
                     let (mut low, mut high) =
-                        ((*place.link).own_leaf().unwrap_unchecked(), new.own_leaf().unwrap_unchecked());
+                        ((*place.link).alone_leaf().unwrap_unchecked(), new.alone_leaf().unwrap_unchecked());
                     low.move_to(&mut high, |at| is_upper(hashes[at]));
                     self.len += 1;
                     let mut leaf = if is_upper(hash) { high } else { low };
@@ -213,7 +213,7 @@ impl<K: Eq + Hash + Clone + 'static, V: Clone + 'static> CowHashMap<K, V> {
                 let _none = (*branch).put(full, half, leaf, kind::LEAF);
                 let _none = (*branch).put(empty, half, new, new_kind);
                 if is_apart {
-                    let mut leaf = (*branch).link_mut(empty).own_leaf().unwrap_unchecked();
+                    let mut leaf = (*branch).link_mut(empty).alone_leaf().unwrap_unchecked();
                     let at = leaf.push(tag(hash), pair);
                     self.len += 1;
                     return &mut leaf.into_pair(at).value;
@@ -232,7 +232,7 @@ impl<K: Eq + Hash + Clone + 'static, V: Clone + 'static> CowHashMap<K, V> {
         let mut new = SalRc::new_in(Branch::new(), heap);
         // SAFETY: nobody else has the new branch; the leaf moves there, and the branch to the leaf's place.
         unsafe {
-            let branch: *mut Branch<K, V> = SalRc::get_mut(&mut new).unwrap_unchecked();
+            let branch: *mut Branch<K, V> = SalRc::alone_mut(&mut new).unwrap_unchecked();
             let leaf = core::ptr::read(place.link);
             self.set(place, Link::to_branch(new), kind::BRANCH);
             let _none = (*branch).put(0, super::branch::WIDTH, leaf, kind::LEAF);
@@ -252,7 +252,7 @@ impl<K: Eq + Hash + Clone + 'static, V: Clone + 'static> CowHashMap<K, V> {
     unsafe fn insert_same(&mut self, place: &Place<K, V>, heap: SalAlloc, pair: Pair<K, V>) -> &mut V {
         // SAFETY: the caller's promise; the leaf is emptied, and then dropped.
         unsafe {
-            let mut leaf = (*place.link).own_leaf().unwrap_unchecked();
+            let mut leaf = (*place.link).alone_leaf().unwrap_unchecked();
             let mut entries = crate::collections::SalVec::new();
             let _scope = HeapScope::enter(heap);
             entries.reserve(2 * LARGE);
@@ -265,7 +265,7 @@ impl<K: Eq + Hash + Clone + 'static, V: Clone + 'static> CowHashMap<K, V> {
             core::ptr::replace(place.link, Link::none()).release(kind::LEAF);
             self.set(place, link, kind::SAME);
             self.len += 1;
-            let entries = (*place.link).own_same().unwrap_unchecked();
+            let entries = (*place.link).alone_same().unwrap_unchecked();
             let last = entries.len() - 1;
             &mut entries[last].value
         }

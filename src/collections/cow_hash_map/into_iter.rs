@@ -123,9 +123,9 @@ impl<K: Clone + 'static, V: Clone + 'static> Iterator for IntoIter<K, V> {
         let Pair { key, value } = unsafe {
             match current.kind {
                 _ if current.is_shared => current.link.entries(current.kind)[current.at].clone(),
-                kind::LEAF => current.link.own_leaf().unwrap_unchecked().take(current.at).0,
+                kind::LEAF => current.link.alone_leaf().unwrap_unchecked().take(current.at).0,
                 _ => {
-                    let entries = current.link.own_same().unwrap_unchecked();
+                    let entries = current.link.alone_same().unwrap_unchecked();
                     let pair = entries.swap_remove(current.at);
                     clean(entries);
                     pair

@@ -81,7 +81,7 @@ fn copy<T: 'static>(rc: &mut SalRc<T>, empty: T, fill: impl FnOnce(&T, &mut T)) 
     {
         // What the copy takes lies in the same heap.
         let _scope = HeapScope::enter(SalRc::heap(rc));
-        fill(rc, SalRc::get_mut(&mut new).expect("nobody else has it"));
+        fill(rc, SalRc::alone_mut(&mut new).expect("nobody else has it"));
     }
     *rc = new;
 }
@@ -117,7 +117,7 @@ impl<K: 'static, V: 'static> Link<K, V> {
     pub(super) fn to_new_leaf(heap: SalAlloc, tag: u8, pair: Pair<K, V>) -> Self {
         let mut link = Self::to_empty_leaf(heap);
         // SAFETY: a new leaf is a leaf that nobody else has, and has room for one.
-        unsafe { link.own_leaf().unwrap_unchecked().push(tag, pair) };
+        unsafe { link.alone_leaf().unwrap_unchecked().push(tag, pair) };
         link
     }
 
@@ -191,7 +191,7 @@ impl<K: 'static, V: 'static> Link<K, V> {
         unsafe { ManuallyDrop::into_inner(self.branch) }
     }
 
-    /// The branch, if nobody else has it.
+    /// The branch, if nobody else has it and it may be changed.
     ///
     /// # Safety
     /// As for [`Link::branch`].
@@ -199,6 +199,16 @@ impl<K: 'static, V: 'static> Link<K, V> {
     pub(super) unsafe fn own_branch(&mut self) -> Option<&mut Branch<K, V>> {
         // SAFETY: the caller's promise, K1.
         unsafe { SalRc::get_mut(&mut self.branch) }
+    }
+
+    /// As [`Link::own_branch`], sealed or not: of one that was made, or found to be so, just now.
+    ///
+    /// # Safety
+    /// As for [`Link::branch`].
+    #[inline(always)]
+    pub(super) unsafe fn alone_branch(&mut self) -> Option<&mut Branch<K, V>> {
+        // SAFETY: the caller's promise, K1.
+        unsafe { SalRc::alone_mut(&mut self.branch) }
     }
 
     /// The branch, or a copy of it that the link leads to from now on.
@@ -212,7 +222,7 @@ impl<K: 'static, V: 'static> Link<K, V> {
             if self.own_branch().is_none() {
                 copy(&mut self.branch, Branch::new(), Branch::copy_to);
             }
-            self.own_branch().unwrap_unchecked()
+            self.alone_branch().unwrap_unchecked()
         }
     }
 
@@ -226,7 +236,7 @@ impl<K: 'static, V: 'static> Link<K, V> {
         unsafe { with_leaf!([&] self, rc, rc.view()) }
     }
 
-    /// The leaf, if nobody else has it.
+    /// The leaf, if nobody else has it and it may be changed.
     ///
     /// # Safety
     /// As for [`Link::leaf`].
@@ -234,6 +244,16 @@ impl<K: 'static, V: 'static> Link<K, V> {
     pub(super) unsafe fn own_leaf(&mut self) -> Option<LeafMut<'_, K, V>> {
         // SAFETY: the caller's promise, K1.
         unsafe { with_leaf!([&mut] self, rc, SalRc::get_mut(rc).map(Leaf::edit)) }
+    }
+
+    /// As [`Link::own_leaf`], sealed or not: of one that was made, or found to be so, just now.
+    ///
+    /// # Safety
+    /// As for [`Link::leaf`].
+    #[inline(always)]
+    pub(super) unsafe fn alone_leaf(&mut self) -> Option<LeafMut<'_, K, V>> {
+        // SAFETY: the caller's promise, K1.
+        unsafe { with_leaf!([&mut] self, rc, SalRc::alone_mut(rc).map(Leaf::edit)) }
     }
 
     /// The list of entries.
@@ -246,7 +266,7 @@ impl<K: 'static, V: 'static> Link<K, V> {
         unsafe { &self.same }
     }
 
-    /// The list of entries, if nobody else has it.
+    /// The list of entries, if nobody else has it and it may be changed.
     ///
     /// # Safety
     /// As for [`Link::same`].
@@ -254,6 +274,16 @@ impl<K: 'static, V: 'static> Link<K, V> {
     pub(super) unsafe fn own_same(&mut self) -> Option<&mut Same<K, V>> {
         // SAFETY: the caller's promise, K1.
         unsafe { SalRc::get_mut(&mut self.same) }
+    }
+
+    /// As [`Link::own_same`], sealed or not: of one that was made, or found to be so, just now.
+    ///
+    /// # Safety
+    /// As for [`Link::same`].
+    #[inline]
+    pub(super) unsafe fn alone_same(&mut self) -> Option<&mut Same<K, V>> {
+        // SAFETY: the caller's promise, K1.
+        unsafe { SalRc::alone_mut(&mut self.same) }
     }
 
     /// The entries of a node that is no branch.
@@ -298,7 +328,7 @@ impl<K: Clone + 'static, V: Clone + 'static> Link<K, V> {
             if self.own_leaf().is_none() {
                 with_leaf!([&mut] self, rc, copy(rc, Leaf::new(), Leaf::copy_to));
             }
-            self.own_leaf().unwrap_unchecked()
+            self.alone_leaf().unwrap_unchecked()
         }
     }
 

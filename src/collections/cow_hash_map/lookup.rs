@@ -119,9 +119,9 @@ impl<K: Eq + Hash + Clone + 'static, V: Clone + 'static> CowHashMap<K, V> {
         // SAFETY: the link is this map's, of this kind, what it leads to nobody else has, and there is such an entry.
         unsafe {
             Some(NonNull::from(if kind == kind::LEAF {
-                (*link).own_leaf().unwrap_unchecked().into_pair(at)
+                (*link).alone_leaf().unwrap_unchecked().into_pair(at)
             } else {
-                (*link).own_same().unwrap_unchecked().get_unchecked_mut(at)
+                (*link).alone_same().unwrap_unchecked().get_unchecked_mut(at)
             }))
         }
     }

@@ -44,7 +44,7 @@ impl<K: Eq + Hash + Clone + 'static, V: Clone + 'static> CowHashMap<K, V> {
         // SAFETY: the caller's promise: the way leads to the node that has the entry. M1, R2.
         unsafe {
             while kind == kind::BRANCH {
-                let branch = (*link).own_branch().unwrap_unchecked();
+                let branch = (*link).alone_branch().unwrap_unchecked();
                 let (first, below) = branch.range(slot(hash, shift));
                 (link, kind) = (branch.link_mut(first), below);
                 shift += BITS;
@@ -85,9 +85,9 @@ unsafe fn take_at<K: 'static, V: 'static>(link: *mut Link<K, V>, kind: u8, at: u
     // SAFETY: the caller's promise.
     unsafe {
         if kind == kind::LEAF {
-            return (*link).own_leaf().unwrap_unchecked().take(at);
+            return (*link).alone_leaf().unwrap_unchecked().take(at);
         }
-        let entries = (*link).own_same().unwrap_unchecked();
+        let entries = (*link).alone_same().unwrap_unchecked();
         let pair = entries.swap_remove(at);
         clean(entries);
         (pair, entries.len())
@@ -103,7 +103,7 @@ unsafe fn tidy_below<K: 'static, V: 'static>(link: &mut Link<K, V>, kind: u8, ha
     // SAFETY: the caller's promise; R2, and what a link leads to is put there with its kind.
     unsafe {
         if kind == kind::BRANCH {
-            let branch = link.own_branch().unwrap_unchecked();
+            let branch = link.alone_branch().unwrap_unchecked();
             let (first, before) = branch.range(slot(hash, shift));
             let after = tidy_below(branch.link_mut(first), before, hash, shift + BITS);
             branch.set_kind(first, after);
@@ -132,7 +132,7 @@ impl<K: 'static, V: 'static> Link<K, V> {
     pub(super) unsafe fn shorten(&mut self) -> u8 {
         // SAFETY: the caller's promise; the only link is of the kind that its range says (R2).
         unsafe {
-            let branch = self.own_branch().unwrap_unchecked();
+            let branch = self.alone_branch().unwrap_unchecked();
             match branch.only() {
                 Some(only @ (kind::LEAF | kind::NONE)) => {
                     let below = branch.take(0);

@@ -34,7 +34,7 @@ pub(super) fn own<K: Clone + 'static, V: Clone + 'static>(link: &mut Link<K, V>)
 /// The node of a link that was made just now.
 #[inline]
 pub(super) fn fresh<K: 'static, V: 'static>(link: &mut Link<K, V>) -> &mut Node<K, V> {
-    SalRc::get_mut(link).expect("nobody else has a new node")
+    SalRc::alone_mut(link).expect("nobody else has a new node")
 }
 
 #[cold]

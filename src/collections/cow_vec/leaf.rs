@@ -63,7 +63,7 @@ const _: () = assert!(size_of::<Leaf<[u64; 100]>>() == 3200);
 
 /// Where the elements of a leaf that is being filled begin.
 fn slots_of<T: 'static>(leaf: &mut SalRc<MaybeUninit<Leaf<T>>>) -> *mut T {
-    SalRc::get_mut(leaf).expect("nobody else has a new node").as_mut_ptr().cast()
+    SalRc::alone_mut(leaf).expect("nobody else has a new node").as_mut_ptr().cast()
 }
 
 /// # Safety
@@ -112,7 +112,7 @@ impl<T: 'static> Leaf<T> {
             return leaf.elements_mut();
         }
         *this = Self::copy_of(this);
-        SalRc::get_mut(this).expect("nobody else has a new node").elements_mut()
+        SalRc::alone_mut(this).expect("nobody else has a new node").elements_mut()
     }
 
     /// A copy beside it.
@@ -162,7 +162,7 @@ impl<T: 'static> Tail<T> {
     }
 
     fn emptied(mut tail: SalRc<MaybeUninit<Self>>) -> SalRc<Self> {
-        let place = SalRc::get_mut(&mut tail).expect("nobody else has a new node");
+        let place = SalRc::alone_mut(&mut tail).expect("nobody else has a new node");
         // SAFETY: zeros are a tail without elements (L2), and padding.
         unsafe {
             place.as_mut_ptr().write_bytes(0, 1);
@@ -177,7 +177,7 @@ impl<T: 'static> Tail<T> {
     {
         let mut copy = Self::emptied(SalRc::new_near(MaybeUninit::uninit(), beside));
         let _scope = HeapScope::enter(SalRc::heap(beside));
-        let tail = SalRc::get_mut(&mut copy).expect("nobody else has a new node");
+        let tail = SalRc::alone_mut(&mut copy).expect("nobody else has a new node");
         tail.fill(&mut elements.iter().cloned());
         copy
     }
@@ -190,7 +190,7 @@ impl<T: 'static> Tail<T> {
             return Err(leaf);
         }
         let mut copy = Self::emptied(SalRc::new_near(MaybeUninit::uninit(), &leaf));
-        let tail = SalRc::get_mut(&mut copy).expect("nobody else has a new node");
+        let tail = SalRc::alone_mut(&mut copy).expect("nobody else has a new node");
         // SAFETY: nobody else has the leaf, and the block is given back without dropping elements from here on. The
         // tail has the first of them (L2), and the others are dropped.
         unsafe {

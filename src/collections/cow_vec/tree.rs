@@ -158,7 +158,7 @@ impl<T: 'static> CowVec<T> {
                 }
             }
             if level > 1 {
-                let branch = SalRc::get_mut(node).expect("nobody else has it, or it is new");
+                let branch = SalRc::alone_mut(node).expect("nobody else has it, or it is new");
                 // SAFETY: a branch of a level above 1, and its last child.
                 node = unsafe { branch.branch_mut(kept - 1) };
             }
@@ -182,7 +182,7 @@ impl<T: 'static> CowVec<T> {
         if SalRc::get_mut(tail).is_none() {
             *tail = Tail::copy_of(tail.elements(), tail);
         }
-        SalRc::get_mut(tail)
+        SalRc::alone_mut(tail)
     }
 
     /// A tail of its own with room for an element.

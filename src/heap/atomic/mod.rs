@@ -169,13 +169,10 @@ impl Atomic {
         limit: Option<Duration>,
     ) -> Result<(), SyncError> {
         {
-            let _closed = heap.gate.close_for_capture(limit).map_err(|holders| SyncError::GateTimeout { holders })?;
-            // Somebody may have panicked since the sync began.
-            if heap.gate.is_poisoned() {
-                return Err(SyncError::Poisoned);
-            }
+            let closed_gate = heap.close_gate(limit)?;
             let closed = Instant::now();
             heap.before_sync()?;
+            heap.seal(&closed_gate);
             capture.take(heap.core(), &self.journal).map_err(|error| SyncError::os(error.call, error.errno))?;
             self.counters.paused(closed.elapsed());
         }

@@ -78,7 +78,7 @@ pub(in crate::heap) fn open(
     let units = data_len.saturating_sub(header.layout.segments.offset).div_ceil(UNIT as u64) as usize;
     let (core, (recovery, prepared)) = at_its_place(&header, || {
         map(&header, storage.data_fd(), data_len, storage.len(Part::Data)?, soft, options.huge_pages)?;
-        let core = make_core(&header, Backing::Private, options)?;
+        let core = make_core(&header, Mode::Atomic, Backing::Private, options)?;
         if soft == SoftState::Stale {
             prepare_counts(core, &header)?;
             let recovered = rebuild_state(core, &header, units)

@@ -36,7 +36,7 @@ pub(super) fn open(
         if let Some(inspected) = &inspected {
             put_images(storage, &header, inspected)?;
         }
-        let core = make_core(&header, Backing::ReadOnly(None), options)?;
+        let core = make_core(&header, Mode::Atomic, Backing::ReadOnly(None), options)?;
         if soft == SoftState::Stale {
             prepare_counts(core, &header)?;
             // SAFETY: just made; nobody else has it, and its memory can still be written to.

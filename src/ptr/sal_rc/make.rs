@@ -84,12 +84,13 @@ impl<T: 'static> SalRc<T> {
     }
 
     /// # Safety
-    /// A counted block for a `T`, which the caller alone has.
+    /// A new counted block for a `T`, which the caller alone has.
     #[inline(always)]
     unsafe fn fill(block: NonNull<u8>, value: T) -> Self {
-        // SAFETY: the caller's promise; its count is one.
+        // SAFETY: the caller's promise.
         unsafe {
             block.cast::<T>().write(value);
+            counted::begin(block, const { sized_layout::<T>() });
             Self::of_tagged(Tagged::of_block(block))
         }
     }
@@ -124,8 +125,11 @@ impl<T: 'static> Unfinished<T> {
     /// All elements have been written.
     unsafe fn finish(self) -> SalRc<[T]> {
         let this = ManuallyDrop::new(self);
-        // SAFETY: the caller's promise; its count is one.
-        unsafe { SalRc::of_tagged(Tagged::of_block(this.block)) }
+        // SAFETY: the caller's promise.
+        unsafe {
+            counted::begin(this.block, this.layout);
+            SalRc::of_tagged(Tagged::of_block(this.block))
+        }
     }
 }
 

@@ -33,7 +33,7 @@ use core::ptr::{self, NonNull};
 /// [`SalRc::make_mut`] is for structures that share what they have in common: it changes the value in place if nobody else has
 /// a pointer to it, and a copy otherwise. A clone of a pointer is therefore a version that nothing changes any more.
 ///
-/// A number of pointers beyond 2²⁸ is not counted any more; such a value is never dropped.
+/// A number of pointers beyond 2²⁷ is not counted any more; such a value is never dropped.
 ///
 /// Values of known size, slices and `str` can be pointed to; slices and texts keep their length beside them.
 ///
@@ -165,13 +165,29 @@ impl<T: ?Sized + Target> Drop for Freed<T> {
     }
 }
 
+/// Drops the value in a block: one that is sealed after it was moved out, since a value may write to itself when it is dropped.
+///
+/// # Safety
+/// It is dropped by nobody else, nor used any more.
+#[inline(always)]
+unsafe fn drop_value<T: ?Sized + Target>(pointer: Tagged<T>) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        if T::NEEDS_DROP && !counted::is_young(pointer.count()) {
+            T::drop_moved(pointer.value());
+        } else {
+            ptr::drop_in_place(pointer.value().as_ptr());
+        }
+    }
+}
+
 /// # Safety
 /// The block's value is dropped by nobody else, nor used any more.
 pub(super) unsafe fn drop_and_free<T: ?Sized + Target>(block: NonNull<u8>) {
     // SAFETY: the caller's promise.
     unsafe {
         let freed = Freed(Tagged::<T>::of_block(block));
-        ptr::drop_in_place(freed.0.value().as_ptr());
+        drop_value(freed.0);
     }
 }
 
@@ -192,7 +208,7 @@ pub(super) unsafe fn bury<T: ?Sized + Target>(block: NonNull<u8>) {
     // SAFETY: the caller's promise.
     unsafe {
         let buried = Buried(Tagged::<T>::of_block(block));
-        ptr::drop_in_place(buried.0.value().as_ptr());
+        drop_value(buried.0);
     }
 }
 

@@ -6,7 +6,8 @@ use allocator_api2::alloc::AllocError;
 use std::alloc::handle_alloc_error;
 
 impl<T: ?Sized + Target> SalRc<T> {
-    /// The value, to be changed, if there is no other pointer to it, weak ones included.
+    /// The value, to be changed, if there is no other pointer to it, weak ones included, and no sync has sealed it
+    /// ([`SealPolicy`](crate::SealPolicy)).
     ///
     /// ```
     /// use sal::SalRc;
@@ -25,10 +26,30 @@ impl<T: ?Sized + Target> SalRc<T> {
         }
     }
 
-    /// Whether this is the only pointer, weak ones included. False while pointers are being counted after a crash.
+    /// As [`SalRc::get_mut`], sealed or not: for who has made the value, or found that it may be changed, just now. A sync that
+    /// has sealed it meanwhile reaches it by no root, or would have waited.
+    #[inline]
+    pub(crate) fn alone_mut(this: &mut Self) -> Option<&mut T> {
+        if this.is_alone() {
+            // SAFETY: as in `get_mut`.
+            Some(unsafe { this.pointer.value().as_mut() })
+        } else {
+            None
+        }
+    }
+
+    /// Whether the value may be changed in place: this is the only pointer, weak ones included, and the value is not sealed. False
+    /// while pointers are being counted after a crash.
     #[inline(always)]
     pub(super) fn is_only(&mut self) -> bool {
-        self.pointer.count().is_only() || self.has_lost_weak()
+        let count = self.pointer.count();
+        count.is_only() || (!count.is_sealed() && self.has_lost_weak())
+    }
+
+    /// Whether this is the only pointer, weak ones included; the value may be sealed.
+    #[inline(always)]
+    pub(in crate::ptr) fn is_alone(&mut self) -> bool {
+        self.pointer.count().is_alone() || self.has_lost_weak()
     }
 
     /// Whether it is the only pointer but for weak ones that are gone.
@@ -52,8 +73,9 @@ impl<T: ?Sized + Target> SalRc<T> {
 }
 
 impl<T: ?Sized + CloneTarget> SalRc<T> {
-    /// The value, to be changed: in place if there is no other pointer to it, else a copy that this pointer leads to from now
-    /// on, in the same heap. While pointers are being counted after a crash, values of before are copied.
+    /// The value, to be changed: in place if there is no other pointer to it and no sync has sealed it
+    /// ([`SealPolicy`](crate::SealPolicy)), else a copy that this pointer leads to from now on, in the same heap. While pointers are
+    /// being counted after a crash, values of before are copied.
     ///
     /// What other pointers lead to stays as it is. A heap without room for the copy, or one that is closed or only read, is a call of
     /// [`handle_alloc_error`]; see [`SalRc::try_make_mut`].
