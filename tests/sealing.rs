@@ -7,6 +7,7 @@ use sal::collections::{CowHashMap, CowMap, CowVec};
 use sal::prelude::*;
 use sal::{HeapOptions, Mode, SalBox, SealPolicy, SyncLevel};
 use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -320,8 +321,9 @@ fn collections_are_right_while_another_thread_seals_all_the_time() {
             }
             seals
         });
-        change_at_random(&heap, seed, 20_000, |_| {});
+        let changed = catch_unwind(AssertUnwindSafe(|| change_at_random(&heap, seed, 20_000, |_| {})));
         is_over.store(true, Ordering::Relaxed);
+        changed.unwrap();
         assert!(sealer.join().unwrap() > 100);
     });
     assert_eq!(heap.stats().live_bytes, 0);
