@@ -54,6 +54,12 @@ pub enum OpenError {
     },
     /// The heap is a `Shared` one that was not closed when its last user stopped.
     Unclean,
+    /// The heap is a `Shared` one that was not closed, and has roots that are not copy-on-write: what they lead to may be of
+    /// different moments.
+    PlainRoots {
+        /// Their names.
+        roots: Vec<String>,
+    },
     /// The heap was created in another mode than the one asked for.
     OtherMode {
         /// The mode it has.
@@ -443,6 +449,11 @@ impl fmt::Display for OpenError {
             }
             Self::Locked { holder: None } => f.write_str("the heap is in use by another process"),
             Self::Unclean => f.write_str("the heap was not closed when its last user stopped"),
+            Self::PlainRoots { roots } => write!(
+                f,
+                "the heap was not closed when its last user stopped, and not copy-on-write are its roots {}",
+                roots.join(", ")
+            ),
             Self::OtherMode { found } => write!(f, "the heap was created in {found} mode"),
             Self::LogMissing => {
                 f.write_str("the heap was not closed when its last user stopped, and its commit log is missing")

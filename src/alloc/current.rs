@@ -41,6 +41,8 @@ struct Current {
     /// The same, of those that a thread must enter for everything: see [`presence::can_take`].
     entered: [Cell<u32>; CACHED],
     cached: [Cell<*mut ThreadHeap>; CACHED],
+    /// The file heap to which the thread gives nothing back at the moment; 0 for none.
+    withheld: Cell<u32>,
     /// All thread heaps of the thread.
     chain: Cell<*mut ThreadHeap>,
     /// Whether the thread's exit hook has run.
@@ -66,6 +68,7 @@ thread_local! {
             names: [const { Cell::new(0) }; CACHED],
             entered: [const { Cell::new(0) }; CACHED],
             cached: [const { Cell::new(ptr::null_mut()) }; CACHED],
+            withheld: Cell::new(0),
             chain: Cell::new(ptr::null_mut()),
         }
     };
@@ -178,6 +181,51 @@ pub(crate) fn with_window<R>(name: u32, work: impl FnOnce(*mut ThreadHeap) -> R)
     })
 }
 
+/// As long as this lives the thread frees no block of the heap with that name but by way of [`with_window`], where
+/// [`is_withholding`] tells.
+#[derive(Debug)]
+pub(crate) struct Withholding {
+    name: u32,
+    before: u32,
+    /// It is the thread's.
+    of_thread: core::marker::PhantomData<*const ()>,
+}
+
+impl Withholding {
+    pub(crate) fn begin(name: u32) -> Self {
+        with_current(|current| {
+            let before = current.withheld.replace(name);
+            forget_name(current, name);
+            Self { name, before, of_thread: core::marker::PhantomData }
+        })
+    }
+}
+
+impl Drop for Withholding {
+    fn drop(&mut self) {
+        with_current(|current| {
+            current.withheld.set(self.before);
+            if self.before != self.name {
+                forget_name(current, self.name);
+            }
+        });
+    }
+}
+
+/// Whether the thread has a [`Withholding`] of the heap with that name, the innermost one.
+#[inline]
+pub(crate) fn is_withholding(name: u32) -> bool {
+    with_current(|current| current.withheld.get() == name)
+}
+
+/// The heap with that name is looked for on the chain when it is next used.
+fn forget_name(current: &Current, name: u32) {
+    let slot = name as usize % CACHED;
+    if current.names[slot].get() == name || current.entered[slot].get() == name {
+        current.forget_slot(slot);
+    }
+}
+
 /// As [`with_window`], but only if the calling thread has used the heap already.
 pub(crate) fn with_window_if_used<R>(name: u32, work: impl FnOnce(*mut ThreadHeap) -> R) -> Option<R> {
     let is_used = with_current(|current| {
@@ -236,7 +284,8 @@ fn find_or_attach(current: &Current, name: u32) -> Option<*mut ThreadHeap> {
     let slot = name as usize % CACHED;
     // SAFETY: on the chain, so its heap lives. Relaxed: set before the heap was published.
     let scrubs = unsafe { (*(*heap).core).scrub_freed.load(Ordering::Relaxed) };
-    let (taken, entered) = if presence::can_take() && !scrubs { (name, 0) } else { (0, name) };
+    let may_take = presence::can_take() && !scrubs && current.withheld.get() != name;
+    let (taken, entered) = if may_take { (name, 0) } else { (0, name) };
     current.names[slot].set(taken);
     current.entered[slot].set(entered);
     current.cached[slot].set(heap);

@@ -81,7 +81,9 @@ pub(crate) struct Header {
     pub(crate) file_len: u64,
     /// Where in the log the record of the first commit behind `folded_through` lies.
     pub(crate) log_start: u64,
-    pub(crate) reserved: [u64; 19],
+    /// What a shared heap goes back to if it is not closed.
+    pub(crate) copy: RootsCopyAt,
+    pub(crate) reserved: [u64; 13],
     /// The checksum that the record at `log_start`, or the jump to it, continues: that of the last folded record. Numbers
     /// alone do not tell it from what once followed a commit that was lost.
     pub(crate) log_previous: u32,
@@ -89,10 +91,38 @@ pub(crate) struct Header {
     pub(crate) checksum: u32,
 }
 
+/// Where a shared heap's roots, as they were at a sync, are kept, and for whom.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub(crate) struct RootsCopyAt {
+    /// Where the copy lies ([`roots_copy`](super::roots_copy)), how long it is, and its CRC32C.
+    pub(crate) offset: u64,
+    pub(crate) len: u64,
+    pub(crate) checksum: u32,
+    /// `NO_COPY`, `UNCHANGED`, `DURABLE` or `SEALED`.
+    pub(crate) kind: u32,
+    /// The file's inode: in a copy of a file that was in use, pages of different moments stand beside each other.
+    pub(crate) inode: u64,
+    /// The system's run, of a copy that is `SEALED`.
+    pub(crate) boot: [u8; 16],
+}
+
+/// There is nothing to go back to.
+pub(crate) const NO_COPY: u32 = 0;
+/// The roots in their place are the copy: everything was durable, and no session has begun since.
+pub(crate) const UNCHANGED: u32 = 1;
+/// The copy, and all that it leads to, is on the disk.
+pub(crate) const DURABLE: u32 = 2;
+/// The copy, and all that it leads to, is in the file as long as the system runs.
+pub(crate) const SEALED: u32 = 3;
+
+const _: () = assert!(size_of::<RootsCopyAt>() == 48);
+
 /// Bytes of a header slot.
 pub(crate) const HEADER_LEN: usize = 512;
 const _: () = assert!(size_of::<Header>() == HEADER_LEN && offset_of!(Header, checksum) == HEADER_LEN - 4);
 const _: () = assert!(offset_of!(Header, layout) == 136 && offset_of!(Header, bases) == 272);
+const _: () = assert!(offset_of!(Header, copy) == 352 && offset_of!(Header, log_previous) == HEADER_LEN - 8);
 
 /// Who has the file open for writing; at [`HOLDER_OFFSET`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -157,7 +187,8 @@ impl Header {
             bases,
             file_len: 0,
             log_start: 0,
-            reserved: [0; 19],
+            copy: RootsCopyAt::default(),
+            reserved: [0; 13],
             log_previous: 0,
             checksum: 0,
         }
@@ -268,6 +299,25 @@ pub(crate) fn newest(slots: [&[u8; HEADER_LEN]; 2]) -> Result<Header, SlotError>
     }
 }
 
+/// The header of a shared heap that was not closed whose copy of the roots may be gone back to: of the file with this inode, in this run
+/// of the system. And the generation of the newest one that would count in any run, which is not to be written over.
+pub(crate) fn newest_with_copy(
+    slots: [&[u8; HEADER_LEN]; 2],
+    inode: u64,
+    boot: [u8; 16],
+) -> Option<(Header, u64)> {
+    let mut headers = slots.map(|slot| Header::decode(slot).ok());
+    headers.sort_by_key(|header| core::cmp::Reverse(header.as_ref().map(|header| header.generation)));
+    let mut headers = headers.into_iter().flatten().filter(|header| {
+        header.copy.kind != SEALED || boot != [0; 16] && header.copy.boot == boot && header.copy.inode == inode
+    });
+    let newest = headers.next().filter(|header| {
+        header.state == IN_USE && header.copy.inode == inode && header.copy.kind != NO_COPY && header.copy.kind <= SEALED
+    })?;
+    let kept = [Some(newest), headers.next()].into_iter().flatten().find(|header| header.copy.kind != SEALED);
+    Some((newest, kept.map_or(newest.generation, |header| header.generation)))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -340,5 +390,28 @@ mod tests {
         assert_eq!(Header::decode(&worn_out.encode()), Err(SlotError::Nonsense("counters")));
         let newer = Header { version: VERSION + 1, ..header() };
         assert_eq!(Header::decode(&newer.encode()), Err(SlotError::NewerVersion(VERSION + 1)));
+    }
+
+    #[test]
+    fn a_copy_that_was_only_sealed_counts_in_the_same_run_of_the_system_and_of_the_same_file() {
+        let with = |generation, kind, inode, boot| {
+            let copy = RootsCopyAt { kind, inode, boot: [boot; 16], ..RootsCopyAt::default() };
+            Header { generation, state: IN_USE, copy, ..header() }.encode()
+        };
+        let generation = |slots: [&[u8; HEADER_LEN]; 2], boot: u8| {
+            newest_with_copy(slots, 5, [boot; 16]).map(|(header, kept)| (header.generation, kept))
+        };
+        let (durable, sealed) = (with(4, DURABLE, 5, 0), with(5, SEALED, 5, 9));
+        assert_eq!(generation([&durable, &sealed], 9), Some((5, 4)));
+        assert_eq!(generation([&durable, &sealed], 8), Some((4, 4)));
+        assert_eq!(generation([&[0; HEADER_LEN], &sealed], 9), Some((5, 5)));
+        assert_eq!(generation([&with(4, DURABLE, 6, 0), &sealed], 8), None);
+        assert_eq!(generation([&with(4, NO_COPY, 5, 0), &with(3, UNCHANGED, 5, 0)], 8), None);
+        assert_eq!(generation([&with(2, NO_COPY, 5, 0), &with(3, UNCHANGED, 5, 0)], 8), Some((3, 3)));
+        // Of a system that does not say which run it is.
+        assert_eq!(generation([&durable, &with(5, SEALED, 5, 0)], 0), Some((4, 4)));
+        let mut torn = sealed;
+        torn[360] ^= 1;
+        assert_eq!(generation([&durable, &torn], 9), Some((4, 4)));
     }
 }

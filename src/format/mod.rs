@@ -56,6 +56,7 @@ pub(crate) mod ladder;
 pub(crate) mod layout;
 pub(crate) mod log_record;
 pub(crate) mod root_entry;
+pub(crate) mod roots_copy;
 pub(crate) mod slab_entry;
 pub(crate) mod soft;
 pub(crate) mod type_record;

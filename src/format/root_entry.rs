@@ -13,6 +13,9 @@ pub(crate) const BY_CLASS: u32 = u32::from_le_bytes(*b"CLAS");
 /// In slot 0, once there has been a root.
 pub(crate) const COUNTS: u32 = u32::from_le_bytes(*b"SLOT");
 
+/// The value owns blocks by way of counted pointers only: what those lead to is not changed in place once it is sealed.
+pub(crate) const COPY_ON_WRITE: u64 = 1;
+
 /// One root: 64 bytes. In slot 0, `tag` is the last slot that was ever used and `sequence` the last number given out.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable)]
 #[repr(C)]
@@ -34,7 +37,8 @@ pub(crate) struct RootEntry {
     pub(crate) checksum: u32,
     /// Offset of the type's record in the type table.
     pub(crate) type_record: u64,
-    pub(crate) reserved: u64,
+    /// `COPY_ON_WRITE` or 0.
+    pub(crate) flags: u64,
 }
 
 impl RootEntry {

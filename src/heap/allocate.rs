@@ -15,6 +15,7 @@ use super::defaults;
 use super::grow::{free_grower, is_grower};
 use super::handle::{Place, SalAlloc};
 use super::watermarks;
+use super::withheld::{self, Freed};
 use crate::alloc::current::{self, Default};
 use crate::alloc::growers;
 use crate::alloc::heap_core::Core;
@@ -427,10 +428,26 @@ unsafe fn free_default(which: Default, class: usize, block: *mut u8) {
 unsafe fn free_window_slow(name: u32, class: usize, block: *mut u8) {
     // A closed heap takes nothing back.
     current::with_window(name, |heap| {
+        if withheld::take(name, block.addr(), Freed::OfClass(class)) {
+            return;
+        }
         // SAFETY: the heap is open; the block is the caller's to give and of the class.
         unsafe { scrub(&*(*heap).core, block, class_size(class)) };
         free_slow_unless(heap, class, block);
     });
+}
+
+/// Frees a block that was withheld.
+///
+/// # Safety
+/// The block was freed by its owner, and is not given back yet.
+pub(super) unsafe fn free_withheld(heap: SalAlloc, block: *mut u8, freed: Freed) {
+    let Place::Window(name) = heap.place() else { return };
+    match freed {
+        // SAFETY: the caller's promise.
+        Freed::OfClass(class) => unsafe { free_window_slow(name, class, block) },
+        Freed::Large(len) => free_window_large(name, block, len),
+    }
 }
 
 /// Overwrites a block, or a part of one, that is about to be freed, if the heap wants that: all of it, since it may have been
@@ -501,6 +518,9 @@ fn free_default_large_slow(which: Default, block: *mut u8) {
 fn free_window_large(name: u32, block: *mut u8, len: usize) {
     // A closed heap takes nothing back.
     current::with_window(name, |heap| {
+        if withheld::take(name, block.addr(), Freed::Large(len)) {
+            return;
+        }
         // SAFETY: the calling thread's own, of an open heap; as for `free`, whose caller's block this is.
         unsafe {
             scrub(&*(*heap).core, block, len.next_multiple_of(PAGE));

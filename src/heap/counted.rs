@@ -3,7 +3,9 @@
 use super::SalAlloc;
 use super::allocate::{self, Kind, kind_of, usable_size};
 use super::placement::heap_of_address;
+use super::withheld;
 use crate::alloc::count_table;
+use crate::alloc::current::Withholding;
 use crate::alloc::ref_count::RefCount;
 use crate::alloc::size_class::Ladder;
 use crate::alloc::young;
@@ -94,9 +96,45 @@ pub(crate) fn heap_of(block: NonNull<u8>) -> SalAlloc {
 pub(crate) unsafe fn free(block: NonNull<u8>, layout: Layout) {
     // SAFETY: the caller's promise; a heap that was closed takes nothing back.
     unsafe {
-        count_of(block, layout).end();
+        let count = count_of(block, layout);
+        if !is_young(count) {
+            return free_sealed(block, layout);
+        }
+        count.end();
         allocate::free(heap_of(block), block.as_ptr(), whole(layout));
     }
+}
+
+/// Frees a block that may be sealed; it is withheld if its heap does so.
+///
+/// # Safety
+/// As for [`free`].
+#[cold]
+#[inline(never)]
+unsafe fn free_sealed(block: NonNull<u8>, layout: Layout) {
+    let heap = heap_of(block);
+    let _withholding = withheld::withhold(heap);
+    // SAFETY: the caller's promise.
+    unsafe {
+        count_of(block, layout).end();
+        allocate::free(heap, block.as_ptr(), whole(layout));
+    }
+}
+
+/// As long as the answer lives, what the thread frees of the heap that has a sealed block is withheld, if that heap does so: for
+/// what the block's value frees when it is dropped.
+pub(crate) fn withhold(block: NonNull<u8>) -> Option<Withholding> {
+    withheld::withhold(heap_of(block))
+}
+
+/// Whether a value must not be moved out of its block, because what it owns must stay as it is.
+///
+/// # Safety
+/// As for [`count_of`].
+#[inline]
+pub(crate) unsafe fn is_withheld(block: NonNull<u8>, layout: Layout) -> bool {
+    // SAFETY: the caller's promise.
+    unsafe { is_sealed(block, layout) && withheld::is_withheld(heap_of(block)) }
 }
 
 /// As [`allocate`], in the heap of another counted block and as near to it as there is room.

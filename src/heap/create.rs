@@ -89,9 +89,15 @@ pub(crate) fn to_c_string(path: &Path) -> Result<CString, OpenError> {
     CString::new(path.as_os_str().as_bytes()).map_err(|error| OpenError::os("open", error))
 }
 
+/// Writes a header and makes it durable.
 pub(super) fn write_header(file: &File, header: &Header) -> Result<(), CallError> {
-    file.write_at(&header.encode(), header.slot_offset())?;
+    write_header_to(file, header)?;
     file.sync_data()
+}
+
+/// Writes a header.
+pub(super) fn write_header_to(file: &File, header: &Header) -> Result<(), CallError> {
+    file.write_at(&header.encode(), header.slot_offset())
 }
 
 pub(super) fn random_id() -> [u8; 16] {

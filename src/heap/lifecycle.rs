@@ -19,6 +19,7 @@ use super::shared;
 use super::table::HEAPS;
 use super::temporary;
 use super::unknown_counts;
+use super::withheld;
 use crate::alloc::backing::Backing;
 use crate::alloc::count_table;
 use crate::alloc::heap_core::{Core, state};
@@ -349,11 +350,14 @@ pub(super) fn shut(heap: &HeapInner, unmap: bool) -> Result<(), CloseError> {
         // It works in the heap as any thread does, and needs it open.
         atomic.give_up_recovery();
     }
+    let committed = shared::commit_at_close(heap);
     let _closing = fork::CLOSING.lock();
     let core = heap.core();
     windows::withdraw(core.window);
     core.state.store(state::RETIRED, Ordering::SeqCst);
     core.wait_until_idle();
+    // Until then its blocks must not be used again.
+    withheld::end(heap.alloc());
     // Not sooner: until then a thread may come that was not there before, and get a block.
     // A shared value is handed out by a mere clone.
     let has_shared = count_table::is_mapped(core.window, core.layout.windows());
@@ -375,6 +379,7 @@ pub(super) fn shut(heap: &HeapInner, unmap: bool) -> Result<(), CloseError> {
                 core.purge(1);
                 Ok(())
             }
+            Mode::Shared if committed.is_err() => committed,
             Mode::Shared if checked.is_err() => Err(CloseError::DamagedState),
             Mode::Shared => shared::finish(heap, core, was_used && !unmap),
             Mode::Atomic => atomic::finish(heap, core, was_used && !unmap, checked.is_ok()),

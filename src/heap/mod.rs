@@ -39,6 +39,7 @@ pub(crate) mod unknown_counts;
 pub(crate) mod untyped;
 pub(crate) mod verify;
 mod watermarks;
+mod withheld;
 
 #[cfg(any(test, feature = "testing"))]
 pub(crate) use atomic::open_or_create_on;

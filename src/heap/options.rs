@@ -109,6 +109,7 @@ pub struct HeapOptions {
     pub(super) log_limit: u64,
     pub(super) discard: bool,
     pub(super) accept_unclean: bool,
+    pub(super) drop_plain_roots: bool,
     pub(super) huge_pages: bool,
     pub(super) temporary: Option<PathBuf>,
     pub(super) read_only: bool,
@@ -143,6 +144,7 @@ impl HeapOptions {
             log_limit: LOG_LIMIT,
             discard: false,
             accept_unclean: false,
+            drop_plain_roots: false,
             huge_pages: true,
             temporary: None,
             read_only: false,
@@ -245,6 +247,16 @@ impl HeapOptions {
     /// next opening finds the last sync, as it would after a crash.
     pub const fn discard(mut self, discard: bool) -> Self {
         self.discard = discard;
+        self
+    }
+
+    /// Opens a shared heap that was not closed without those of its roots that are not copy-on-write, instead of refusing it with
+    /// [`OpenError::PlainRoots`]. The others are as of the last sync in any case.
+    ///
+    /// A root is copy-on-write if the blocks that its value owns are reached by way of [`SalRc`](crate::SalRc) or the copy-on-write
+    /// collections only; what lies behind those may be anything.
+    pub const fn drop_plain_roots(mut self, drop: bool) -> Self {
+        self.drop_plain_roots = drop;
         self
     }
 

@@ -12,7 +12,10 @@ use super::session::{Read, Write};
 use super::sync::SyncLevel;
 use super::table::HEAPS;
 use super::watermarks::Watermarks;
+use super::shared::SharedCommits;
+use super::withheld;
 use crate::alloc::backing::Backing;
+use crate::alloc::current::Withholding;
 use crate::alloc::heap_core::Core;
 use crate::alloc::windows;
 use crate::error::{CloseError, OpenError, SessionError, SyncError};
@@ -84,6 +87,8 @@ pub(crate) struct HeapInner {
     pub(super) maintenance: Slot,
     /// What an atomic heap has besides.
     pub(super) atomic: Option<Atomic>,
+    /// What a shared heap that seals has besides.
+    pub(super) shared: OnceLock<SharedCommits>,
 }
 
 // SAFETY: the core is shared by all threads anyway (it is `Sync`); all else is guarded.
@@ -130,6 +135,7 @@ impl HeapInner {
             is_unsound: AtomicBool::new(false),
             maintenance: Slot::default(),
             atomic,
+            shared: OnceLock::new(),
         });
         HEAPS.add(&inner);
         inner
@@ -172,6 +178,12 @@ impl HeapInner {
         if let Some(attachment) = self.attachment.get() {
             attachment.session_ended(session);
         }
+    }
+
+    /// As long as the answer lives, what the thread frees of the heap is kept until the last durable commit does not lead to it any
+    /// more, if the heap does so.
+    pub(crate) fn withhold(&self) -> Option<Withholding> {
+        withheld::withhold(self.alloc())
     }
 
     /// Makes a range of a hard area usable: disk space or memory is reserved for it.

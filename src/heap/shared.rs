@@ -2,7 +2,16 @@
 //!
 //! # The order of writes
 //! A header with the state *in use* is durable before the first store to the mapping; everything stored is durable
-//! before the header with the state *clean*.
+//! before the header with the state *clean*. What a heap goes back to that was not closed, [`commit`] says.
+
+mod commit;
+mod copy;
+
+pub(super) use commit::SharedCommits;
+
+use super::seal::SealPolicy;
+use super::sync::SyncLevel;
+use super::withheld;
 
 use super::collect::{count_pointers, default_workers};
 use super::create::{reserve_always_read, write_header};
@@ -17,10 +26,12 @@ use crate::alloc::backing::Backing;
 use crate::alloc::count_table;
 use crate::alloc::heap_core::Core;
 use crate::alloc::rebuild::rebuild;
-use crate::error::{CloseError, CollectError, OpenError};
-use crate::format::header::{CLEAN, COUNTED, HOLDER_OFFSET, Header, Holder, IN_USE};
+use crate::error::{CloseError, CollectError, OpenError, SyncError};
+use crate::format::header::{
+    CLEAN, COUNTED, HEADER_LEN, HOLDER_OFFSET, Header, Holder, IN_USE, RootsCopyAt, newest_with_copy,
+};
 use crate::format::soft::SoftHeader;
-use crate::format::{UNIT, WINDOW};
+use crate::format::{PAGE, UNIT, WINDOW};
 use crate::gc::image::Image;
 use crate::os::file::File;
 use crate::os::mapping::{self, Access, Source};
@@ -41,13 +52,28 @@ pub(super) fn open(
 ) -> Result<Heap, OpenError> {
     let is_unclean = header.state != CLEAN;
     let has_counted = header.incompatible & COUNTED != 0;
-    if is_unclean && (read_only || !options.accept_unclean) {
-        return Err(OpenError::Unclean);
+    let goes_back = is_unclean && !options.accept_unclean;
+    let inode = file.metadata()?.inode;
+    let mut kept = header.generation;
+    if goes_back {
+        let found = if read_only { None } else { find_copy(&file, inode)? };
+        let (back, not_written_over) = found.ok_or(OpenError::Unclean)?;
+        header = Header { generation: header.generation, ..back };
+        kept = not_written_over;
     }
+    let seals = !read_only && SealPolicy::of(options.seal_policy, Mode::Shared) != SealPolicy::Off;
     limit_capacity(&mut header, options)?;
     let core = at_its_place(&{ header }, || {
         let units = if is_unclean { clear_state(&header, &file)? } else { 0 };
         map_file(&header, &file, read_only)?;
+        if goes_back {
+            copy::go_back(&header, &file, options.drop_plain_roots)?;
+            // From here on the roots in their place count, and the copy is not needed any more.
+            file.sync_data()?;
+            header.copy = commit::unchanged(inode);
+            header.generation += 1 + u64::from((header.generation + 1) % 2 == kept % 2);
+            write_header(&file, &header)?;
+        }
         if !is_unclean {
             check_state(&header)?;
         }
@@ -63,6 +89,9 @@ pub(super) fn open(
             })?;
         }
         if !read_only {
+            // Of a heap that somebody vouches for nothing else does.
+            let may_go_back = seals && (goes_back || !is_unclean);
+            header.copy = if may_go_back { commit::unchanged(inode) } else { RootsCopyAt::default() };
             mark_in_use(core, &mut header)?;
         }
         Ok(core)
@@ -77,7 +106,53 @@ pub(super) fn open(
         })?;
         count_table::set_used(header.window, header.windows, has_any);
     }
+    if seals {
+        begin_commits(heap.inner(), &header)?;
+    }
     Ok(heap)
+}
+
+/// The header to whose copy of the roots a heap goes back that was not closed, and the generation of the one that stays until there
+/// is another durable one.
+fn find_copy(file: &File, inode: u64) -> Result<Option<(Header, u64)>, CallError> {
+    let mut slots = [[0; HEADER_LEN]; 2];
+    for (index, slot) in slots.iter_mut().enumerate() {
+        file.read_at(slot, (index * PAGE) as u64)?;
+    }
+    Ok(newest_with_copy([&slots[0], &slots[1]], inode, process::boot()))
+}
+
+/// From now on a crash leads back to the last sync: the first one of which is made here, before anybody has the heap.
+fn begin_commits(heap: &HeapInner, header: &Header) -> Result<(), OpenError> {
+    let Some(file) = heap.core().backing.file() else { return Ok(()) };
+    let commits = SharedCommits::new(header);
+    withheld::begin(heap.alloc());
+    match commits.commit(heap, file, SyncLevel::Data, None) {
+        Ok(_) => {
+            let _ = heap.shared.set(commits);
+            Ok(())
+        }
+        // A heap that is full to the brim can be used all the same; a crash leads nowhere, then.
+        Err(SyncError::Os { source, .. }) if source.kind() == std::io::ErrorKind::StorageFull => {
+            withheld::end(heap.alloc());
+            let mut header = heap.header.lock().unwrap_or_else(PoisonError::into_inner);
+            header.copy = RootsCopyAt::default();
+            commits.last_generation(&mut header);
+            Ok(write_header(file, &header)?)
+        }
+        Err(SyncError::Os { call, source, .. }) => Err(OpenError::os(call, source)),
+        Err(_) => Err(OpenError::Unclean),
+    }
+}
+
+/// Makes the last sync of a heap that is being closed, so that blocks that were withheld can be given back before the header says so.
+pub(super) fn commit_at_close(heap: &HeapInner) -> Result<(), CloseError> {
+    let (Some(commits), Some(file)) = (heap.shared.get(), heap.core().backing.file()) else { return Ok(()) };
+    match commits.commit_at_close(heap, file) {
+        Err(SyncError::Os { call, source, .. }) => Err(CloseError::os(call, source)),
+        // What is wrong with the contents is told elsewhere.
+        _ => Ok(()),
+    }
 }
 
 /// Forgets the allocator's state of a heap that was not closed; returns how many units its file reaches to.
@@ -182,7 +257,11 @@ pub(super) fn finish(heap: &HeapInner, core: &Core, keep_copy: bool) -> Result<(
     }
     file.write_at(Holder::default().as_bytes(), HOLDER_OFFSET)?;
     file.sync_data()?;
-    header.generation += 1;
+    match heap.shared.get() {
+        Some(commits) => commits.last_generation(&mut header),
+        None => header.generation += 1,
+    }
+    header.copy = RootsCopyAt::default();
     header.state = CLEAN;
     write_header(file, &header)?;
     cut_off?;

@@ -300,7 +300,7 @@ impl HeapInner {
         }
         match self.mode {
             _ if level == SyncLevel::None => self.last_commit(),
-            _ if level == SyncLevel::Seal => {
+            _ if level == SyncLevel::Seal && self.shared.get().is_none() => {
                 self.seal(&self.close_gate(limit)?);
                 self.last_commit()
             }
@@ -319,6 +319,9 @@ impl HeapInner {
 
     /// Writes the pages of a shared mapping to the disk. The kernel has them already, so they survive the process.
     fn sync_shared(&self, level: SyncLevel, limit: Option<Duration>) -> Result<u64, SyncError> {
+        if let (Some(commits), Some(file)) = (self.shared.get(), self.core().backing.file()) {
+            return commits.commit(self, file, level, limit);
+        }
         let capture = self.close_gate(limit)?;
         self.before_sync()?;
         self.seal(&capture);

@@ -8,9 +8,11 @@
 //! - **N1** The number that [`incarnation`] gives stays the same as long as the process runs. In a child with memory of its
 //!   own it is greater than all that were given before the fork, by any of its ancestors.
 
+use super::file::File;
 use super::mapping::{self, Access, PAGE, Source};
 use core::ptr;
 use core::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
+use std::sync::OnceLock;
 
 /// Where the number is: in the page, or in [`OLD_KERNEL`]. Null before it is first asked for.
 static WORD: AtomicPtr<AtomicU64> = AtomicPtr::new(ptr::null_mut());
@@ -28,6 +30,29 @@ const PROCESS_SHIFT: u32 = 40;
 pub(crate) fn id() -> u32 {
     // SAFETY: the call cannot fail.
     unsafe { libc::getpid() as u32 }
+}
+
+/// Which run of the system this is: a number that is another one after each start; zeros if the system does not say.
+pub(crate) fn boot() -> [u8; 16] {
+    static BOOT: OnceLock<[u8; 16]> = OnceLock::new();
+    *BOOT.get_or_init(|| {
+        let mut text = [0; 36];
+        let file = File::open(c"/proc/sys/kernel/random/boot_id", false);
+        match file.and_then(|file| file.read_at(&mut text, 0)) {
+            Ok(36) => boot_of(&text),
+            _ => [0; 16],
+        }
+    })
+}
+
+/// The digits of a number with hyphens in it.
+fn boot_of(text: &[u8]) -> [u8; 16] {
+    let mut number = [0; 16];
+    let digits = text.iter().filter_map(|&byte| char::from(byte).to_digit(16));
+    for (at, digit) in digits.take(32).enumerate() {
+        number[at / 2] = number[at / 2] << 4 | digit as u8;
+    }
+    number
 }
 
 /// The kernel's version; zeros if it does not say.

@@ -92,9 +92,10 @@ impl<T: ?Sized + Target> SalBox<T> {
     /// The value alone, if there is no other pointer to it, weak ones included; without copying.
     ///
     /// # Errors
-    /// The pointer, if there are others.
+    /// The pointer, if there are others; or if the value is sealed and owns something in a [`Mode::Shared`](crate::Mode::Shared) heap,
+    /// where that may not be changed either.
     pub fn try_from_rc(mut shared: SalRc<T>) -> Result<Self, SalRc<T>> {
-        if shared.is_alone() { Ok(Self::of(shared)) } else { Err(shared) }
+        if shared.is_alone() && !shared.is_withheld() { Ok(Self::of(shared)) } else { Err(shared) }
     }
 
     /// The handle of the heap in which the value lies.

@@ -310,6 +310,7 @@ pub(super) enum Inserted<T> {
 fn free_value<T>(heap: &HeapInner, place: *mut T) {
     let layout = Layout::new::<T>();
     if let (Some(block), true) = (NonNull::new(place.cast::<u8>()), layout.size() > 0) {
+        let _withholding = heap.withhold();
         // SAFETY: allocated by `insert` with this layout, and no entry refers to it.
         unsafe { heap.alloc().deallocate(block, layout) };
     }

@@ -162,7 +162,7 @@ impl<'h> Directory<'h> {
         tag: &Tag,
         value: *mut u8,
         layout: Layout,
-        type_record: u64,
+        (type_record, flags): (u64, u64),
         slot: Option<u32>,
     ) -> Result<Found, RootError> {
         let out_of_memory = || RootError::OutOfMemory { root: tag.to_string() };
@@ -202,6 +202,7 @@ impl<'h> Directory<'h> {
             value_len: layout.size() as u64,
             value_align_log2: layout.align().trailing_zeros(),
             type_record,
+            flags,
             ..RootEntry::default()
         };
         entry.checksum = entry.expected_checksum(name.as_bytes());
@@ -232,6 +233,7 @@ impl<'h> Directory<'h> {
     /// Removes an entry and frees its name; the value stays.
     pub(super) fn remove(self, found: &Found) {
         self.state(found.slot).store(FREE, Ordering::Release);
+        let _withholding = self.heap.withhold();
         if found.entry.state == BY_NAME && found.entry.name_len > 0 {
             let start = ptr::with_exposed_provenance_mut(self.core().base + found.entry.tag as usize);
             if let (Some(block), Ok(layout)) = (NonNull::new(start), Layout::array::<u8>(found.entry.name_len as usize))

@@ -16,6 +16,7 @@
 
 mod access;
 mod borrows;
+mod copy_on_write;
 mod directory;
 mod extension;
 mod key;

@@ -3,8 +3,10 @@
 use super::borrows::{Borrows, Busy};
 use super::directory::{Directory, Found};
 use super::key::{RootId, Tag};
+use super::copy_on_write::is_copy_on_write;
 use super::types::TypeTable;
 use crate::error::{RootError, SessionError, SyncError};
+use crate::format::root_entry::COPY_ON_WRITE;
 use crate::heap::{Attachment, HeapInner};
 use crate::persist::{BlockVisitor, Foreign, Persist, TypeDescription};
 use std::any::{Any, TypeId};
@@ -204,10 +206,12 @@ impl State {
 
     /// Adds a root for a value that lies at `value`.
     pub(super) fn add<T: Persist>(&mut self, heap: &HeapInner, tag: &Tag, value: *mut T) -> Result<Found, RootError> {
-        let record = TypeTable::of(heap).record_of(&TypeDescription::of::<T>().encode())?;
+        let description = TypeDescription::of::<T>();
+        let record = TypeTable::of(heap).record_of(&description.encode())?;
+        let flags = if is_copy_on_write::<T>(&description) { COPY_ON_WRITE } else { 0 };
         let layout = std::alloc::Layout::new::<T>();
         let slot = self.free_slots.last().copied();
-        let found = Directory::of(heap).add(tag, value.cast(), layout, record, slot)?;
+        let found = Directory::of(heap).add(tag, value.cast(), layout, (record, flags), slot)?;
         if slot.is_some() {
             self.free_slots.pop();
         }

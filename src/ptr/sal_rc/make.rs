@@ -211,9 +211,13 @@ impl<T: 'static> SalRc<T> {
     /// The value, if this is the only pointer to it that is not weak; otherwise the pointer again.
     ///
     /// # Errors
-    /// The pointer, if there are others, or may be: while they are being counted after a crash.
+    /// The pointer, if there are others, or may be: while they are being counted after a crash. Also if the value is sealed and
+    /// owns something in a [`Mode::Shared`](crate::Mode::Shared) heap, where that may not be changed either.
     pub fn try_unwrap(this: Self) -> Result<T, Self> {
         use crate::alloc::ref_count::Dropped;
+        if this.is_withheld() {
+            return Err(this);
+        }
         match this.pointer.count().release_if_last() {
             Dropped::Shared | Dropped::Unknown => Err(this),
             // SAFETY: it was the last.
@@ -222,9 +226,12 @@ impl<T: 'static> SalRc<T> {
     }
 
     /// The value, if this is the last pointer to it that is not weak; otherwise the pointer is dropped. Of several threads that call
-    /// this for their pointers to one value, one gets it.
+    /// this for their pointers to one value, one gets it; none if [`SalRc::try_unwrap`] would not give it though there are no others.
     pub fn into_inner(this: Self) -> Option<T> {
         use crate::alloc::ref_count::Dropped;
+        if this.is_withheld() {
+            return None;
+        }
         match this.pointer.count().release() {
             Dropped::Shared => {
                 core::mem::forget(this);

@@ -174,6 +174,7 @@ unsafe fn drop_value<T: ?Sized + Target>(pointer: Tagged<T>) {
     // SAFETY: the caller's promise.
     unsafe {
         if T::NEEDS_DROP && !counted::is_young(pointer.count()) {
+            let _withholding = counted::withhold(pointer.block());
             T::drop_moved(pointer.value());
         } else {
             ptr::drop_in_place(pointer.value().as_ptr());

@@ -1,6 +1,7 @@
 //! Changing a value that pointers share.
 
 use super::super::target::{CloneTarget, Target};
+use crate::heap::counted;
 use super::{SalRc, weak_table};
 use allocator_api2::alloc::AllocError;
 use std::alloc::handle_alloc_error;
@@ -50,6 +51,14 @@ impl<T: ?Sized + Target> SalRc<T> {
     #[inline(always)]
     pub(in crate::ptr) fn is_alone(&mut self) -> bool {
         self.pointer.count().is_alone() || self.has_lost_weak()
+    }
+
+    /// Whether the value owns what must stay as it is, because the heap's last commit leads to it: then it is not moved out.
+    #[inline]
+    pub(in crate::ptr) fn is_withheld(&self) -> bool {
+        let block = self.pointer.block();
+        // SAFETY: the pointer's own block, and the layout that it was made with.
+        T::NEEDS_DROP && unsafe { counted::is_withheld(block, T::layout_of(block)) }
     }
 
     /// Whether it is the only pointer but for weak ones that are gone.

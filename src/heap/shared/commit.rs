@@ -1,0 +1,184 @@
+//! Syncs of a shared heap that seals: after a crash it goes back to the last one.
+//!
+//! The kernel writes pages of the file when it likes. So nothing that the last durable commit leads to may change: values are sealed,
+//! blocks that are freed are withheld ([`withheld`]), and what is changed in place, the roots' own bytes, is copied to a block of its
+//! own while the gate is closed. When all that is on the disk, a header is written that says where the copy lies; before that
+//! header is durable the one before counts, in the other slot, and its copy stays.
+//!
+//! A sync that does not wait for the disk writes a header too. It counts if the heap's process was killed and the system went on:
+//! then the file has all that was stored. It takes the place of the last such one, never that of a durable one.
+//!
+//! # Invariants
+//! - **U1** The header slot of the last durable commit is not written to.
+//! - **U2** The block of a copy that a slot names is freed when that slot has been written again, and if it was a durable one, when
+//!   its successor is durable.
+//! - **U3** A sync that failed breaks the heap: what the kernel has not written may be lost, and it says so once.
+
+use super::super::create::write_header_to;
+use super::super::owner::HeapInner;
+use super::super::sync::SyncLevel;
+use super::super::withheld;
+use super::copy;
+use crate::error::SyncError;
+use crate::format::header::{Header, RootsCopyAt, SEALED, UNCHANGED};
+use crate::os::file::File;
+use crate::os::{CallError, errno, process};
+use std::alloc::Layout;
+use std::ptr::NonNull;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// A copy's block.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Block(pub(super) NonNull<u8>, pub(super) Layout);
+
+// SAFETY: a block of the heap that nobody else knows of.
+unsafe impl Send for Block {}
+
+/// What such a heap has besides.
+#[derive(Debug)]
+pub(in crate::heap) struct SharedCommits {
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    /// The generation of the last durable header (U1).
+    durable: u64,
+    /// The blocks of the copies that the slots name (U2).
+    durable_copy: Option<Block>,
+    sealed_copy: Option<Block>,
+    /// The file's inode.
+    inode: u64,
+    /// Whether a sync failed, and why (U3).
+    broken: Option<CallError>,
+}
+
+impl SharedCommits {
+    /// Of a heap whose header, the durable one, says that the roots in their place count.
+    pub(super) fn new(header: &Header) -> Self {
+        let state = State {
+            durable: header.generation,
+            durable_copy: None,
+            sealed_copy: None,
+            inode: header.copy.inode,
+            broken: None,
+        };
+        Self { state: Mutex::new(state) }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // What a panic leaves is whole.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Makes a header's generation that of the slot that may be written to (U1).
+    fn next_generation(state: &State, header: &mut Header) {
+        header.generation += 1 + u64::from((header.generation + 1) % 2 == state.durable % 2);
+    }
+
+    /// The generation of the header that says that the heap was closed.
+    pub(super) fn last_generation(&self, header: &mut Header) {
+        Self::next_generation(&self.lock(), header);
+    }
+
+    /// Closes the gate, seals, and makes the heap one to which a crash leads back: of the process, or with `level` [`SyncLevel::Data`] of
+    /// the system.
+    pub(in crate::heap) fn commit(
+        &self,
+        heap: &HeapInner,
+        file: &File,
+        level: SyncLevel,
+        limit: Option<Duration>,
+    ) -> Result<u64, SyncError> {
+        self.commit_with(heap, file, level, limit, copy::write)
+    }
+
+    /// As [`SharedCommits::commit`], when no session begins any more: the roots in their place count.
+    pub(super) fn commit_at_close(&self, heap: &HeapInner, file: &File) -> Result<u64, SyncError> {
+        self.commit_with(heap, file, SyncLevel::Data, None, |_| Ok((unchanged(0), None)))
+    }
+
+    fn commit_with(
+        &self,
+        heap: &HeapInner,
+        file: &File,
+        level: SyncLevel,
+        limit: Option<Duration>,
+        copy: impl FnOnce(&HeapInner) -> Result<(RootsCopyAt, Option<Block>), CallError>,
+    ) -> Result<u64, SyncError> {
+        let mut state = self.lock();
+        if let Some(error) = state.broken {
+            return Err(SyncError::os(error.call, error.errno));
+        }
+        let copied = {
+            let closed = heap.close_gate(limit)?;
+            heap.before_sync()?;
+            heap.seal(&closed);
+            let copied = copy(heap).map_err(|error| SyncError::os(error.call, error.errno))?;
+            if level >= SyncLevel::Data {
+                withheld::gate_closed(heap.alloc());
+            }
+            copied
+        };
+        let done = self.make_it_count(&mut state, heap, file, level, copied.0);
+        match done {
+            Ok(commit) => {
+                let old = if level >= SyncLevel::Data {
+                    let sealed = state.sealed_copy.take();
+                    let durable = std::mem::replace(&mut state.durable_copy, copied.1);
+                    [sealed, durable]
+                } else {
+                    [std::mem::replace(&mut state.sealed_copy, copied.1), None]
+                };
+                old.into_iter().flatten().for_each(|block| copy::free(heap, block));
+                if level >= SyncLevel::Data {
+                    withheld::give_back(heap.alloc());
+                }
+                Ok(commit)
+            }
+            Err(error) => {
+                // Whether a slot names it is not certain; it stays.
+                state.broken = Some(error);
+                Err(SyncError::os(error.call, error.errno))
+            }
+        }
+    }
+
+    fn make_it_count(
+        &self,
+        state: &mut State,
+        heap: &HeapInner,
+        file: &File,
+        level: SyncLevel,
+        at: RootsCopyAt,
+    ) -> Result<u64, CallError> {
+        // Nobody else changes it: the state is locked. Who looks at it need not wait for the disk.
+        let mut next = *heap.header.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_durable = level >= SyncLevel::Data;
+        Self::next_generation(state, &mut next);
+        next.commit += 1;
+        next.copy = RootsCopyAt { inode: state.inode, ..at };
+        if is_durable {
+            // Everything that the header speaks of first.
+            if level == SyncLevel::Full { file.sync_all() } else { file.sync_data() }?;
+            write_header_to(file, &next)?;
+            file.sync_data()?;
+            state.durable = next.generation;
+        } else {
+            next.copy.kind = SEALED;
+            next.copy.boot = process::boot();
+            write_header_to(file, &next)?;
+        }
+        *heap.header.lock().unwrap_or_else(PoisonError::into_inner) = next;
+        Ok(next.commit)
+    }
+}
+
+/// What a header says of the copy, when the roots in their place count.
+pub(super) fn unchanged(inode: u64) -> RootsCopyAt {
+    RootsCopyAt { kind: UNCHANGED, inode, ..RootsCopyAt::default() }
+}
+
+/// No room for a copy.
+pub(super) const NO_ROOM: CallError = CallError { call: "allocate", errno: errno::NO_SPACE };

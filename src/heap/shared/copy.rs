@@ -1,0 +1,201 @@
+//! The copy of a shared heap's roots: how it is written, and how a heap goes back to it.
+#![allow(unsafe_code)]
+
+use super::super::allocate;
+use super::super::owner::HeapInner;
+use super::commit::{Block, NO_ROOM};
+use crate::alloc::heap_core::Core;
+use crate::error::OpenError;
+use crate::format::header::{DURABLE, Header, RootsCopyAt, UNCHANGED};
+use crate::format::layout::Layout as Areas;
+use crate::format::root_entry::{COPY_ON_WRITE, COUNTS, FREE, RootEntry};
+use crate::format::roots_copy::{CopiedRoot, CopyHeader, name_len, roots, value_len};
+use crate::format::type_record::{TypeRecord, record_stride};
+use crate::os::CallError;
+use crate::os::copy::copy_out;
+use crate::os::file::File;
+use std::alloc::Layout;
+use std::collections::BTreeSet;
+use std::ptr::{self, NonNull};
+use zerocopy::{FromZeros, IntoBytes};
+
+const ENTRY: usize = size_of::<RootEntry>();
+
+/// Bytes of a mapped heap that no session changes at the moment.
+struct Bytes {
+    base: usize,
+    len: u64,
+}
+
+impl Bytes {
+    /// The bytes at an offset; none if they do not lie in the heap.
+    fn read(&self, offset: u64, into: &mut [u8]) -> Option<()> {
+        offset.checked_add(into.len() as u64).filter(|&end| end <= self.len)?;
+        // SAFETY: within what is mapped, and of the file, which is as long as its units are used; who calls keeps writers out.
+        unsafe { copy_out(self.base + offset as usize, into) };
+        Some(())
+    }
+
+    fn entry(&self, areas: &Areas, slot: u64) -> Option<RootEntry> {
+        let mut entry = RootEntry::new_zeroed();
+        self.read(areas.roots.offset + slot * ENTRY as u64, entry.as_mut_bytes())?;
+        Some(entry)
+    }
+
+    /// Bytes of the type table that are in use.
+    fn types_len(&self, areas: &Areas) -> u64 {
+        let mut at = 0;
+        while at + size_of::<TypeRecord>() as u64 <= areas.types.len {
+            let mut record = [0; size_of::<TypeRecord>()];
+            if self.read(areas.types.offset + at, &mut record).is_none() || record == [0; size_of::<TypeRecord>()] {
+                break;
+            }
+            let [a, b, c, d, ..] = record;
+            at += record_stride(u32::from_le_bytes([a, b, c, d]));
+        }
+        at.min(areas.types.len)
+    }
+}
+
+/// Copies the roots to a block; the gate is closed. Where the copy is, and its block if it needs one.
+///
+/// # Errors
+/// If the heap has no room for it, or the directory makes no sense.
+pub(super) fn write(heap: &HeapInner) -> Result<(RootsCopyAt, Option<Block>), CallError> {
+    let core = heap.core();
+    // What lies behind is not used, and may lie behind the end of the file.
+    let bytes = Bytes { base: core.base, len: core.layout.segments.offset + committed_bytes(core) };
+    let copy = copy_of(&bytes, &core.layout).ok_or(CallError { call: "roots", ..NO_ROOM })?;
+    let (len, checksum) = (copy.len() as u64, crc32c::crc32c(&copy));
+    let layout = Layout::from_size_align(copy.len(), 8).map_err(|_| NO_ROOM)?;
+    let block = NonNull::new(allocate::allocate(heap.alloc(), layout)).ok_or(NO_ROOM)?;
+    // SAFETY: a new block of this size.
+    unsafe { block.as_ptr().copy_from_nonoverlapping(copy.as_ptr(), copy.len()) };
+    let offset = (block.addr().get() - core.base) as u64;
+    Ok((RootsCopyAt { offset, len, checksum, kind: DURABLE, ..RootsCopyAt::default() }, Some(Block(block, layout))))
+}
+
+fn committed_bytes(core: &Core) -> u64 {
+    let _guard = core.lock.lock();
+    // SAFETY: under the lock (K1).
+    let units = unsafe { (*core.space.get()).committed_units() };
+    (units * crate::format::UNIT) as u64
+}
+
+fn copy_of(bytes: &Bytes, areas: &Areas) -> Option<Vec<u8>> {
+    let counts = bytes.entry(areas, 0)?;
+    let last_slot = if counts.state == COUNTS { counts.tag } else { 0 };
+    let mut header =
+        CopyHeader { roots: 0, last_slot, sequence: counts.sequence, types_len: bytes.types_len(areas) };
+    let mut copy = header.as_bytes().to_vec();
+    for slot in 1..=last_slot {
+        let entry = bytes.entry(areas, slot)?;
+        if entry.state == FREE {
+            continue;
+        }
+        header.roots += 1;
+        copy.extend_from_slice(CopiedRoot { slot, entry }.as_bytes());
+        for (offset, len) in [(entry.tag, name_len(&entry)), (entry.value, usize::try_from(value_len(&entry)).ok()?)] {
+            let start = copy.len();
+            copy.resize(start.checked_add(len.checked_next_multiple_of(8)?)?, 0);
+            bytes.read(offset, &mut copy[start..start + len])?;
+        }
+    }
+    copy[..size_of::<CopyHeader>()].copy_from_slice(header.as_bytes());
+    Some(copy)
+}
+
+/// Frees a copy's block.
+pub(super) fn free(heap: &HeapInner, Block(block, layout): Block) {
+    // SAFETY: allocated by `write`, and no header names it any more.
+    unsafe { allocate::free(heap.alloc(), block.as_ptr(), layout) };
+}
+
+/// Makes the roots of a heap that was not closed what they were at the sync that its header names. The heap is mapped, and nobody uses
+/// it. Roots that are not copy-on-write are left out, if that is wanted.
+///
+/// # Errors
+/// [`OpenError::PlainRoots`] if there are such roots and they are wanted; [`OpenError::Inconsistent`] where the copy makes no sense.
+pub(super) fn go_back(header: &Header, file: &File, drop_plain: bool) -> Result<(), OpenError> {
+    if header.copy.kind == UNCHANGED {
+        return Ok(());
+    }
+    let nonsense = OpenError::Inconsistent { field: "copy of the roots" };
+    let areas = &header.layout;
+    let base = header.window as usize * crate::format::WINDOW;
+    let mapped = Bytes { base, len: file.metadata()?.len.min(areas.end()) };
+    let mut copy = vec![0; usize::try_from(header.copy.len.min(mapped.len)).unwrap_or(0)];
+    mapped.read(header.copy.offset, &mut copy).ok_or(OpenError::Inconsistent { field: "place of the roots' copy" })?;
+    if copy.len() as u64 != header.copy.len || crc32c::crc32c(&copy) != header.copy.checksum {
+        return Err(nonsense);
+    }
+    let (start, found) = roots(&copy).ok_or(OpenError::Inconsistent { field: "copy of the roots" })?;
+    let found: Vec<_> = found.collect::<Result<_, _>>().map_err(|field| OpenError::Inconsistent { field })?;
+    let room = areas.roots.len / ENTRY as u64;
+    if start.last_slot >= room || start.types_len > areas.types.len {
+        return Err(nonsense);
+    }
+    if !drop_plain {
+        let copied = found.iter().filter(|root| root.value.is_none()).map(|root| tag_of(&root.entry, root.name));
+        // Also those that were made since: whoever wants them has to say so.
+        let roots: BTreeSet<String> = copied.chain(plain_roots(&mapped, areas)).collect();
+        if !roots.is_empty() {
+            return Err(OpenError::PlainRoots { roots: roots.into_iter().collect() });
+        }
+    }
+    file.clear(areas.types.offset + start.types_len, areas.types.len - start.types_len)?;
+    // What is left of the directory says that there was something.
+    file.clear(areas.roots.offset, areas.roots.len)?;
+    let reserved = (start.last_slot + 1) * ENTRY as u64;
+    file.reserve(areas.roots.offset, reserved)?;
+    file.reserve(areas.types.offset, start.types_len.max(1))?;
+    let mut counts =
+        RootEntry { state: COUNTS, tag: start.last_slot, sequence: start.sequence, ..RootEntry::default() };
+    counts.checksum = counts.expected_checksum(&[]);
+    let write = |offset: u64, bytes: &[u8]| {
+        let end = offset.checked_add(bytes.len() as u64).filter(|&end| end <= mapped.len);
+        end.map(|_| {
+            let place: *mut u8 = ptr::with_exposed_provenance_mut(base + offset as usize);
+            // SAFETY: within what is mapped and of the file, and nobody uses the heap.
+            unsafe { place.copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()) };
+        })
+    };
+    let out_of_place = || OpenError::Inconsistent { field: "place of a root" };
+    if start.last_slot > 0 {
+        write(areas.roots.offset, counts.as_bytes()).ok_or_else(out_of_place)?;
+    }
+    for root in found.iter() {
+        let Some(value) = root.value else { continue };
+        if root.slot == 0 || root.slot > start.last_slot {
+            return Err(out_of_place());
+        }
+        for (offset, bytes) in [(root.entry.value, value), (root.entry.tag, root.name)] {
+            let is_in_place = bytes.is_empty() || offset >= areas.segments.offset;
+            is_in_place.then(|| write(offset, bytes)).flatten().ok_or_else(out_of_place)?;
+        }
+        write(areas.roots.offset + root.slot * ENTRY as u64, root.entry.as_bytes()).ok_or_else(out_of_place)?;
+    }
+    Ok(())
+}
+
+/// The roots in their place that are not copy-on-write, as far as they make sense.
+fn plain_roots(mapped: &Bytes, areas: &Areas) -> Vec<String> {
+    let room = areas.roots.len / ENTRY as u64;
+    let last_slot = mapped.entry(areas, 0).filter(|counts| counts.state == COUNTS).map_or(0, |counts| counts.tag);
+    let root = |slot| {
+        let entry = mapped.entry(areas, slot).filter(|entry| entry.state != FREE && entry.flags & COPY_ON_WRITE == 0)?;
+        let mut name = vec![0; name_len(&entry).min(LONGEST_NAME)];
+        mapped.read(entry.tag, &mut name).or(name.is_empty().then_some(()))?;
+        (entry.checksum == entry.expected_checksum(&name)).then(|| tag_of(&entry, &name))
+    };
+    (1..=last_slot.min(room - 1)).filter_map(root).collect()
+}
+
+/// Longest name that is looked at.
+const LONGEST_NAME: usize = 64 << 10;
+
+/// What a root is called in an error.
+fn tag_of(entry: &RootEntry, name: &[u8]) -> String {
+    if name.is_empty() && entry.name_len == 0 { format!("{:#x}", entry.tag) } else { String::from_utf8_lossy(name).into() }
+}
+
