@@ -551,3 +551,33 @@ fn a_power_cut_leads_back_to_the_last_durable_sync_whatever_has_reached_the_disk
     println!("{images} images");
     assert!(images > 400);
 }
+
+#[test]
+fn collecting_frees_what_nothing_leads_to_once_and_keeps_what_the_heap_has_for_itself() {
+    use sal::SalCollect;
+    let (_directory, path) = fresh_path();
+    let heap = open(&path);
+    let mut changer = Changer::new(4);
+    for round in 0..10 {
+        (0..100).for_each(|_| changer.change(&heap));
+        if round % 3 == 0 {
+            heap.sync().unwrap();
+        }
+        changer.held.clear();
+        changer.held_maps.clear();
+        // SAFETY: this thread alone uses the heap, and holds nothing of it.
+        let leaks = unsafe { heap.leak_report() }.unwrap();
+        assert_eq!(leaks.blocks, 0, "{leaks}");
+        std::mem::forget(heap.rc([7_u8; 100]));
+        // SAFETY: as above.
+        let collected = unsafe { heap.collect() }.unwrap();
+        assert_eq!(collected.reclaimed_blocks, 1, "{collected}");
+        assert!(state_of(&heap) == changer.model.state());
+        heap.sync().unwrap();
+        assert!(heap.verify().is_good());
+    }
+    let before = heap.stats().live_bytes;
+    heap.sync().unwrap();
+    assert_eq!(heap.stats().live_bytes, before);
+    heap.close().unwrap();
+}

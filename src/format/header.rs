@@ -301,18 +301,17 @@ pub(crate) fn newest(slots: [&[u8; HEADER_LEN]; 2]) -> Result<Header, SlotError>
 
 /// The header of a shared heap that was not closed whose copy of the roots may be gone back to: of the file with this inode, in this run
 /// of the system. And the generation of the newest one that would count in any run, which is not to be written over.
-pub(crate) fn newest_with_copy(
-    slots: [&[u8; HEADER_LEN]; 2],
-    inode: u64,
-    boot: [u8; 16],
-) -> Option<(Header, u64)> {
+pub(crate) fn newest_with_copy(slots: [&[u8; HEADER_LEN]; 2], inode: u64, boot: [u8; 16]) -> Option<(Header, u64)> {
     let mut headers = slots.map(|slot| Header::decode(slot).ok());
     headers.sort_by_key(|header| core::cmp::Reverse(header.as_ref().map(|header| header.generation)));
     let mut headers = headers.into_iter().flatten().filter(|header| {
         header.copy.kind != SEALED || boot != [0; 16] && header.copy.boot == boot && header.copy.inode == inode
     });
     let newest = headers.next().filter(|header| {
-        header.state == IN_USE && header.copy.inode == inode && header.copy.kind != NO_COPY && header.copy.kind <= SEALED
+        header.state == IN_USE
+            && header.copy.inode == inode
+            && header.copy.kind != NO_COPY
+            && header.copy.kind <= SEALED
     })?;
     let kept = [Some(newest), headers.next()].into_iter().flatten().find(|header| header.copy.kind != SEALED);
     Some((newest, kept.map_or(newest.generation, |header| header.generation)))

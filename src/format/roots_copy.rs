@@ -91,7 +91,8 @@ mod tests {
 
     #[test]
     fn roots_are_read_one_after_the_other_and_what_is_cut_off_is_an_error() {
-        let entry = |state, name_len, flags, value_len| RootEntry { state, name_len, flags, value_len, ..Default::default() };
+        let entry =
+            |state, name_len, flags, value_len| RootEntry { state, name_len, flags, value_len, ..Default::default() };
         let mut copy = CopyHeader { roots: 3, last_slot: 9, sequence: 7, types_len: 80 }.as_bytes().to_vec();
         copy.extend(CopiedRoot { slot: 1, entry: entry(BY_NAME, 3, COPY_ON_WRITE, 9) }.as_bytes());
         copy.extend(b"map\0\0\0\0\0ninebytes\0\0\0\0\0\0\0");

@@ -107,6 +107,8 @@ struct Snapshot {
     image: Image<'static>,
     /// What the image holds besides zeros, if that is known.
     data: Option<DataPages>,
+    /// Addresses of blocks that are in use, whoever reaches them.
+    kept: Vec<usize>,
 }
 
 impl Snapshot {
@@ -129,13 +131,19 @@ impl Snapshot {
             let free = free_blocks(core, &runs)?;
             let image = Image::new(std::ptr::with_exposed_provenance(core.base), core.window, core.layout, units);
             let data = heap.atomic.as_ref().map(|atomic| atomic.data_pages(core, image.len())).transpose()?.flatten();
-            Ok(Self { runs, free, image, data })
+            Ok(Self { runs, free, image, data, kept: heap.kept_blocks() })
         }
     }
 
-    /// Marks what the roots reach, beside what is free; returns how many threads did. If there are `tallies`, pointers are counted.
+    /// Marks what the roots reach, beside what is free and what the heap keeps for itself; returns how many threads did. If there are
+    /// `tallies`, pointers are counted.
     fn mark(&self, job: &Job, tallies: Option<&Tallies>) -> Result<(Marks, usize), CollectError> {
         let marks = copy_of(&self.free, &self.runs)?;
+        for &address in &self.kept {
+            if let Some((_, block)) = self.runs.find_word(&self.image, address as u64) {
+                marks.set(block.word, block.bit, false);
+            }
+        }
         let workers = default_workers();
         // SAFETY: pages that lie in a hole of the heap's very file and are not our own hold zeros, and nobody uses the heap.
         let image = unsafe { self.image.with_data(self.data.as_ref()) };
@@ -313,6 +321,8 @@ fn is_allocated(core: &Core, head: usize, class: usize, index: u32) -> Option<bo
 impl SalCollect for Heap {
     unsafe fn collect(&self) -> Result<CollectReport, CollectError> {
         let core = self.quiet_core(true)?;
+        // What the last commit leads to must stay: so there is one that leads to what the roots do.
+        self.inner().commit_if_shared()?;
         let started = Instant::now();
         // SAFETY: the caller's promise.
         let snapshot = unsafe { Snapshot::of(self.inner())? };

@@ -22,9 +22,10 @@ use std::time::Duration;
 pub enum Mode {
     /// Nothing outlives the process. Memory, or a temporary file without a name.
     Volatile,
-    /// A file that is mapped shared. It outlives the process; a `sync` writes it to the disk, but a power cut
-    /// between or during syncs may leave any mixture of old and new pages. A heap that was not closed is refused, unless
-    /// [`HeapOptions::accept_unclean`] says otherwise.
+    /// A file that is mapped shared. It outlives the process; a `sync` writes it to the disk. A heap that was not closed goes back to
+    /// the last sync, if its roots lead to what they own by way of [`SalRc`](crate::SalRc) or the copy-on-write collections; other
+    /// values are changed in place, so that they may be of different moments, and it is refused
+    /// ([`HeapOptions::drop_plain_roots`], [`HeapOptions::accept_unclean`]).
     Shared,
     /// A file that changes by syncs only. Whatever happens between two of them, opening it gives exactly what the last
     /// one made durable. What is written between syncs waits in memory.

@@ -10,7 +10,9 @@ use super::handle::SalAlloc;
 use super::options::Mode;
 use super::owner::{Heap, HeapInner};
 use super::session::Write;
-use crate::error::{SessionError, SyncError};
+use super::shared::SharedCommits;
+use super::withheld;
+use crate::error::{CollectError, SessionError, SyncError};
 use std::io;
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -21,13 +23,24 @@ use std::time::Duration;
 pub(super) const SYNC_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How much a sync does, and so what survives. Each level includes those before it.
+///
+/// | level | [`Mode::Shared`], process killed | power cut | [`Mode::Atomic`], process killed | power cut |
+/// |---|---|---|---|---|
+/// | `None` | last `Seal` or more | last `Data` | last `Async` or more | last `Data`, or an `Async` since |
+/// | `Seal` | this one | last `Data` | last `Async` or more | last `Data`, or an `Async` since |
+/// | `Async` | this one | last `Data` | this one | last `Data`, or an `Async` since |
+/// | `Data`, `Full` | this one | this one | this one | this one |
+///
+/// Of a shared heap that holds for roots that are copy-on-write ([`HeapOptions::drop_plain_roots`](crate::HeapOptions::drop_plain_roots)),
+/// if it seals. Of an atomic one it holds for all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum SyncLevel {
     /// Nothing is written and nobody waited for: what survives is what the heap's [`Mode`] promises without a sync.
     None,
-    /// What is there is sealed, if the heap does so ([`SealPolicy`](crate::SealPolicy)), and nothing is written: what survives is
-    /// the same as with [`SyncLevel::None`]. Also for heaps in memory.
+    /// What is there is sealed, if the heap does so ([`SealPolicy`](crate::SealPolicy)), also in memory; nothing is written to the
+    /// disk. A shared heap whose process is killed, while the system goes on, goes back to here. Blocks that are freed are not used
+    /// again before the next [`SyncLevel::Data`].
     Seal,
     /// A commit is written, but not waited for: it survives when the process is killed, and a power cut only if the
     /// system has happened to write it to the disk by then.
@@ -121,9 +134,9 @@ impl Heap {
     /// It waits until no write session is open, for as long as [`HeapOptions::sync_timeout`] says; sessions that begin
     /// meanwhile wait for it, but not while the disk is written to.
     ///
-    /// For a [`Mode::Shared`] heap that is what it says and no more: a heap whose process is killed afterwards keeps
-    /// its contents, but it was not closed, and this version refuses it; a power cut may leave pages that were written
-    /// before this sync beside pages written after it.
+    /// A [`Mode::Shared`] heap that is not closed afterwards goes back to this sync if its roots are copy-on-write, and is refused
+    /// otherwise: pages that were written before this sync may lie beside pages written after it. Values that are freed keep their
+    /// memory until the next sync is durable.
     ///
     /// # Errors
     /// [`SyncError::SessionHeld`] when the calling thread has a session of any heap open, or is attached to one;
@@ -308,6 +321,23 @@ impl HeapInner {
             Mode::Shared => self.sync_shared(level, limit),
             Mode::Atomic => self.sync_atomic(level, limit),
         }
+    }
+
+    /// Makes the last durable commit one of now, where blocks that it leads to are not to be freed.
+    pub(super) fn commit_if_shared(&self) -> Result<(), CollectError> {
+        let (Some(commits), Some(file)) = (self.shared.get(), self.core().backing.file()) else { return Ok(()) };
+        match commits.commit(self, file, SyncLevel::Data, Some(self.sync_timeout)) {
+            Ok(_) => Ok(()),
+            Err(SyncError::Os { call, source, .. }) => Err(CollectError::os(call, source)),
+            Err(_) => Err(CollectError::Incomplete),
+        }
+    }
+
+    /// Blocks that are in use though no root leads to them.
+    pub(super) fn kept_blocks(&self) -> Vec<usize> {
+        let mut kept = self.shared.get().map_or_else(Vec::new, SharedCommits::copies);
+        kept.extend(withheld::blocks(self.alloc()));
+        kept
     }
 
     /// Keeps write sessions out, once those that are open have ended.

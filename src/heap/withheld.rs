@@ -120,10 +120,10 @@ pub(super) fn give_back(heap: SalAlloc) -> usize {
     blocks.len()
 }
 
-/// How many blocks are withheld.
-#[cfg(test)]
-pub(super) fn number(heap: SalAlloc) -> usize {
-    with_lists(heap, |lists| lists.new.len() + lists.before.len()).unwrap_or(0)
+/// Where the blocks lie that are withheld.
+pub(super) fn blocks(heap: SalAlloc) -> Vec<usize> {
+    let blocks = |lists: &mut Lists| lists.new.iter().chain(&lists.before).map(|block| block.0).collect();
+    with_lists(heap, blocks).unwrap_or_default()
 }
 
 fn with_lists<R>(heap: SalAlloc, work: impl FnOnce(&mut Lists) -> R) -> Option<R> {

@@ -1,9 +1,9 @@
 //! What the process knows of a heap's roots: an index of the directory, the borrows, which types have been compared.
 
 use super::borrows::{Borrows, Busy};
+use super::copy_on_write::is_copy_on_write;
 use super::directory::{Directory, Found};
 use super::key::{RootId, Tag};
-use super::copy_on_write::is_copy_on_write;
 use super::types::TypeTable;
 use crate::error::{RootError, SessionError, SyncError};
 use crate::format::root_entry::COPY_ON_WRITE;

@@ -67,6 +67,13 @@ impl SharedCommits {
         Self { state: Mutex::new(state) }
     }
 
+    /// Where the copies lie.
+    pub(in crate::heap) fn copies(&self) -> Vec<usize> {
+        let state = self.lock();
+        let copies = [state.durable_copy, state.sealed_copy];
+        copies.into_iter().flatten().map(|Block(block, _)| block.addr().get()).collect()
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         // What a panic leaves is whole.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)

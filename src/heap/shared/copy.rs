@@ -85,8 +85,7 @@ fn committed_bytes(core: &Core) -> u64 {
 fn copy_of(bytes: &Bytes, areas: &Areas) -> Option<Vec<u8>> {
     let counts = bytes.entry(areas, 0)?;
     let last_slot = if counts.state == COUNTS { counts.tag } else { 0 };
-    let mut header =
-        CopyHeader { roots: 0, last_slot, sequence: counts.sequence, types_len: bytes.types_len(areas) };
+    let mut header = CopyHeader { roots: 0, last_slot, sequence: counts.sequence, types_len: bytes.types_len(areas) };
     let mut copy = header.as_bytes().to_vec();
     for slot in 1..=last_slot {
         let entry = bytes.entry(areas, slot)?;
@@ -183,7 +182,8 @@ fn plain_roots(mapped: &Bytes, areas: &Areas) -> Vec<String> {
     let room = areas.roots.len / ENTRY as u64;
     let last_slot = mapped.entry(areas, 0).filter(|counts| counts.state == COUNTS).map_or(0, |counts| counts.tag);
     let root = |slot| {
-        let entry = mapped.entry(areas, slot).filter(|entry| entry.state != FREE && entry.flags & COPY_ON_WRITE == 0)?;
+        let entry =
+            mapped.entry(areas, slot).filter(|entry| entry.state != FREE && entry.flags & COPY_ON_WRITE == 0)?;
         let mut name = vec![0; name_len(&entry).min(LONGEST_NAME)];
         mapped.read(entry.tag, &mut name).or(name.is_empty().then_some(()))?;
         (entry.checksum == entry.expected_checksum(&name)).then(|| tag_of(&entry, &name))
@@ -196,6 +196,9 @@ const LONGEST_NAME: usize = 64 << 10;
 
 /// What a root is called in an error.
 fn tag_of(entry: &RootEntry, name: &[u8]) -> String {
-    if name.is_empty() && entry.name_len == 0 { format!("{:#x}", entry.tag) } else { String::from_utf8_lossy(name).into() }
+    if name.is_empty() && entry.name_len == 0 {
+        format!("{:#x}", entry.tag)
+    } else {
+        String::from_utf8_lossy(name).into()
+    }
 }
-

@@ -1,8 +1,8 @@
 //! Changing a value that pointers share.
 
 use super::super::target::{CloneTarget, Target};
-use crate::heap::counted;
 use super::{SalRc, weak_table};
+use crate::heap::counted;
 use allocator_api2::alloc::AllocError;
 use std::alloc::handle_alloc_error;
 
