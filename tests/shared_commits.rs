@@ -190,11 +190,20 @@ impl Changer {
     }
 }
 
+/// See the table of [`SyncLevel`].
 #[test]
-fn a_killed_heap_is_as_of_its_last_seal_and_loses_and_leaks_nothing() {
-    let name = "a_killed_heap_is_as_of_its_last_seal_and_loses_and_leaks_nothing";
+fn a_killed_heap_is_as_of_the_last_sync_that_counts_and_loses_and_leaks_nothing() {
+    let name = "a_killed_heap_is_as_of_the_last_sync_that_counts_and_loses_and_leaks_nothing";
+    let levels = [SyncLevel::None, SyncLevel::Seal, SyncLevel::Async, SyncLevel::Data, SyncLevel::Full];
+    let options = |mode: Mode| options().mode(mode).seal_policy(SealPolicy::Logical).recovery(sal::Recovery::Eager);
+    let parse = |role: &str| {
+        let (mode, level) = role.split_once(' ').unwrap();
+        let mode = if mode == "Shared" { Mode::Shared } else { Mode::Atomic };
+        (mode, *levels.iter().find(|known| format!("{known:?}") == level).unwrap())
+    };
     if let Some((role, path)) = process::role() {
-        let heap = open(&path);
+        let (mode, level) = parse(&role);
+        let heap = open_with(&options(mode), &path).unwrap();
         let mut changer = Changer::new(3);
         for step in 0..300 {
             changer.change(&heap);
@@ -202,20 +211,13 @@ fn a_killed_heap_is_as_of_its_last_seal_and_loses_and_leaks_nothing() {
                 heap.sync().unwrap();
             }
         }
-        let level = match role.as_str() {
-            "none" => SyncLevel::None,
-            "seal" => SyncLevel::Seal,
-            "async" => SyncLevel::Async,
-            "data" => SyncLevel::Data,
-            _ => SyncLevel::Full,
-        };
+        heap.sync().unwrap();
         let before = changer.model.state();
-        if level == SyncLevel::None {
-            heap.sync().unwrap();
-        } else {
-            heap.sync_with(level).unwrap();
-        }
-        std::fs::write(path.with_extension("state"), before).unwrap();
+        (0..20).for_each(|_| changer.change(&heap));
+        heap.sync_with(level).unwrap();
+        let counts = level >= if mode == Mode::Shared { SyncLevel::Seal } else { SyncLevel::Async };
+        let expected = if counts { changer.model.state() } else { before };
+        std::fs::write(path.with_extension("state"), expected).unwrap();
         (0..40).for_each(|_| changer.change(&heap));
         heap.sync_with(SyncLevel::None).unwrap();
         process::say("done");
@@ -223,11 +225,11 @@ fn a_killed_heap_is_as_of_its_last_seal_and_loses_and_leaks_nothing() {
         return;
     }
     let _alone = alone();
-    for role in ["none", "seal", "async", "data", "full"] {
+    for role in [Mode::Shared, Mode::Atomic].iter().flat_map(|mode| levels.map(|level| format!("{mode:?} {level:?}"))) {
         let (_directory, path) = fresh_path();
-        run_and_kill(name, role, &path);
+        run_and_kill(name, &role, &path);
         let expected = std::fs::read_to_string(path.with_extension("state")).unwrap();
-        let heap = open(&path);
+        let heap = open_with(&options(parse(&role).0), &path).unwrap();
         assert!(state_of(&heap) == expected, "{role}");
         // Counts are right: what nothing leads to any more goes.
         let tx = heap.write().unwrap();
