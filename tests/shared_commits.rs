@@ -583,3 +583,36 @@ fn collecting_frees_what_nothing_leads_to_once_and_keeps_what_the_heap_has_for_i
     assert_eq!(heap.stats().live_bytes, before);
     heap.close().unwrap();
 }
+
+#[test]
+fn a_heap_in_which_a_session_panicked_is_closed_as_of_its_last_sync() {
+    let _alone = alone();
+    for unmaps in [false, true] {
+        let (_directory, path) = fresh_path();
+        let heap = open(&path);
+        let mut changer = Changer::new(9);
+        (0..60).for_each(|_| changer.change(&heap));
+        heap.sync().unwrap();
+        let held = heap.with_root(MAP, CowMap::clone).unwrap();
+        let synced = changer.model.state();
+        (0..20).for_each(|_| changer.change(&heap));
+        let broken = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            let tx = heap.write().unwrap();
+            tx.root_or_default(MAP).unwrap().clear();
+            panic!("half done");
+        }));
+        assert!(broken.is_err() && heap.sync().is_err());
+        if unmaps {
+            drop((held, changer));
+            unmap(heap);
+            let heap = open(&path);
+            assert!(state_of(&heap) == synced);
+            unmap(heap);
+        } else {
+            heap.close().unwrap();
+            // What was held can be read, whoever changes the file now.
+            std::fs::write(&path, [7; 100]).unwrap();
+            held.check().unwrap();
+        }
+    }
+}

@@ -103,7 +103,7 @@ pub(crate) struct RootsCopyAt {
     pub(crate) kind: u32,
     /// The file's inode: in a copy of a file that was in use, pages of different moments stand beside each other.
     pub(crate) inode: u64,
-    /// The system's run, of a copy that is `SEALED`.
+    /// The run of the system, and the mounting of the file system, of a copy that is `SEALED`.
     pub(crate) boot: [u8; 16],
 }
 

@@ -379,9 +379,12 @@ pub(super) fn shut(heap: &HeapInner, unmap: bool) -> Result<(), CloseError> {
                 core.purge(1);
                 Ok(())
             }
-            Mode::Shared if committed.is_err() => committed,
-            Mode::Shared if checked.is_err() => Err(CloseError::DamagedState),
-            Mode::Shared => shared::finish(heap, core, was_used && !unmap),
+            Mode::Shared => match committed {
+                Ok(_) if checked.is_err() => Err(CloseError::DamagedState),
+                Ok(shared::Ending::Now) => shared::finish(heap, core, was_used && !unmap),
+                Ok(shared::Ending::AtLastSync) => shared::leave(core, was_used && !unmap),
+                Err(error) => Err(error),
+            },
             Mode::Atomic => atomic::finish(heap, core, was_used && !unmap, checked.is_ok()),
         };
     }

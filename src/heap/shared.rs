@@ -10,7 +10,6 @@ mod copy;
 pub(super) use commit::SharedCommits;
 
 use super::seal::SealPolicy;
-use super::sync::SyncLevel;
 use super::withheld;
 
 use super::collect::{count_pointers, default_workers};
@@ -119,7 +118,7 @@ fn find_copy(file: &File, inode: u64) -> Result<Option<(Header, u64)>, CallError
     for (index, slot) in slots.iter_mut().enumerate() {
         file.read_at(slot, (index * PAGE) as u64)?;
     }
-    Ok(newest_with_copy([&slots[0], &slots[1]], inode, process::boot()))
+    Ok(newest_with_copy([&slots[0], &slots[1]], inode, commit::run_of(file)))
 }
 
 /// From now on a crash leads back to the last sync: the first one of which is made here, before anybody has the heap.
@@ -127,7 +126,7 @@ fn begin_commits(heap: &HeapInner, header: &Header) -> Result<(), OpenError> {
     let Some(file) = heap.core().backing.file() else { return Ok(()) };
     let commits = SharedCommits::new(header);
     withheld::begin(heap.alloc());
-    match commits.commit(heap, file, SyncLevel::Data, None) {
+    match commits.begin(heap, file) {
         Ok(_) => {
             let _ = heap.shared.set(commits);
             Ok(())
@@ -145,14 +144,35 @@ fn begin_commits(heap: &HeapInner, header: &Header) -> Result<(), OpenError> {
     }
 }
 
+/// How a heap is to be closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ending {
+    /// As it is.
+    Now,
+    /// As of its last sync: there is something wrong with what came since.
+    AtLastSync,
+}
+
 /// Makes the last sync of a heap that is being closed, so that blocks that were withheld can be given back before the header says so.
-pub(super) fn commit_at_close(heap: &HeapInner) -> Result<(), CloseError> {
-    let (Some(commits), Some(file)) = (heap.shared.get(), heap.core().backing.file()) else { return Ok(()) };
+pub(super) fn commit_at_close(heap: &HeapInner) -> Result<Ending, CloseError> {
+    let (Some(commits), Some(file)) = (heap.shared.get(), heap.core().backing.file()) else { return Ok(Ending::Now) };
     match commits.commit_at_close(heap, file) {
+        Ok(_) => Ok(Ending::Now),
         Err(SyncError::Os { call, source, .. }) => Err(CloseError::os(call, source)),
-        // What is wrong with the contents is told elsewhere.
-        _ => Ok(()),
+        Err(_) => Ok(Ending::AtLastSync),
     }
+}
+
+/// Leaves the file as a crash would, of which the next opening makes what the last sync left.
+pub(super) fn leave(core: &Core, keep_copy: bool) -> Result<(), CloseError> {
+    let Some(file) = core.backing.file() else { return Ok(()) };
+    if keep_copy {
+        make_private(core, file)?;
+        file.try_lock_length(false);
+        // SAFETY: nobody else is inside.
+        copy_used(core, unsafe { (*core.space.get()).committed_units() });
+    }
+    Ok(())
 }
 
 /// Forgets the allocator's state of a heap that was not closed; returns how many units its file reaches to.

@@ -175,6 +175,17 @@ impl File {
         })
     }
 
+    /// A number that no other mounting of the file's file system has in this run of the system, in the time before or after (Linux 6.8);
+    /// none if the system does not say.
+    pub(crate) fn mounting(&self) -> Option<u64> {
+        // SAFETY: `statx` is plain data, for which zeros are a value.
+        let mut stat: libc::statx = unsafe { core::mem::zeroed() };
+        let asked = libc::STATX_MNT_ID_UNIQUE;
+        // SAFETY: the path is empty, and `stat` is ours and of the right type.
+        let returned = unsafe { libc::statx(self.fd(), c"".as_ptr(), libc::AT_EMPTY_PATH, asked, &raw mut stat) };
+        (returned == 0 && stat.stx_mask & asked != 0).then_some(stat.stx_mnt_id)
+    }
+
     /// Makes the file `len` bytes long.
     pub(crate) fn set_len(&self, len: u64) -> Result<(), CallError> {
         // SAFETY: plain call on our own descriptor.

@@ -98,12 +98,17 @@ impl SharedCommits {
         level: SyncLevel,
         limit: Option<Duration>,
     ) -> Result<u64, SyncError> {
-        self.commit_with(heap, file, level, limit, copy::write)
+        self.commit_with(heap, file, level, limit, u64::from(level >= SyncLevel::Async), copy::write)
+    }
+
+    /// The first one, of a heap that has just been opened: nobody has asked for it, so it has no number of its own.
+    pub(super) fn begin(&self, heap: &HeapInner, file: &File) -> Result<u64, SyncError> {
+        self.commit_with(heap, file, SyncLevel::Data, None, 0, copy::write)
     }
 
     /// As [`SharedCommits::commit`], when no session begins any more: the roots in their place count.
     pub(super) fn commit_at_close(&self, heap: &HeapInner, file: &File) -> Result<u64, SyncError> {
-        self.commit_with(heap, file, SyncLevel::Data, None, |_| Ok((unchanged(0), None)))
+        self.commit_with(heap, file, SyncLevel::Data, None, 0, |_| Ok((unchanged(0), None)))
     }
 
     fn commit_with(
@@ -112,6 +117,7 @@ impl SharedCommits {
         file: &File,
         level: SyncLevel,
         limit: Option<Duration>,
+        numbers: u64,
         copy: impl FnOnce(&HeapInner) -> Result<(RootsCopyAt, Option<Block>), CallError>,
     ) -> Result<u64, SyncError> {
         let mut state = self.lock();
@@ -128,7 +134,7 @@ impl SharedCommits {
             }
             copied
         };
-        let done = self.make_it_count(&mut state, heap, file, level, copied.0);
+        let done = self.make_it_count(&mut state, heap, file, (level, numbers), copied.0);
         match done {
             Ok(commit) => {
                 let old = if level >= SyncLevel::Data {
@@ -157,14 +163,14 @@ impl SharedCommits {
         state: &mut State,
         heap: &HeapInner,
         file: &File,
-        level: SyncLevel,
+        (level, numbers): (SyncLevel, u64),
         at: RootsCopyAt,
     ) -> Result<u64, CallError> {
         // Nobody else changes it: the state is locked. Who looks at it need not wait for the disk.
         let mut next = *heap.header.lock().unwrap_or_else(PoisonError::into_inner);
         let is_durable = level >= SyncLevel::Data;
         Self::next_generation(state, &mut next);
-        next.commit += 1;
+        next.commit += numbers;
         next.copy = RootsCopyAt { inode: state.inode, ..at };
         if is_durable {
             // Everything that the header speaks of first.
@@ -174,11 +180,22 @@ impl SharedCommits {
             state.durable = next.generation;
         } else {
             next.copy.kind = SEALED;
-            next.copy.boot = process::boot();
+            next.copy.boot = run_of(file);
             write_header_to(file, &next)?;
         }
         *heap.header.lock().unwrap_or_else(PoisonError::into_inner) = next;
         Ok(next.commit)
+    }
+}
+
+/// What stays the same as long as what was stored in a file is there, on the disk or not: in this run of the system, and this mounting of
+/// the file system. Zeros if it cannot be told.
+pub(super) fn run_of(file: &File) -> [u8; 16] {
+    match (process::boot(), file.mounting()) {
+        (boot, Some(mounting)) if boot != [0; 16] => {
+            (u128::from_le_bytes(boot) ^ u128::from(mounting)).to_le_bytes()
+        }
+        _ => [0; 16],
     }
 }
 
