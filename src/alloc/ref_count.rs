@@ -67,6 +67,13 @@ impl RefCount {
         self.0.store(KNOWN | ONE, Ordering::Relaxed);
     }
 
+    /// As [`RefCount::begin`], of a block to which there are weak pointers already, and none that is not weak.
+    #[cfg(not(loom))]
+    pub(crate) fn begin_late(&self) {
+        // Release pairs with the Acquire of `try_retain`: who gets a pointer from a weak one sees the value.
+        self.0.fetch_add(ONE, Ordering::Release);
+    }
+
     /// The block is free.
     #[inline(always)]
     pub(crate) fn end(&self) {
@@ -323,5 +330,8 @@ mod tests {
         assert_eq!(count.release(), Dropped::Shared);
         assert_eq!(count.release(), Dropped::Last { is_weakly_held: true });
         assert!(!count.try_retain());
+        // As if it was not there yet.
+        count.begin_late();
+        assert!(count.is_only_strong() && count.try_retain() && count.number() == Some(2));
     }
 }

@@ -14,7 +14,7 @@ use std::alloc::handle_alloc_error;
 
 /// The heap of the thread's newest write session, else the default one.
 #[inline]
-pub(super) fn current_heap() -> SalAlloc {
+pub(in crate::ptr) fn current_heap() -> SalAlloc {
     heap_for_value_at(0)
 }
 
@@ -176,18 +176,33 @@ impl<T: 'static> SalRc<[T]> {
     /// assert_eq!(squares[..], [0, 1, 4, 9]);
     /// ```
     pub fn from_iter_in<I: IntoIterator<Item = T, IntoIter: ExactSizeIterator>>(elements: I, heap: SalAlloc) -> Self {
+        let elements = elements.into_iter();
+        let len = elements.len();
+        Self::try_from_iter_in(elements, heap)
+            .unwrap_or_else(|_| handle_alloc_error(slice_layout::<T>(len).unwrap_or(Layout::new::<usize>())))
+    }
+
+    /// As [`SalRc::from_iter_in`].
+    ///
+    /// # Errors
+    /// As [`SalRc::try_new_in`]; none of the elements has been asked for then.
+    ///
+    /// # Panics
+    /// If the iterator has fewer than it says.
+    pub fn try_from_iter_in<I>(elements: I, heap: SalAlloc) -> Result<Self, AllocError>
+    where
+        I: IntoIterator<Item = T, IntoIter: ExactSizeIterator>,
+    {
         let mut elements = elements.into_iter();
         let len = elements.len();
-        let Ok(mut unfinished) = Unfinished::begin(len, heap) else {
-            handle_alloc_error(slice_layout::<T>(len).unwrap_or(Layout::new::<usize>()))
-        };
+        let mut unfinished = Unfinished::begin(len, heap)?;
         for _ in 0..len {
             let element = elements.next().expect("an iterator has as many elements as it says");
             // SAFETY: as many as there is room for.
             unsafe { unfinished.push(element) };
         }
         // SAFETY: all of them.
-        unsafe { unfinished.finish() }
+        Ok(unsafe { unfinished.finish() })
     }
 }
 
