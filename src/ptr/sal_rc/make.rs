@@ -57,12 +57,18 @@ impl<T: 'static> SalRc<T> {
     /// A heap without room for it, or one that is closed or only read, is a call of [`handle_alloc_error`].
     #[inline]
     pub fn new_near<U: ?Sized + super::Target>(value: T, other: &SalRc<U>) -> Self {
-        let layout = const { sized_layout::<T>() };
-        match counted::allocate_near(other.tagged().block(), layout) {
-            // SAFETY: of the layout, and ours.
-            Some(block) => unsafe { Self::fill(block, value) },
-            None => handle_alloc_error(layout),
-        }
+        Self::try_new_near(value, other).unwrap_or_else(|_| handle_alloc_error(const { sized_layout::<T>() }))
+    }
+
+    /// As [`SalRc::new_near`]; drops the value if there is no room.
+    ///
+    /// # Errors
+    /// If the heap is full, closed, or only read.
+    #[inline]
+    pub fn try_new_near<U: ?Sized + super::Target>(value: T, other: &SalRc<U>) -> Result<Self, AllocError> {
+        let block = counted::allocate_near(other.tagged().block(), const { sized_layout::<T>() }).ok_or(AllocError)?;
+        // SAFETY: of the layout, and ours.
+        Ok(unsafe { Self::fill(block, value) })
     }
 
     /// Puts what `make` makes into a heap, if it has room: only then it is made.
