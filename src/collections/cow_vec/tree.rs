@@ -24,7 +24,7 @@ fn own<T: 'static>(branch: &mut SalRc<Branch<T>>) -> Result<&mut Branch<T>, TryR
     SalRc::try_make_mut(branch).map_err(|_| no_room_for::<Branch<T>>())
 }
 
-/// Branches that lead to a node alone, up to a level.
+/// Branches that lead to a node alone, up to a level, which is not below the node's own.
 fn lift<T: 'static>(mut node: Node<T>, level: usize, heap: SalAlloc) -> Result<SalRc<Branch<T>>, TryReserveError> {
     loop {
         let above = match node {
@@ -177,7 +177,8 @@ impl<T: 'static> CowVec<T> {
     fn insert_node(&mut self, number: usize, node: Node<T>) -> Result<(), TryReserveError> {
         let heap = node.heap();
         let Some(root) = &mut self.root else {
-            let mut root = lift(node, 1, heap)?;
+            let level = node.level().max(1);
+            let mut root = lift(node, level, heap)?;
             // One child of a higher branch that is not full is enough of a tree.
             while root.level() > 1 && root.len() == 1 {
                 // SAFETY: a branch of a level above 1, and its only child.
@@ -210,14 +211,19 @@ impl<T: 'static> CowVec<T> {
         unreachable!("there is no leaf of this number")
     }
 
-    /// Adds the leaves below a branch from a number on; `first` is that of the first below the branch. If there is no room, those
-    /// added so far stay.
+    /// Adds the leaves below a branch from a number on, which belongs to a tree with `end` leaves, of which `first` is the first below
+    /// the branch. Whole branches are shared where they fit in; if there is no room, those added so far stay.
     pub(super) fn push_leaves_of(
         &mut self,
         branch: &SalRc<Branch<T>>,
         first: usize,
         from: usize,
+        end: usize,
     ) -> Result<(), TryReserveError> {
+        let below = leaves_of(branch.level());
+        if first >= from && self.leaves() % below == 0 {
+            return self.push_node(Node::Branch(SalRc::clone(branch)), below.min(end - first));
+        }
         match branch.children() {
             Children::Leaves(leaves) => {
                 for leaf in &leaves[from.saturating_sub(first)..] {
@@ -227,7 +233,7 @@ impl<T: 'static> CowVec<T> {
             Children::Branches(branches) => {
                 let below = leaves_of(branch.level() - 1);
                 for (at, child) in branches.iter().enumerate().skip(from.saturating_sub(first) / below) {
-                    self.push_leaves_of(child, first + at * below, from)?;
+                    self.push_leaves_of(child, first + at * below, from, end)?;
                 }
             }
         }

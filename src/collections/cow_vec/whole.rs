@@ -10,8 +10,11 @@ use core::mem;
 impl<T: Clone + 'static> CowVec<T> {
     /// Moves the elements of another vector behind those of this one; the other is empty then.
     ///
-    /// Linear in the length of the other. If this one's length is a multiple of a leaf's, and both are in the same heap, then
-    /// leaves are shared with the other versions of the other vector, and no element is moved or cloned.
+    /// If this one's length is a multiple of a leaf's, and both are in the same heap, then no element is moved or cloned: leaves are
+    /// shared with the other versions of the other vector, and whole branches where their places allow it. A branch `n` levels above the leaves
+    /// is shared if the number of leaves here is a multiple of 16ⁿ; so the time is that of visiting the other's branches down to
+    /// there, and logarithmic at best. Else it is linear in the length of the other, whose elements are moved, or cloned if other versions
+    /// have them.
     ///
     /// ```
     /// use sal::collections::CowVec;
@@ -67,7 +70,7 @@ impl<T: Clone + 'static> CowVec<T> {
         }
         self.room()?;
         if let Some(root) = &other.root {
-            self.push_leaves_of(root, 0, 0)?;
+            self.push_leaves_of(root, 0, 0, other.leaves())?;
         }
         if other.len > other.tree_len {
             self.tail.clone_from(&other.tail);
@@ -78,8 +81,9 @@ impl<T: Clone + 'static> CowVec<T> {
 
     /// Cuts the vector at a position, and returns what is behind it, in the same heap.
     ///
-    /// Linear in the length of what is returned. If the position is a multiple of a leaf's length, both parts share leaves
-    /// with other versions; else elements are cloned.
+    /// If the position is a multiple of a leaf's length, both parts share leaves with other versions, and whole branches where their
+    /// places allow it: those `n` levels above the leaves if the leaves before the position are a multiple of 16ⁿ, so that the time is
+    /// logarithmic at best. Else the elements behind the position are cloned, in time linear in their number.
     ///
     /// # Panics
     /// If `at` is more than the length.
@@ -119,7 +123,7 @@ impl<T: Clone + 'static> CowVec<T> {
         let _scope = HeapScope::enter(heap);
         if at % width::<T>() == 0 {
             if let Some(root) = self.root.as_ref().filter(|_| at < self.tree_len) {
-                behind.push_leaves_of(root, 0, at / width::<T>())?;
+                behind.push_leaves_of(root, 0, at / width::<T>(), self.leaves())?;
             }
             if self.len > self.tree_len {
                 behind.tail.clone_from(&self.tail);
