@@ -13,6 +13,7 @@ mod arc_cell;
 mod cow;
 mod drop_later;
 mod offset;
+mod option;
 mod sal_box;
 mod sal_rc;
 mod sal_weak;
