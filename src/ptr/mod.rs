@@ -10,6 +10,8 @@
 #![allow(unsafe_code)]
 
 mod arc_cell;
+#[cfg(feature = "archery")]
+mod archery;
 mod cow;
 mod drop_later;
 mod offset;
@@ -22,6 +24,8 @@ mod target;
 mod weak_table;
 
 pub use arc_cell::SalArcCell;
+#[cfg(feature = "archery")]
+pub use archery::SalRcK;
 pub use cow::SalCow;
 pub use offset::Offset;
 pub use sal_box::SalBox;

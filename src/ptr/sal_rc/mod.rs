@@ -15,6 +15,9 @@ pub(super) mod raw;
 mod serde;
 mod traits;
 
+#[cfg(feature = "archery")]
+pub(super) use make::current_heap;
+
 use super::drop_later;
 use super::sal_weak::SalWeak;
 use super::tagged::Tagged;
