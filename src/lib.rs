@@ -52,6 +52,8 @@ pub use heap::{
 };
 #[cfg(not(loom))]
 pub use persist::Persist;
+#[cfg(all(feature = "archery", not(loom)))]
+pub use ptr::SalRcK;
 #[cfg(not(loom))]
 pub use ptr::{CloneTarget, Offset, SalArcCell, SalBox, SalCow, SalRc, SalWeak, Target};
 #[cfg(not(loom))]

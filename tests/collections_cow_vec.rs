@@ -631,3 +631,74 @@ fn serde_brings_back_an_equal_vector() {
     let json = serde_json::to_string(&vec).unwrap();
     assert_eq!(serde_json::from_str::<CowVec<String>>(&json).unwrap(), vec);
 }
+
+/// Four of these are a leaf, 64 a branch of leaves, 1024 one above.
+type Wide = [u64; 8];
+
+fn wide(numbers: std::ops::Range<u64>) -> CowVec<Wide> {
+    numbers.map(|n| [n; 8]).collect()
+}
+
+fn is_wide(vec: &CowVec<Wide>, numbers: std::ops::Range<u64>) {
+    vec.check().unwrap();
+    assert!(vec.iter().map(|wide| wide[0]).eq(numbers));
+}
+
+#[test]
+fn joined_and_cut_vectors_are_in_order_wherever_the_seam_is() {
+    const SEAMS: [u64; 17] = [1, 3, 4, 8, 60, 64, 68, 128, 1020, 1024, 1028, 1088, 2048, 2052, 16_384, 16_448, 17_408];
+    for before in SEAMS {
+        for behind in [1, 4, 5, 64, 67, 256, 1024, 1025, 1092, 4099, 16_384, 17_413] {
+            let total = before + behind;
+            let (mut front, mut back) = (wide(0..before), wide(before..total));
+            let versions = (front.clone(), back.clone());
+            front.append(&mut back);
+            assert!(back.is_empty());
+            is_wide(&front, 0..total);
+            let joined = front.clone();
+            // Both parts, and what grows out of them.
+            let mut cut = front.split_off(before as usize);
+            is_wide(&front, 0..before);
+            is_wide(&cut, before..total);
+            assert_eq!((front.diff(&versions.0).count(), cut.diff(&versions.1).count()), (0, 0));
+            cut.extend((total..total + 70).map(|n| [n; 8]));
+            is_wide(&cut, before..total + 70);
+            cut.truncate(behind as usize / 2 + 1);
+            is_wide(&cut, before..before + behind / 2 + 1);
+            cut[0][0] = before;
+            front.append(&mut cut);
+            is_wide(&front, 0..total - behind + behind / 2 + 1);
+            is_wide(&joined, 0..total);
+            is_wide(&versions.0, 0..before);
+            is_wide(&versions.1, before..total);
+        }
+    }
+}
+
+#[test]
+fn vectors_that_are_joined_or_cut_between_branches_share_them() {
+    let heap = HeapOptions::new().volatile().unwrap();
+    let tx = heap.write().unwrap();
+    // Two branches of the second level, and some of another.
+    let (mut front, mut back) = (wide(0..2048), wide(2048..6000));
+    let (first, second) = (front.clone(), back.clone());
+    let live = heap.stats().live_bytes;
+    front.append(&mut back);
+    let joined = heap.stats().live_bytes - live;
+    is_wide(&front, 0..6000);
+    let whole = front.clone();
+    let live = heap.stats().live_bytes;
+    let mut behind = front.split_off(3072);
+    let cut = heap.stats().live_bytes - live;
+    is_wide(&behind, 3072..6000);
+    // A root, a branch of a few, a tail: not the sixty branches below.
+    assert!(joined < 1500 && cut < 1500, "{joined} {cut}");
+    // At a leaf that begins no branch, leaves are shared.
+    let live = heap.stats().live_bytes;
+    let rest = behind.split_off(1028);
+    let shared = heap.stats().live_bytes - live;
+    is_wide(&rest, 4100..6000);
+    assert!(shared < (6000 - 4100) * 64 / 4, "{shared}");
+    drop((front, back, first, second, whole, behind, rest, tx));
+    assert_eq!(heap.stats().live_bytes, 0);
+}

@@ -4,7 +4,7 @@
 mod support;
 
 use sal::prelude::*;
-use sal::{HeapOptions, Mode, Recovery, SealPolicy, SalBox, SalCollect, SalRc};
+use sal::{HeapOptions, Mode, Recovery, SalBox, SalCollect, SalRc, SealPolicy};
 use std::path::Path;
 use support::heaps::{opened, run_and_kill, unmap};
 use support::{alone, fresh_path, process};

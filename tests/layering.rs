@@ -67,6 +67,7 @@ const EXPORTED: &[(&str, &str)] = &[
     ("SalBox", "ptr"),
     ("SalCow", "ptr"),
     ("SalRc", "ptr"),
+    ("SalRcK", "ptr"),
     ("SalWeak", "ptr"),
     ("CloneTarget", "ptr"),
     ("Target", "ptr"),

@@ -74,6 +74,20 @@ impl RefCount {
         self.0.store(KNOWN | ONE, Ordering::Release);
     }
 
+    /// The block has been allocated, and there is no pointer to it yet but weak ones.
+    #[cfg(not(loom))]
+    pub(crate) fn begin_weak(&self) {
+        // Relaxed: whoever gets a weak pointer from the caller gets this with it.
+        self.0.store(KNOWN | WEAK, Ordering::Relaxed);
+    }
+
+    /// As [`RefCount::begin`], after [`RefCount::begin_weak`].
+    #[cfg(not(loom))]
+    pub(crate) fn begin_late(&self) {
+        // Release pairs with the Acquire of `try_retain`: who gets a pointer from a weak one sees the value.
+        self.0.fetch_add(ONE, Ordering::Release);
+    }
+
     /// The block is free.
     #[inline(always)]
     pub(crate) fn end(&self) {
@@ -373,6 +387,11 @@ mod tests {
         assert_eq!(count.release(), Dropped::Shared);
         assert_eq!(count.release(), Dropped::Last { is_weakly_held: true });
         assert!(!count.try_retain());
+        count.end();
+        count.begin_weak();
+        assert!(!count.try_retain() && !count.seal() && count.is_known_and_unsealed());
+        count.begin_late();
+        assert!(count.is_only_strong() && count.try_retain() && count.number() == Some(2));
     }
 
     #[test]

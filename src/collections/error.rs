@@ -70,6 +70,12 @@ impl From<TryReserveError> for io::Error {
     }
 }
 
+/// That a heap could not serve the block of a node.
+#[cold]
+pub(crate) fn no_room_for<N>() -> TryReserveError {
+    TryReserveError::AllocError { layout: Layout::new::<N>() }
+}
+
 /// The value, or what [`TryReserveError::raise`] does.
 #[inline]
 #[track_caller]

@@ -55,6 +55,16 @@ pub(crate) unsafe fn begin(block: NonNull<u8>, layout: Layout) {
     young::note(block.addr().get());
 }
 
+/// As [`begin`], of a block to which there are weak pointers already ([`RefCount::begin_weak`]).
+///
+/// # Safety
+/// As for [`begin`].
+pub(crate) unsafe fn begin_late(block: NonNull<u8>, layout: Layout) {
+    // SAFETY: its counts are mapped.
+    unsafe { count_of(block, layout) }.begin_late();
+    young::note(block.addr().get());
+}
+
 /// Whether a block may have been made since its heap last sealed: then it has not been sealed.
 #[inline(always)]
 pub(crate) fn is_young(count: &RefCount) -> bool {

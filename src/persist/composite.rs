@@ -2,14 +2,14 @@
 //!
 //! A tuple's fields lie where the compiler likes, so their offsets are measured; two builds that place them otherwise
 //! give descriptions that differ. An `Option` is stored only where the language guarantees its layout: that is
-//! `Option<NonZero<_>>`, as wide as the number, with `None` as zero.
+//! `Option<NonZero<_>>`, as wide as the number, with `None` as zero; and that of the pointers in `ptr`, which are such words.
 #![allow(unsafe_code)]
 
 use super::{BlockVisitor, Describer, Field, Node, Persist};
 use core::{cmp::Reverse, marker::PhantomData, mem::offset_of, num::NonZero, num::Wrapping};
 
 /// Containers' ids, see [`Node::Container`]: the ones of this file.
-const OPTION_ID: u64 = 0x01;
+pub(crate) const OPTION_ID: u64 = 0x01;
 const PHANTOM_ID: u64 = 0x02;
 
 // SAFETY: an array is its elements, one after the other without gaps; each is visited.

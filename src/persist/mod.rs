@@ -35,6 +35,7 @@ mod primitives;
 pub mod support;
 
 pub use blocks::{BlockVisitor, Foreign, ForeignBlock};
+pub(crate) use composite::OPTION_ID;
 pub use describer::Describer;
 pub use description::TypeDescription;
 pub use difference::LayoutDifference;
@@ -89,8 +90,9 @@ pub use sal_derive::Persist;
 
 /// A type whose values stay valid in another process that maps the same heap.
 ///
-/// Derive it, see [`derive(Persist)`](macro@Persist). It holds for numbers, `bool`, `char`, arrays, tuples, `NonZero`
-/// and `Option` of it, [`SalAlloc`](crate::SalAlloc), the containers of [`sal::collections`](crate::collections), and
+/// Derive it, see [`derive(Persist)`](macro@Persist). It holds for numbers, `bool`, `char`, arrays, tuples, `NonZero`,
+/// [`SalAlloc`](crate::SalAlloc), [`SalRc`](crate::SalRc), [`SalBox`](crate::SalBox) and [`Offset`](crate::Offset), `Option`s of these
+/// three and of `NonZero`, the containers of [`sal::collections`](crate::collections), and
 /// `Vec` and `Box` of `allocator_api2` with a [`SalAlloc`](crate::SalAlloc).
 ///
 /// It does not hold for what points out of the heap or means something to one process only: references, raw and

@@ -2,11 +2,12 @@
 
 use super::sal_rc::SalRc;
 use super::tagged::Tagged;
-use super::target::Target;
+use super::target::{CloneTarget, Target};
 use crate::alloc::ref_count::RefCount;
 use crate::alloc::split_count::{Held, SplitCount};
 use core::fmt;
 use core::marker::PhantomData;
+use core::panic::{RefUnwindSafe, UnwindSafe};
 use core::ptr::{self, NonNull};
 
 /// A [`SalRc`] that many threads read while others replace it, without a lock: a writer publishes versions, and each reader
@@ -101,6 +102,58 @@ impl<T: ?Sized + Target> SalArcCell<T> {
         }
     }
 
+    /// Replaces the pointer by what `make` makes of it; the one that was. If another thread replaces it meanwhile, `make` is called
+    /// again, with what is there then. If it panics, the cell stays as it is.
+    ///
+    /// ```
+    /// use sal::{SalArcCell, SalRc};
+    /// let cell = SalArcCell::from(1);
+    /// std::thread::scope(|threads| {
+    ///     for _ in 0..4 {
+    ///         threads.spawn(|| cell.rcu(|seen| SalRc::new(**seen * 2)));
+    ///     }
+    /// });
+    /// assert_eq!(*cell.load(), 16);
+    /// ```
+    pub fn rcu(&self, mut make: impl FnMut(&SalRc<T>) -> SalRc<T>) -> SalRc<T> {
+        // What is there is held meanwhile, so another value cannot come to its address.
+        let mut seen = self.load();
+        loop {
+            match self.compare_exchange(&seen, make(&seen)) {
+                Ok(before) => return before,
+                Err(_) => seen = self.load(),
+            }
+        }
+    }
+
+    /// Changes a copy of the value, in the same heap, and puts that there; the pointer to it. Readers of the value that was are not
+    /// concerned. As for [`SalArcCell::rcu`], `change` may be called several times, each time with a new copy.
+    ///
+    /// A heap without room for the copy is a call of [`handle_alloc_error`](std::alloc::handle_alloc_error), and the cell stays as it is.
+    ///
+    /// ```
+    /// use sal::{SalArcCell, SalRc};
+    /// let cell = SalArcCell::from(vec![1]);
+    /// let before = cell.load();
+    /// let after = cell.update(|numbers| numbers.push(2));
+    /// assert_eq!((&before[..], &after[..]), (&[1][..], &[1, 2][..]));
+    /// ```
+    pub fn update(&self, mut change: impl FnMut(&mut T)) -> SalRc<T>
+    where
+        T: CloneTarget,
+    {
+        let mut seen = self.load();
+        loop {
+            // The cell has it too, so this is a copy, and nobody else's.
+            let mut changed = SalRc::clone(&seen);
+            change(SalRc::make_mut(&mut changed));
+            match self.compare_exchange(&seen, SalRc::clone(&changed)) {
+                Ok(_) => return changed,
+                Err(_) => seen = self.load(),
+            }
+        }
+    }
+
     /// The pointer, to be changed.
     pub fn into_inner(self) -> SalRc<T> {
         let this = core::mem::ManuallyDrop::new(self);
@@ -121,6 +174,27 @@ impl<T: ?Sized + Target> From<SalRc<T>> for SalArcCell<T> {
         Self::new(pointer)
     }
 }
+
+/// In the heap that [`SalRc::new`] would choose.
+impl<T: 'static> From<T> for SalArcCell<T> {
+    fn from(value: T) -> Self {
+        Self::new(SalRc::new(value))
+    }
+}
+
+/// The value's default, in the heap that [`SalRc::new`] would choose.
+impl<T: ?Sized + Target> Default for SalArcCell<T>
+where
+    SalRc<T>: Default,
+{
+    fn default() -> Self {
+        Self::new(SalRc::default())
+    }
+}
+
+// As for `SalRc`: it gives shared references to its value, and each pointer is there as a whole.
+impl<T: ?Sized + Target + RefUnwindSafe> UnwindSafe for SalArcCell<T> {}
+impl<T: ?Sized + Target + RefUnwindSafe> RefUnwindSafe for SalArcCell<T> {}
 
 impl<T: ?Sized + Target + fmt::Debug> fmt::Debug for SalArcCell<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -10,9 +10,12 @@
 #![allow(unsafe_code)]
 
 mod arc_cell;
+#[cfg(feature = "archery")]
+mod archery;
 mod cow;
 mod drop_later;
 mod offset;
+mod option;
 mod sal_box;
 mod sal_rc;
 mod sal_weak;
@@ -21,6 +24,8 @@ mod target;
 mod weak_table;
 
 pub use arc_cell::SalArcCell;
+#[cfg(feature = "archery")]
+pub use archery::SalRcK;
 pub use cow::SalCow;
 pub use offset::Offset;
 pub use sal_box::SalBox;

@@ -1,17 +1,19 @@
 //! A pointer that has a value alone.
 
+mod from;
+mod persist;
+mod raw;
+#[cfg(feature = "serde")]
+mod serde;
+mod traits;
+
 use super::drop_later;
 use super::sal_rc::{SalRc, drop_and_free};
 use super::tagged::Tagged;
 use super::target::{CloneTarget, Target};
 use crate::SalAlloc;
 use crate::heap::counted;
-use crate::persist::{BlockVisitor, Describer, Node, Persist};
 use allocator_api2::alloc::AllocError;
-use core::borrow::{Borrow, BorrowMut};
-use core::cmp::Ordering;
-use core::fmt;
-use core::hash::{Hash, Hasher};
 use core::mem::ManuallyDrop;
 use core::ops::{Deref, DerefMut};
 use std::alloc::handle_alloc_error;
@@ -19,6 +21,9 @@ use std::alloc::handle_alloc_error;
 /// A pointer that owns a value in a heap: a [`Box`] of 8 bytes without a handle.
 ///
 /// It can become a [`SalRc`] and, if nobody else has the value by then, come back from one, without copying.
+///
+/// Unlike a `Box` it cannot be pinned with a value that must not be moved: changing the value may move it to another block. See
+/// [`SalRc::pin`] for that.
 ///
 /// ```
 /// use sal::SalBox;
@@ -36,8 +41,12 @@ pub struct SalBox<T: ?Sized + Target> {
 
 const _: () = assert!(size_of::<Option<SalBox<[u64]>>>() == 8);
 
-/// Among the containers' ids.
-const CONTAINER_ID: u64 = 0x43;
+// SAFETY: as for `Box`: the value is reached through the box alone, weak pointers to it there are none, and what shares it once it has
+// become a `SalRc` can be sent only if `T` is `Sync` too. Which thread drops a value makes no difference to its block; a box does not
+// wait until pointers are counted, but is dropped by its thread.
+unsafe impl<T: ?Sized + Target + Send> Send for SalBox<T> {}
+// SAFETY: as for `Box`: a shared box gives shared references to its value, and no more.
+unsafe impl<T: ?Sized + Target + Sync> Sync for SalBox<T> {}
 
 impl<T: 'static> SalBox<T> {
     /// Puts a value into the heap of the thread's newest write session, or into the process's default heap if there is none.
@@ -162,34 +171,6 @@ impl<T: ?Sized + Target> Drop for SalBox<T> {
     }
 }
 
-/// Without copying.
-impl<T: ?Sized + Target> From<SalBox<T>> for SalRc<T> {
-    fn from(boxed: SalBox<T>) -> Self {
-        SalBox::into_rc(boxed)
-    }
-}
-
-/// In the heap that [`SalBox::new`] would choose.
-impl<T: 'static> From<T> for SalBox<T> {
-    fn from(value: T) -> Self {
-        Self::new(value)
-    }
-}
-
-/// A copy, in the heap that [`SalBox::new`] would choose.
-impl From<&str> for SalBox<str> {
-    fn from(text: &str) -> Self {
-        Self::of(text.into())
-    }
-}
-
-/// A copy, in the heap that [`SalBox::new`] would choose.
-impl<T: Clone + 'static> From<&[T]> for SalBox<[T]> {
-    fn from(elements: &[T]) -> Self {
-        Self::of(elements.into())
-    }
-}
-
 /// A value of its own, in the same heap.
 impl<T: ?Sized + CloneTarget> Clone for SalBox<T> {
     fn clone(&self) -> Self {
@@ -197,101 +178,5 @@ impl<T: ?Sized + CloneTarget> Clone for SalBox<T> {
             Some(only) => Self::of(only),
             None => handle_alloc_error((**self).block_layout()),
         }
-    }
-}
-
-impl<T: Default + 'static> Default for SalBox<T> {
-    fn default() -> Self {
-        Self::new(T::default())
-    }
-}
-
-impl<T: ?Sized + Target> AsRef<T> for SalBox<T> {
-    fn as_ref(&self) -> &T {
-        self
-    }
-}
-
-impl<T: ?Sized + Target> AsMut<T> for SalBox<T> {
-    fn as_mut(&mut self) -> &mut T {
-        self
-    }
-}
-
-impl<T: ?Sized + Target> Borrow<T> for SalBox<T> {
-    fn borrow(&self) -> &T {
-        self
-    }
-}
-
-impl<T: ?Sized + Target> BorrowMut<T> for SalBox<T> {
-    fn borrow_mut(&mut self) -> &mut T {
-        self
-    }
-}
-
-impl<T: ?Sized + Target + PartialEq> PartialEq for SalBox<T> {
-    fn eq(&self, other: &Self) -> bool {
-        **self == **other
-    }
-}
-
-impl<T: ?Sized + Target + Eq> Eq for SalBox<T> {}
-
-impl<T: ?Sized + Target + PartialOrd> PartialOrd for SalBox<T> {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        (**self).partial_cmp(&**other)
-    }
-}
-
-impl<T: ?Sized + Target + Ord> Ord for SalBox<T> {
-    fn cmp(&self, other: &Self) -> Ordering {
-        (**self).cmp(&**other)
-    }
-}
-
-impl<T: ?Sized + Target + Hash> Hash for SalBox<T> {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        (**self).hash(state);
-    }
-}
-
-impl<T: ?Sized + Target + fmt::Debug> fmt::Debug for SalBox<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        (**self).fmt(f)
-    }
-}
-
-impl<T: ?Sized + Target + fmt::Display> fmt::Display for SalBox<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        (**self).fmt(f)
-    }
-}
-
-// SAFETY: as for `SalRc`, and described as another container.
-unsafe impl<T: Persist> Persist for SalBox<T> {
-    const OWNS_BLOCKS: bool = true;
-
-    fn describe(describer: &mut Describer) -> Node {
-        let of = describer.node_of::<T>();
-        Node::container::<Self>(CONTAINER_ID, "SalBox", 1, vec![of])
-    }
-
-    fn visit_blocks(&self, visitor: &mut BlockVisitor<'_>) {
-        self.only.visit_blocks(visitor);
-    }
-}
-
-#[cfg(feature = "serde")]
-impl<T: ?Sized + Target + serde::Serialize> serde::Serialize for SalBox<T> {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        (**self).serialize(serializer)
-    }
-}
-
-#[cfg(feature = "serde")]
-impl<'de, T: serde::Deserialize<'de> + 'static> serde::Deserialize<'de> for SalBox<T> {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        T::deserialize(deserializer).map(Self::new)
     }
 }

@@ -45,9 +45,9 @@ impl<T: ?Sized + Target> Tagged<T> {
     }
 
     /// # Safety
-    /// `word` came from [`Tagged::word`] of the same type.
+    /// `word` came from [`Tagged::word`] of the same type; or nothing but [`Tagged::word`] is asked for.
     #[inline(always)]
-    pub(super) unsafe fn of_word(word: NonNull<u8>) -> Self {
+    pub(super) const unsafe fn of_word(word: NonNull<u8>) -> Self {
         Self { word, of: PhantomData }
     }
 

@@ -28,6 +28,13 @@ pub unsafe trait Target: sealed::Sealed + 'static {
     #[doc(hidden)]
     unsafe fn in_block(block: NonNull<u8>) -> NonNull<Self>;
 
+    /// The block of a value.
+    ///
+    /// # Safety
+    /// The value is where [`Target::in_block`] says.
+    #[doc(hidden)]
+    unsafe fn block_of(value: NonNull<Self>) -> NonNull<u8>;
+
     /// The layout of a block.
     ///
     /// # Safety
@@ -54,7 +61,7 @@ const FITS_STACK: usize = 16 << 10;
 /// As for [`Target::drop_moved`].
 #[cold]
 #[inline(never)]
-unsafe fn drop_moved<T>(value: *mut T) {
+pub(super) unsafe fn drop_moved<T>(value: *mut T) {
     // SAFETY: the caller's promise: the value is moved out, byte by byte where it does not fit on the stack.
     unsafe {
         if size_of::<T>() <= FITS_STACK {
@@ -121,6 +128,11 @@ unsafe impl<T: 'static> Target for T {
     }
 
     #[inline(always)]
+    unsafe fn block_of(value: NonNull<T>) -> NonNull<u8> {
+        value.cast()
+    }
+
+    #[inline(always)]
     unsafe fn layout_of(_: NonNull<u8>) -> Layout {
         sized_layout::<T>()
     }
@@ -148,6 +160,12 @@ unsafe impl<T: 'static> Target for [T] {
             let len = block.cast::<usize>().read();
             NonNull::slice_from_raw_parts(block.byte_add(elements_offset::<T>()).cast(), len)
         }
+    }
+
+    #[inline]
+    unsafe fn block_of(value: NonNull<[T]>) -> NonNull<u8> {
+        // SAFETY: the caller's promise: so far behind the block's start the elements begin.
+        unsafe { value.cast::<u8>().byte_sub(elements_offset::<T>()) }
     }
 
     #[inline]
@@ -198,6 +216,12 @@ unsafe impl Target for str {
             let bytes = <[u8]>::in_block(block);
             NonNull::new_unchecked(bytes.as_ptr() as *mut str)
         }
+    }
+
+    #[inline]
+    unsafe fn block_of(value: NonNull<str>) -> NonNull<u8> {
+        // SAFETY: the caller's promise. A text and its bytes lie alike.
+        unsafe { value.cast::<u8>().byte_sub(elements_offset::<u8>()) }
     }
 
     #[inline]

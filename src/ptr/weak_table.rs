@@ -63,6 +63,13 @@ pub(super) fn bury(block: usize) -> bool {
     }
 }
 
+/// There is a value in a block again, or for the first time.
+pub(super) fn unbury(block: usize) {
+    if let Some(entry) = shard(block).get_mut(&block) {
+        entry.is_dead = false;
+    }
+}
+
 /// Runs `work`, if there are no weak pointers to the block; nobody makes one meanwhile but from a pointer that is not weak.
 pub(super) fn if_none<R>(block: usize, work: impl FnOnce() -> R) -> Option<R> {
     let shard = shard(block);

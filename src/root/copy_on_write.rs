@@ -9,10 +9,10 @@ use std::collections::HashSet;
 
 /// `SalRc` of a value, of a slice, of a text; `CowVec`, `CowHashMap`, `CowHashSet`, `CowMap`, its nodes, `CowSet`.
 const COUNTED: [u64; 9] = [0x42, 0x44, 0x45, 0x25, 0x63, 0x64, 0x71, 0x72, 0x73];
-/// `Option` of a number, `PhantomData`, `Offset`: they own nothing.
-const PLAIN: [u64; 3] = [0x01, 0x02, 0x41];
-/// A counted pointer to a value that is changed through it, after it has moved if it is sealed.
-const BOXED: u64 = 0x43;
+/// `PhantomData`, `Offset`: they own nothing.
+const PLAIN: [u64; 2] = [0x02, 0x41];
+/// `Option`; `SalBox`, a counted pointer to a value that is changed through it, after it has moved if it is sealed.
+const WRAPPERS: [u64; 2] = [0x01, 0x43];
 /// Leaves from here on are others' own, and may own what they like.
 const FOREIGN_LEAVES: u64 = 1 << 32;
 
@@ -35,7 +35,7 @@ pub(super) fn is_copy_on_write<T: Persist>(description: &TypeDescription) -> boo
             }
             Node::Array { element, .. } => left.push(*element),
             Node::Container { id, .. } if COUNTED.contains(id) || PLAIN.contains(id) => {}
-            Node::Container { id, parameters, .. } if *id == BOXED => left.extend(parameters),
+            Node::Container { id, parameters, .. } if WRAPPERS.contains(id) => left.extend(parameters),
             Node::Container { .. } => return false,
         }
     }
@@ -60,6 +60,11 @@ mod tests {
         assert!(is::<SalRc<u64>>() && is::<SalRc<[SalVec<u64>]>>() && is::<SalRc<str>>());
         assert!(is::<CowMap<SalString, SalVec<u64>>>() && is::<CowHashMap<u64, SalHashMap<u64, SalString>>>());
         assert!(is::<(CowSet<u8>, [CowHashSet<u8>; 2], CowVec<SalString>)>());
+        assert!(
+            is::<Option<SalRc<SalString>>>()
+                && is::<Option<SalBox<u64>>>()
+                && is::<(Option<std::num::NonZero<u8>>, SalRc<u8>)>()
+        );
         assert!(is::<SalBox<CowMap<u64, SalString>>>() && is::<SalRc<SalBox<SalVec<u64>>>>());
     }
 
@@ -67,6 +72,7 @@ mod tests {
     fn a_root_that_owns_a_plain_block_itself_is_none() {
         assert!(!is::<SalVec<u64>>() && !is::<SalString>() && !is::<SalHashMap<u64, SalRc<u64>>>());
         assert!(!is::<SalBTreeMap<u64, u64>>() && !is::<(SalRc<u64>, SalVec<SalRc<u64>>)>());
+        assert!(!is::<Option<SalBox<SalString>>>() && !is::<(SalRc<u8>, Option<SalBox<SalVec<u64>>>)>());
         assert!(!is::<SalBox<SalVec<u64>>>() && !is::<[SalBox<SalString>; 2]>());
         assert!(!is::<allocator_api2::vec::Vec<u64, SalAlloc>>() && !is::<allocator_api2::boxed::Box<u64, SalAlloc>>());
     }

@@ -7,6 +7,8 @@
 
 use super::leaf::Pair;
 use super::{CowHashMap, hash_of};
+use crate::collections::TryReserveError;
+use crate::collections::error::or_raise;
 use crate::heap::placement::HeapScope;
 use core::borrow::Borrow;
 use core::fmt;
@@ -55,9 +57,9 @@ impl<K: Eq + Hash + Clone + 'static, V: Clone + 'static> CowHashMap<K, V> {
     /// ```
     #[inline]
     pub fn entry(&mut self, key: K) -> Entry<'_, K, K, V> {
-        self.settle();
+        or_raise(self.settle());
         let hash = hash_of(self.seed, &key);
-        match self.locate_pair(hash, &key) {
+        match or_raise(self.locate_pair(hash, &key)) {
             Some(pair) => Entry::Occupied(OccupiedEntry { map: self, hash, pair }),
             None => Entry::Vacant(VacantEntry { map: self, hash, key }),
         }
@@ -80,9 +82,9 @@ impl<K: Eq + Hash + Clone + 'static, V: Clone + 'static> CowHashMap<K, V> {
         K: Borrow<Q>,
         Q: Hash + Eq + ?Sized,
     {
-        self.settle();
+        or_raise(self.settle());
         let hash = hash_of(self.seed, key);
-        match self.locate_pair(hash, key) {
+        match or_raise(self.locate_pair(hash, key)) {
             Some(pair) => Entry::Occupied(OccupiedEntry { map: self, hash, pair }),
             None => Entry::Vacant(VacantEntry { map: self, hash, key }),
         }
@@ -209,11 +211,23 @@ impl<'a, K: Eq + Hash + Clone + 'static, Q, V: Clone + 'static> VacantEntry<'a, 
     where
         K: From<Q>,
     {
+        or_raise(self.try_insert(value))
+    }
+
+    /// As [`insert`](Self::insert), for a heap that may be full.
+    ///
+    /// # Errors
+    /// As [`CowHashMap::try_insert`].
+    #[inline]
+    pub fn try_insert(self, value: V) -> Result<&'a mut V, TryReserveError>
+    where
+        K: From<Q>,
+    {
         let key = {
             let _scope = HeapScope::enter(self.map.heap());
             K::from(self.key)
         };
-        self.map.insert_here(self.hash, key, value).0
+        Ok(self.map.insert_here(self.hash, key, value)?.0)
     }
 }
 

@@ -7,7 +7,8 @@
 
 use super::branch::{Branch, kind};
 use super::leaf::{LARGE, Leaf, LeafMut, LeafRef, MIDDLE, Pair, SMALL, rung};
-use crate::collections::SalVec;
+use crate::collections::error::{no_room_for, or_raise};
+use crate::collections::{SalVec, TryReserveError};
 use crate::heap::placement::HeapScope;
 use crate::persist::BlockVisitor;
 use crate::{SalAlloc, SalRc};
@@ -76,14 +77,21 @@ macro_rules! with_node {
 /// Makes a pointer lead to a node of its own, into which `fill` copies the one before: where it is to be, in the same heap.
 #[cold]
 #[inline(never)]
-fn copy<T: 'static>(rc: &mut SalRc<T>, empty: T, fill: impl FnOnce(&T, &mut T)) {
-    let mut new = SalRc::new_near(empty, rc);
+fn copy<T: 'static>(rc: &mut SalRc<T>, empty: T, fill: impl FnOnce(&T, &mut T)) -> Result<(), TryReserveError> {
+    let mut new = SalRc::try_new_near(empty, rc).map_err(|_| no_room_for::<T>())?;
     {
         // What the copy takes lies in the same heap.
         let _scope = HeapScope::enter(SalRc::heap(rc));
         fill(rc, SalRc::alone_mut(&mut new).expect("nobody else has it"));
     }
     *rc = new;
+    Ok(())
+}
+
+/// Puts a node into a heap.
+#[inline]
+pub(super) fn new_in<T: 'static>(node: T, heap: SalAlloc) -> Result<SalRc<T>, TryReserveError> {
+    SalRc::try_new_in(node, heap).map_err(|_| no_room_for::<T>())
 }
 
 impl<K: 'static, V: 'static> Link<K, V> {
@@ -114,26 +122,26 @@ impl<K: 'static, V: 'static> Link<K, V> {
 
     /// A link to a new leaf in a heap that has this entry.
     #[inline]
-    pub(super) fn to_new_leaf(heap: SalAlloc, tag: u8, pair: Pair<K, V>) -> Self {
-        let mut link = Self::to_empty_leaf(heap);
+    pub(super) fn to_new_leaf(heap: SalAlloc, tag: u8, pair: Pair<K, V>) -> Result<Self, TryReserveError> {
+        let mut link = Self::to_empty_leaf(heap)?;
         // SAFETY: a new leaf is a leaf that nobody else has, and has room for one.
         unsafe { link.alone_leaf().unwrap_unchecked().push(tag, pair) };
-        link
+        Ok(link)
     }
 
     /// A link to a new leaf in a heap.
     #[inline]
-    pub(super) fn to_empty_leaf(heap: SalAlloc) -> Self {
-        match const { rung::<K, V>() } {
-            0 => Self { large: ManuallyDrop::new(SalRc::new_in(Leaf::new(), heap)) },
-            1 => Self { middle: ManuallyDrop::new(SalRc::new_in(Leaf::new(), heap)) },
-            _ => Self { small: ManuallyDrop::new(SalRc::new_in(Leaf::new(), heap)) },
-        }
+    pub(super) fn to_empty_leaf(heap: SalAlloc) -> Result<Self, TryReserveError> {
+        Ok(match const { rung::<K, V>() } {
+            0 => Self { large: ManuallyDrop::new(new_in(Leaf::new(), heap)?) },
+            1 => Self { middle: ManuallyDrop::new(new_in(Leaf::new(), heap)?) },
+            _ => Self { small: ManuallyDrop::new(new_in(Leaf::new(), heap)?) },
+        })
     }
 
     /// A link to a list of entries, in the heap from which they are.
-    pub(super) fn to_same(heap: SalAlloc, entries: Same<K, V>) -> Self {
-        Self { same: ManuallyDrop::new(SalRc::new_in(entries, heap)) }
+    pub(super) fn to_same(heap: SalAlloc, entries: Same<K, V>) -> Result<Self, TryReserveError> {
+        Ok(Self { same: ManuallyDrop::new(new_in(entries, heap)?) })
     }
 
     /// Another pointer to the node.
@@ -217,12 +225,22 @@ impl<K: 'static, V: 'static> Link<K, V> {
     /// As for [`Link::branch`].
     #[inline(always)]
     pub(super) unsafe fn branch_mut(&mut self) -> &mut Branch<K, V> {
+        // SAFETY: the caller's promise.
+        or_raise(unsafe { self.try_branch_mut() })
+    }
+
+    /// As [`Link::branch_mut`]; without room nothing changes.
+    ///
+    /// # Safety
+    /// As for [`Link::branch`].
+    #[inline(always)]
+    pub(super) unsafe fn try_branch_mut(&mut self) -> Result<&mut Branch<K, V>, TryReserveError> {
         // SAFETY: the caller's promise, K1; after `copy` the link has the only pointer.
         unsafe {
             if self.own_branch().is_none() {
-                copy(&mut self.branch, Branch::new(), Branch::copy_to);
+                copy(&mut self.branch, Branch::new(), Branch::copy_to)?;
             }
-            self.alone_branch().unwrap_unchecked()
+            Ok(self.alone_branch().unwrap_unchecked())
         }
     }
 
@@ -323,12 +341,22 @@ impl<K: Clone + 'static, V: Clone + 'static> Link<K, V> {
     /// As for [`Link::leaf`].
     #[inline(always)]
     pub(super) unsafe fn leaf_mut(&mut self) -> LeafMut<'_, K, V> {
+        // SAFETY: the caller's promise.
+        or_raise(unsafe { self.try_leaf_mut() })
+    }
+
+    /// As [`Link::leaf_mut`]; without room nothing changes.
+    ///
+    /// # Safety
+    /// As for [`Link::leaf`].
+    #[inline(always)]
+    pub(super) unsafe fn try_leaf_mut(&mut self) -> Result<LeafMut<'_, K, V>, TryReserveError> {
         // SAFETY: the caller's promise, K1; after `copy` the link has the only pointer.
         unsafe {
             if self.own_leaf().is_none() {
-                with_leaf!([&mut] self, rc, copy(rc, Leaf::new(), Leaf::copy_to));
+                with_leaf!([&mut] self, rc, copy(rc, Leaf::new(), Leaf::copy_to))?;
             }
-            self.alone_leaf().unwrap_unchecked()
+            Ok(self.alone_leaf().unwrap_unchecked())
         }
     }
 
@@ -338,8 +366,30 @@ impl<K: Clone + 'static, V: Clone + 'static> Link<K, V> {
     /// As for [`Link::same`].
     #[cold]
     pub(super) unsafe fn same_mut(&mut self) -> &mut Same<K, V> {
-        // SAFETY: the caller's promise, K1.
-        unsafe { SalRc::make_mut(&mut self.same) }
+        // SAFETY: the caller's promise.
+        or_raise(unsafe { self.try_same_mut() })
+    }
+
+    /// As [`Link::same_mut`]; without room nothing changes.
+    ///
+    /// # Safety
+    /// As for [`Link::same`].
+    #[cold]
+    pub(super) unsafe fn try_same_mut(&mut self) -> Result<&mut Same<K, V>, TryReserveError> {
+        // SAFETY: the caller's promise, K1; after the copy the link has the only pointer.
+        unsafe {
+            if self.own_same().is_none() {
+                let heap = self.heap(kind::SAME);
+                let mut entries = {
+                    // What the copy takes lies in the same heap.
+                    let _scope = HeapScope::enter(heap);
+                    self.same().try_clone()?
+                };
+                clean(&mut entries);
+                *self.same = new_in(entries, heap)?;
+            }
+            Ok(self.alone_same().unwrap_unchecked())
+        }
     }
 
     /// The entries of a node that is no branch, or of a copy of it that the link leads to from now on.

@@ -6,6 +6,8 @@ use super::leaf::Pair;
 use super::link::Link;
 use super::tags::tag;
 use super::{CowHashMap, hash_of};
+use crate::collections::TryReserveError;
+use crate::collections::error::or_raise;
 use crate::collections::hash::fingerprint;
 use core::borrow::Borrow;
 use core::hash::Hash;
@@ -42,6 +44,9 @@ pub(super) unsafe fn find_below<'a, K: Borrow<Q> + 'static, V: 'static, Q: Eq + 
         }
     }
 }
+
+/// A link to a leaf or list, of which kind, and the place of an entry there.
+type Found<K, V> = (*mut Link<K, V>, u8, usize);
 
 impl<K: 'static, V: 'static> CowHashMap<K, V> {
     /// The entry of a key.
@@ -103,33 +108,53 @@ impl<K: Eq + Hash + Clone + 'static, V: Clone + 'static> CowHashMap<K, V> {
     where
         K: Borrow<Q>,
     {
-        self.settle();
+        or_raise(self.try_get_mut(key))
+    }
+
+    /// As [`get_mut`](Self::get_mut), for a heap that may be full.
+    ///
+    /// # Errors
+    /// [`AllocError`](TryReserveError::AllocError), if a copy is needed. The map has the entries it had; nodes may have been copied.
+    #[inline]
+    pub fn try_get_mut<Q: Hash + Eq + ?Sized>(&mut self, key: &Q) -> Result<Option<&mut V>, TryReserveError>
+    where
+        K: Borrow<Q>,
+    {
+        self.settle()?;
         let pair = self.locate_pair(hash_of(self.seed, key), key)?;
         // SAFETY: it lies in a node that nobody else has, which is borrowed with the map.
-        Some(unsafe { &mut (*pair.as_ptr()).value })
+        Ok(pair.map(|pair| unsafe { &mut (*pair.as_ptr()).value }))
     }
 
     /// The entry of a key, in nodes that only this map has; in a settled map.
     #[inline(always)]
-    pub(super) fn locate_pair<Q: Eq + ?Sized>(&mut self, hash: u64, key: &Q) -> Option<NonNull<Pair<K, V>>>
+    pub(super) fn locate_pair<Q: Eq + ?Sized>(
+        &mut self,
+        hash: u64,
+        key: &Q,
+    ) -> Result<Option<NonNull<Pair<K, V>>>, TryReserveError>
     where
         K: Borrow<Q>,
     {
-        let (link, kind, at) = self.locate_mut(hash, key)?;
+        let Some((link, kind, at)) = self.locate_mut(hash, key)? else { return Ok(None) };
         // SAFETY: the link is this map's, of this kind, what it leads to nobody else has, and there is such an entry.
-        unsafe {
-            Some(NonNull::from(if kind == kind::LEAF {
+        Ok(Some(unsafe {
+            NonNull::from(if kind == kind::LEAF {
                 (*link).alone_leaf().unwrap_unchecked().into_pair(at)
             } else {
                 (*link).alone_same().unwrap_unchecked().get_unchecked_mut(at)
-            }))
-        }
+            })
+        }))
     }
 
     /// The leaf or list that has the entry of a key, and its place there, in nodes that only this map has; in a settled map.
     /// Nothing is copied if the key is not there.
     #[inline(always)]
-    pub(super) fn locate_mut<Q: Eq + ?Sized>(&mut self, hash: u64, key: &Q) -> Option<(*mut Link<K, V>, u8, usize)>
+    pub(super) fn locate_mut<Q: Eq + ?Sized>(
+        &mut self,
+        hash: u64,
+        key: &Q,
+    ) -> Result<Option<Found<K, V>>, TryReserveError>
     where
         K: Borrow<Q>,
     {
@@ -138,26 +163,29 @@ impl<K: Eq + Hash + Clone + 'static, V: Clone + 'static> CowHashMap<K, V> {
         unsafe {
             while kind == kind::BRANCH {
                 if !is_there && (*link).own_branch().is_none() {
-                    find_below(&*link, kind, hash, shift, key)?;
+                    if find_below(&*link, kind, hash, shift, key).is_none() {
+                        return Ok(None);
+                    }
                     is_there = true;
                 }
-                let branch = (*link).branch_mut();
+                let branch = (*link).try_branch_mut()?;
                 let (first, below) = branch.range(slot(hash, shift));
                 (link, kind) = (branch.link_mut(first), below);
                 shift += BITS;
             }
             // A copy has the same entries in the same places.
             let at = match kind {
-                kind::LEAF => (*link).leaf().find(tag(hash), key)?,
-                kind::SAME => (*link).same().iter().position(|pair| pair.key.borrow() == key)?,
-                _ => return None,
+                kind::LEAF => (*link).leaf().find(tag(hash), key),
+                kind::SAME => (*link).same().iter().position(|pair| pair.key.borrow() == key),
+                _ => None,
             };
+            let Some(at) = at else { return Ok(None) };
             if kind == kind::LEAF {
-                (*link).leaf_mut();
+                (*link).try_leaf_mut()?;
             } else {
-                (*link).same_mut();
+                (*link).try_same_mut()?;
             }
-            Some((link, kind, at))
+            Ok(Some((link, kind, at)))
         }
     }
 }

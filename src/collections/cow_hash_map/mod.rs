@@ -58,6 +58,8 @@ pub use entry::{Entry, OccupiedEntry, VacantEntry};
 pub use into_iter::IntoIter;
 pub use iter::{Iter, IterMut, Keys, Values, ValuesMut};
 
+use super::TryReserveError;
+use super::error::or_raise;
 use super::hash::{SalHashBuilder, SalHasher, UNKNOWN_FINGERPRINT, fingerprint};
 use crate::SalAlloc;
 use crate::heap::placement::{HeapScope, heap_for_value_at};
@@ -211,33 +213,32 @@ impl<K: Eq + Hash + Clone + 'static, V: Clone + 'static> CowHashMap<K, V> {
     /// changed; that it has for a type of the standard library is noticed without help.
     pub fn rehash(&mut self) {
         self.filled_under = UNKNOWN_FINGERPRINT;
-        self.settle();
+        or_raise(self.settle());
     }
 
-    /// Establishes M4.
+    /// Establishes M4. Without room for that the map stays as it is.
     #[inline(always)]
-    fn settle(&mut self) {
-        if self.filled_under != fingerprint() {
-            self.settle_slow();
-        }
+    fn settle(&mut self) -> Result<(), TryReserveError> {
+        if self.filled_under != fingerprint() { self.settle_slow() } else { Ok(()) }
     }
 
     #[cold]
     #[inline(never)]
-    fn settle_slow(&mut self) {
+    fn settle_slow(&mut self) -> Result<(), TryReserveError> {
         if self.root.is_none() {
             self.seed = SalHashBuilder::random().seed();
             self.filled_under = fingerprint();
-            return;
+            return Ok(());
         }
         let heap = self.heap();
         let _scope = HeapScope::enter(heap);
         let mut settled = Self::new();
         (settled.seed, settled.filled_under) = (self.seed, fingerprint());
         for (key, value) in self.iter() {
-            settled.insert_in(heap, hash_of(self.seed, key), key.clone(), value.clone());
+            settled.insert_in(heap, hash_of(self.seed, key), key.clone(), value.clone())?;
         }
         *self = settled;
+        Ok(())
     }
 }
 

@@ -5,6 +5,8 @@ use super::branch::{BITS, Branch, WIDTH, kind, slot};
 use super::leaf::{Pair, capacity};
 use super::link::{Link, clean};
 use super::{CowHashMap, hash_of};
+use crate::collections::TryReserveError;
+use crate::collections::error::or_raise;
 use core::borrow::Borrow;
 use core::hash::Hash;
 use core::ptr::NonNull;
@@ -20,19 +22,44 @@ impl<K: Eq + Hash + Clone + 'static, V: Clone + 'static> CowHashMap<K, V> {
         self.remove_entry(key).map(|(_, value)| value)
     }
 
+    /// As [`remove`](Self::remove), for a heap that may be full.
+    ///
+    /// # Errors
+    /// As [`try_remove_entry`](Self::try_remove_entry).
+    #[inline]
+    pub fn try_remove<Q: Hash + Eq + ?Sized>(&mut self, key: &Q) -> Result<Option<V>, TryReserveError>
+    where
+        K: Borrow<Q>,
+    {
+        Ok(self.try_remove_entry(key)?.map(|(_, value)| value))
+    }
+
     /// As [`remove`](Self::remove), and returns the key as it was in the map, too.
     #[inline]
     pub fn remove_entry<Q: Hash + Eq + ?Sized>(&mut self, key: &Q) -> Option<(K, V)>
     where
         K: Borrow<Q>,
     {
-        self.settle();
+        or_raise(self.try_remove_entry(key))
+    }
+
+    /// As [`remove_entry`](Self::remove_entry), for a heap that may be full: what another version has is copied to be changed. If none has
+    /// anything of it, no memory is needed.
+    ///
+    /// # Errors
+    /// [`AllocError`](TryReserveError::AllocError). The map has the entries it had; nodes may have been copied.
+    #[inline]
+    pub fn try_remove_entry<Q: Hash + Eq + ?Sized>(&mut self, key: &Q) -> Result<Option<(K, V)>, TryReserveError>
+    where
+        K: Borrow<Q>,
+    {
+        self.settle()?;
         let hash = hash_of(self.seed, key);
-        let (link, kind, at) = self.locate_mut(hash, key)?;
+        let Some((link, kind, at)) = self.locate_mut(hash, key)? else { return Ok(None) };
         // SAFETY: the link is this map's, of this kind, where the hash leads; what it leads to nobody else has.
         let (Pair { key, value }, left) = unsafe { take_at(link, kind, at) };
         self.removed(hash, left);
-        Some((key, value))
+        Ok(Some((key, value)))
     }
 
     /// Takes an entry out.
@@ -69,7 +96,7 @@ impl<K: Eq + Hash + Clone + 'static, V: Clone + 'static> CowHashMap<K, V> {
     /// Makes the way of a hash as short as it can be, after an entry was removed there. Nobody else has the nodes on it.
     #[cold]
     #[inline(never)]
-    fn tidy(&mut self, hash: u64) {
+    pub(super) fn tidy(&mut self, hash: u64) {
         let kind = self.kind();
         // SAFETY: M1, and the caller has made the nodes its own.
         self.kind = u64::from(unsafe { tidy_below(&mut self.root, kind, hash, 0) });

@@ -2,6 +2,7 @@
 #![allow(unsafe_code)]
 
 use super::{CowHashMap, Iter, IterMut};
+use crate::collections::error::or_raise;
 use core::fmt;
 use core::hash::Hash;
 
@@ -35,7 +36,7 @@ impl<K: fmt::Debug + 'static, V: fmt::Debug + 'static> fmt::Debug for CowHashMap
 
 impl<K: Eq + Hash + Clone + 'static, V: Clone + 'static> Extend<(K, V)> for CowHashMap<K, V> {
     fn extend<I: IntoIterator<Item = (K, V)>>(&mut self, entries: I) {
-        entries.into_iter().for_each(|(key, value)| drop(self.insert(key, value)));
+        or_raise(self.try_extend(entries));
     }
 }
 
@@ -47,9 +48,7 @@ impl<'a, K: Eq + Hash + Copy + 'static, V: Copy + 'static> Extend<(&'a K, &'a V)
 
 impl<K: Eq + Hash + Clone + 'static, V: Clone + 'static> FromIterator<(K, V)> for CowHashMap<K, V> {
     fn from_iter<I: IntoIterator<Item = (K, V)>>(entries: I) -> Self {
-        let mut map = Self::new();
-        map.extend(entries);
-        map
+        or_raise(Self::try_from_iter(entries))
     }
 }
 

@@ -13,6 +13,7 @@ mod traits;
 
 pub use traits::IntoIter;
 
+use super::TryReserveError;
 use super::cow_hash_map::{CowHashMap, Diff, Keys};
 use super::hash_map::{IntoKey, KeyFrom};
 use core::borrow::Borrow;
@@ -134,6 +135,58 @@ impl<K: Eq + Hash + Clone + 'static> CowHashSet<K> {
         K: KeyFrom<Q>,
     {
         self.map.insert(element, ()).is_none()
+    }
+
+    /// As [`insert`](Self::insert), for a heap that may be full.
+    ///
+    /// # Errors
+    /// As [`CowHashMap::try_insert`].
+    #[inline]
+    pub fn try_insert<Q: IntoKey<K>>(&mut self, element: Q) -> Result<bool, TryReserveError>
+    where
+        K: KeyFrom<Q>,
+    {
+        Ok(self.map.try_insert(element, ())?.is_none())
+    }
+
+    /// As [`remove`](Self::remove), for a heap that may be full.
+    ///
+    /// # Errors
+    /// As [`CowHashMap::try_remove_entry`].
+    #[inline]
+    pub fn try_remove<Q: Hash + Eq + ?Sized>(&mut self, element: &Q) -> Result<bool, TryReserveError>
+    where
+        K: Borrow<Q>,
+    {
+        Ok(self.try_take(element)?.is_some())
+    }
+
+    /// As [`take`](Self::take), for a heap that may be full.
+    ///
+    /// # Errors
+    /// As [`CowHashMap::try_remove_entry`].
+    #[inline]
+    pub fn try_take<Q: Hash + Eq + ?Sized>(&mut self, element: &Q) -> Result<Option<K>, TryReserveError>
+    where
+        K: Borrow<Q>,
+    {
+        Ok(self.map.try_remove_entry(element)?.map(|(element, ())| element))
+    }
+
+    /// As [`CowHashMap::try_extend`].
+    ///
+    /// # Errors
+    /// As [`CowHashMap::try_insert`].
+    pub fn try_extend<I: IntoIterator<Item = K>>(&mut self, elements: I) -> Result<(), TryReserveError> {
+        self.map.try_extend(elements.into_iter().map(|element| (element, ())))
+    }
+
+    /// As [`collect`](Iterator::collect), for a heap that may be full.
+    ///
+    /// # Errors
+    /// As [`CowHashMap::try_from_iter`].
+    pub fn try_from_iter<I: IntoIterator<Item = K>>(elements: I) -> Result<Self, TryReserveError> {
+        Ok(Self { map: CowHashMap::try_from_iter(elements.into_iter().map(|element| (element, ())))? })
     }
 
     /// Removes the element that equals `element`, and says whether there was one.

@@ -1,9 +1,10 @@
 //! Building a map from pairs in ascending order, which fills leaves to the brim.
 
 use super::CowMap;
-use super::copy::{fresh, new_beside, scope};
+use super::copy::{fresh, new_beside, new_leaf, scope};
 use super::node::{Link, Node};
-use crate::SalRc;
+use crate::collections::TryReserveError;
+use crate::collections::error::or_raise;
 use crate::heap::placement::heap_for_value_at;
 
 impl<K: Ord + Clone + 'static, V: Clone + 'static> CowMap<K, V> {
@@ -20,13 +21,48 @@ impl<K: Ord + Clone + 'static, V: Clone + 'static> CowMap<K, V> {
     /// assert_eq!((squares.len(), squares[&30]), (1000, 900));
     /// ```
     pub fn from_sorted<I: IntoIterator<Item = (K, V)>>(pairs: I) -> Self {
+        or_raise(Self::try_from_sorted(pairs))
+    }
+
+    /// As [`from_sorted`](Self::from_sorted), for a heap that may be full.
+    ///
+    /// # Errors
+    /// [`AllocError`](TryReserveError::AllocError); the pairs taken so far are dropped.
+    pub fn try_from_sorted<I: IntoIterator<Item = (K, V)>>(pairs: I) -> Result<Self, TryReserveError> {
         let mut late = Vec::new();
-        let leaves = fill_leaves(pairs.into_iter(), &mut late);
-        let mut map = Self { len: leaves.iter().map(|leaf| leaf.len()).sum(), root: join(leaves) };
+        let leaves = fill_leaves(pairs.into_iter(), &mut late)?;
+        let mut map = Self { len: leaves.iter().map(|leaf| leaf.len()).sum(), root: join(leaves)? };
         for (key, value) in late {
-            map.insert_pair(key, value);
+            map.insert_pair(key, value)?;
         }
-        map
+        Ok(map)
+    }
+
+    /// As [`collect`](Iterator::collect), for a heap that may be full.
+    ///
+    /// # Errors
+    /// [`AllocError`](TryReserveError::AllocError); the entries are dropped.
+    pub fn try_from_iter<I: IntoIterator<Item = (K, V)>>(entries: I) -> Result<Self, TryReserveError> {
+        let mut sorted: Vec<(K, V)> = entries.into_iter().collect();
+        sorted.sort_by(|a, b| a.0.cmp(&b.0));
+        // `dedup_by` drops the later of two; so values change places, and the first key stays.
+        sorted.dedup_by(|later, kept| {
+            let is_same = later.0 == kept.0;
+            if is_same {
+                core::mem::swap(&mut later.1, &mut kept.1);
+            }
+            is_same
+        });
+        Self::try_from_sorted(sorted)
+    }
+
+    /// As [`extend`](Extend::extend), for a heap that may be full. The entries before the one that found no room stay in the map;
+    /// that one is dropped.
+    ///
+    /// # Errors
+    /// As [`try_insert`](Self::try_insert).
+    pub fn try_extend<I: IntoIterator<Item = (K, V)>>(&mut self, entries: I) -> Result<(), TryReserveError> {
+        entries.into_iter().try_for_each(|(key, value)| self.insert_pair(key, value).map(drop))
     }
 }
 
@@ -34,7 +70,7 @@ impl<K: Ord + Clone + 'static, V: Clone + 'static> CowMap<K, V> {
 fn fill_leaves<K: Ord + 'static, V: 'static>(
     mut pairs: impl Iterator<Item = (K, V)>,
     late: &mut Vec<(K, V)>,
-) -> Vec<Link<K, V>> {
+) -> Result<Vec<Link<K, V>>, TryReserveError> {
     let heap = heap_for_value_at(0);
     let mut leaves = Vec::<Link<K, V>>::new();
     let mut next = pairs.next();
@@ -44,7 +80,7 @@ fn fill_leaves<K: Ord + 'static, V: 'static>(
             next = pairs.next();
             continue;
         }
-        leaves.push(SalRc::new_in(Node::empty(0), heap));
+        leaves.push(new_leaf(heap)?);
         let leaf = leaves.last_mut().map(fresh).expect("pushed just now");
         leaf.insert_pair(0, first.0, first.1);
         next = loop {
@@ -62,11 +98,11 @@ fn fill_leaves<K: Ord + 'static, V: 'static>(
             last.insert_pair(0, key, value);
         }
     }
-    leaves
+    Ok(leaves)
 }
 
 /// The root of a tree with these leaves: of each height as few branches as there can be, of about the same size.
-fn join<K: Clone + 'static, V: 'static>(leaves: Vec<Link<K, V>>) -> Option<Link<K, V>> {
+fn join<K: Clone + 'static, V: 'static>(leaves: Vec<Link<K, V>>) -> Result<Option<Link<K, V>>, TryReserveError> {
     let first_key = |leaf: Link<K, V>| {
         let _scope = scope(&leaf);
         (leaf.keys()[0].clone(), leaf)
@@ -80,7 +116,7 @@ fn join<K: Clone + 'static, V: 'static>(leaves: Vec<Link<K, V>>) -> Option<Link<
         for at in 0..branches {
             let size = total * (at + 1) / branches - total * at / branches;
             let (bound, first) = nodes.next().expect("the sizes add up to the total");
-            let mut link = new_beside(first.height() + 1, &first);
+            let mut link = new_beside(first.height() + 1, &first)?;
             let branch = fresh(&mut link);
             branch.set_only_child(first);
             for (bound, node) in nodes.by_ref().take(size - 1) {
@@ -89,5 +125,5 @@ fn join<K: Clone + 'static, V: 'static>(leaves: Vec<Link<K, V>>) -> Option<Link<
             level.push((bound, link));
         }
     }
-    level.pop().map(|(_, root)| root)
+    Ok(level.pop().map(|(_, root)| root))
 }

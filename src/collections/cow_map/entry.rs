@@ -1,6 +1,8 @@
 //! A look at one key that may go on with a change.
 
 use super::CowMap;
+use crate::collections::TryReserveError;
+use crate::collections::error::or_raise;
 use core::fmt;
 
 /// What a map has for a key, from [`CowMap::entry`].
@@ -94,7 +96,15 @@ impl<'a, K: Ord + Clone + 'static, V: Clone + 'static> VacantEntry<'a, K, V> {
 
     /// Puts a value into the map.
     pub fn insert(self, value: V) -> &'a mut V {
-        self.map.insert_pair(self.key, value).0
+        or_raise(self.try_insert(value))
+    }
+
+    /// As [`insert`](Self::insert), for a heap that may be full.
+    ///
+    /// # Errors
+    /// As [`CowMap::try_insert`].
+    pub fn try_insert(self, value: V) -> Result<&'a mut V, TryReserveError> {
+        Ok(self.map.insert_pair(self.key, value)?.0)
     }
 }
 

@@ -9,6 +9,7 @@ use super::copy::{own, scope};
 use super::node::Link;
 use crate::SalRc;
 use crate::collections::btree_map::project;
+use crate::collections::error::or_raise;
 use core::fmt;
 use core::iter::FusedIterator;
 use core::ptr;
@@ -94,7 +95,7 @@ impl<K: Clone + 'static, V: Clone + 'static> IntoIterator for CowMap<K, V> {
 
 /// Takes the first or the last leaf out of what is below a branch; and says whether the branch is left without children.
 fn take_leaf<K: Clone + 'static, V: Clone + 'static>(branch: &mut Link<K, V>, last: bool) -> (Link<K, V>, bool) {
-    let branch = own(branch);
+    let branch = or_raise(own(branch));
     let at = if last { branch.len() - 1 } else { 0 };
     let child = &mut branch.children_mut()[at];
     if child.is_leaf() {

@@ -4,6 +4,8 @@ use super::CowMap;
 use super::copy::own;
 use super::node::{Link, Node};
 use crate::SalRc;
+use crate::collections::TryReserveError;
+use crate::collections::error::or_raise;
 use core::borrow::Borrow;
 use core::ops::Index;
 
@@ -65,16 +67,29 @@ impl<K: Ord + Clone + 'static, V: Clone + 'static> CowMap<K, V> {
     where
         K: Borrow<Q>,
     {
-        let mut link = self.root.as_mut()?;
+        or_raise(self.try_get_mut(key))
+    }
+
+    /// As [`get_mut`](Self::get_mut), for a heap that may be full.
+    ///
+    /// # Errors
+    /// [`AllocError`](TryReserveError::AllocError), if a copy is needed. The map has the entries it had; nodes may have been copied.
+    #[inline]
+    pub fn try_get_mut<Q: Ord + ?Sized>(&mut self, key: &Q) -> Result<Option<&mut V>, TryReserveError>
+    where
+        K: Borrow<Q>,
+    {
+        let Some(mut link) = self.root.as_mut() else { return Ok(None) };
         let mut is_known = false;
         loop {
-            if !is_known && is_missing(link, key)? {
-                is_known = true;
+            if !is_known {
+                let Some(found) = is_missing(link, key) else { return Ok(None) };
+                is_known = found;
             }
-            let node = own(link);
+            let node = own(link)?;
             if node.is_leaf() {
-                let at = node.find(key).ok()?;
-                return node.values_mut().get_mut(at);
+                let found = node.find(key).ok();
+                return Ok(found.and_then(|at| node.values_mut().get_mut(at)));
             }
             let at = node.child_of(key);
             link = &mut node.children_mut()[at];

@@ -1,6 +1,7 @@
 //! What the standard library's traits make of a map.
 
 use super::{CowMap, Iter};
+use crate::collections::error::or_raise;
 use core::cmp::Ordering;
 use core::fmt;
 use core::hash::{Hash, Hasher};
@@ -41,7 +42,7 @@ impl<K: fmt::Debug + 'static, V: fmt::Debug + 'static> fmt::Debug for CowMap<K, 
 
 impl<K: Ord + Clone + 'static, V: Clone + 'static> Extend<(K, V)> for CowMap<K, V> {
     fn extend<I: IntoIterator<Item = (K, V)>>(&mut self, entries: I) {
-        entries.into_iter().for_each(|(key, value)| drop(self.insert(key, value)));
+        or_raise(self.try_extend(entries));
     }
 }
 
@@ -54,17 +55,7 @@ impl<'a, K: Ord + Copy + 'static, V: Copy + 'static> Extend<(&'a K, &'a V)> for 
 impl<K: Ord + Clone + 'static, V: Clone + 'static> FromIterator<(K, V)> for CowMap<K, V> {
     /// Sorts the entries, of which the last one with a key counts, and then [fills the leaves](CowMap::from_sorted).
     fn from_iter<I: IntoIterator<Item = (K, V)>>(entries: I) -> Self {
-        let mut sorted: Vec<(K, V)> = entries.into_iter().collect();
-        sorted.sort_by(|a, b| a.0.cmp(&b.0));
-        // `dedup_by` drops the later of two; so values change places, and the first key stays.
-        sorted.dedup_by(|later, kept| {
-            let is_same = later.0 == kept.0;
-            if is_same {
-                core::mem::swap(&mut later.1, &mut kept.1);
-            }
-            is_same
-        });
-        Self::from_sorted(sorted)
+        or_raise(Self::try_from_iter(entries))
     }
 }
 

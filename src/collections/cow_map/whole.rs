@@ -3,6 +3,7 @@
 use super::CowMap;
 use super::node::Node;
 use crate::SalRc;
+use crate::collections::error::or_raise;
 use core::borrow::Borrow;
 
 impl<K: Ord + Clone + 'static, V: Clone + 'static> CowMap<K, V> {
@@ -43,7 +44,7 @@ impl<K: Ord + Clone + 'static, V: Clone + 'static> CowMap<K, V> {
         }
         while self.last_key_value().is_some_and(|(last, _)| last.borrow() >= key) {
             let Some((key, value)) = self.pop_last() else { break };
-            tail.insert_pair(key, value);
+            or_raise(tail.insert_pair(key, value));
         }
         tail.lower_root();
         tail

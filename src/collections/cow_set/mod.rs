@@ -14,6 +14,7 @@ mod traits;
 
 pub use iter::{IntoIter, Iter, Range};
 
+use super::TryReserveError;
 use super::cow_map::{self, CowMap};
 use super::hash_map::{IntoKey, KeyFrom};
 use core::borrow::Borrow;
@@ -150,6 +151,82 @@ impl<K: Ord + Clone + 'static> CowSet<K> {
         K: KeyFrom<Q>,
     {
         self.map.insert(value, ()).is_none()
+    }
+
+    /// As [`insert`](Self::insert), for a heap that may be full.
+    ///
+    /// # Errors
+    /// As [`CowMap::try_insert`].
+    #[inline]
+    pub fn try_insert<Q: IntoKey<K>>(&mut self, value: Q) -> Result<bool, TryReserveError>
+    where
+        K: KeyFrom<Q>,
+    {
+        Ok(self.map.try_insert(value, ())?.is_none())
+    }
+
+    /// As [`remove`](Self::remove), for a heap that may be full.
+    ///
+    /// # Errors
+    /// As [`CowMap::try_remove_entry`].
+    #[inline]
+    pub fn try_remove<Q: Ord + ?Sized>(&mut self, value: &Q) -> Result<bool, TryReserveError>
+    where
+        K: Borrow<Q>,
+    {
+        Ok(self.try_take(value)?.is_some())
+    }
+
+    /// As [`take`](Self::take), for a heap that may be full.
+    ///
+    /// # Errors
+    /// As [`CowMap::try_remove_entry`].
+    #[inline]
+    pub fn try_take<Q: Ord + ?Sized>(&mut self, value: &Q) -> Result<Option<K>, TryReserveError>
+    where
+        K: Borrow<Q>,
+    {
+        Ok(self.map.try_remove_entry(value)?.map(|(key, ())| key))
+    }
+
+    /// As [`pop_first`](Self::pop_first), for a heap that may be full.
+    ///
+    /// # Errors
+    /// As [`CowMap::try_remove_entry`].
+    pub fn try_pop_first(&mut self) -> Result<Option<K>, TryReserveError> {
+        Ok(self.map.try_pop_first()?.map(|(key, ())| key))
+    }
+
+    /// As [`pop_last`](Self::pop_last), for a heap that may be full.
+    ///
+    /// # Errors
+    /// As [`CowMap::try_remove_entry`].
+    pub fn try_pop_last(&mut self) -> Result<Option<K>, TryReserveError> {
+        Ok(self.map.try_pop_last()?.map(|(key, ())| key))
+    }
+
+    /// As [`CowMap::try_extend`].
+    ///
+    /// # Errors
+    /// As [`CowMap::try_insert`].
+    pub fn try_extend<I: IntoIterator<Item = K>>(&mut self, elements: I) -> Result<(), TryReserveError> {
+        self.map.try_extend(elements.into_iter().map(|element| (element, ())))
+    }
+
+    /// As [`collect`](Iterator::collect), for a heap that may be full.
+    ///
+    /// # Errors
+    /// As [`CowMap::try_from_iter`].
+    pub fn try_from_iter<I: IntoIterator<Item = K>>(elements: I) -> Result<Self, TryReserveError> {
+        Ok(Self { map: CowMap::try_from_iter(elements.into_iter().map(|element| (element, ())))? })
+    }
+
+    /// As [`from_sorted`](Self::from_sorted), for a heap that may be full.
+    ///
+    /// # Errors
+    /// As [`CowMap::try_from_sorted`].
+    pub fn try_from_sorted<I: IntoIterator<Item = K>>(elements: I) -> Result<Self, TryReserveError> {
+        Ok(Self { map: CowMap::try_from_sorted(elements.into_iter().map(|element| (element, ())))? })
     }
 
     /// Removes `value` and returns whether it was there.

@@ -7,6 +7,7 @@
 
 use super::CowVec;
 use super::leaf::width;
+use crate::collections::error::or_raise;
 use core::fmt;
 use core::iter::FusedIterator;
 use core::ops::Range;
@@ -39,7 +40,8 @@ impl<T: Clone + 'static> CowVec<T> {
 
 impl<'v, T: Clone + 'static> IterMut<'v, T> {
     fn chunk(&mut self, number: usize) -> slice::IterMut<'v, T> {
-        let chunk: *mut [T] = self.vec.chunk_mut(number);
+        let chunk = or_raise(self.vec.chunk_mut(number));
+        let chunk: *mut [T] = chunk;
         // SAFETY: M1; the vector is borrowed for as long as the slice.
         unsafe { (*chunk).iter_mut() }
     }

@@ -9,6 +9,8 @@
 //!   zeros, if elements can own anything: a pointer that was moved away must not be found there.
 #![allow(unsafe_code)]
 
+use crate::collections::TryReserveError;
+use crate::collections::error::no_room_for;
 use crate::heap::SalAlloc;
 use crate::heap::placement::HeapScope;
 use crate::ptr::SalRc;
@@ -100,25 +102,25 @@ impl<T: 'static> Leaf<T> {
     }
 
     /// The elements, for who has the only pointer to the leaf; with another one, of a copy that the pointer leads to from
-    /// now on.
+    /// now on. Without room for that nothing changes.
     #[inline]
-    pub(super) fn make_mut(this: &mut SalRc<Self>) -> &mut [T]
+    pub(super) fn make_mut(this: &mut SalRc<Self>) -> Result<&mut [T], TryReserveError>
     where
         T: Clone,
     {
         let leaf: *mut SalRc<Self> = this;
         // SAFETY: the pointer is borrowed for as long as what is returned; this borrow is over where there is none.
         if let Some(leaf) = SalRc::get_mut(unsafe { &mut *leaf }) {
-            return leaf.elements_mut();
+            return Ok(leaf.elements_mut());
         }
-        *this = Self::copy_of(this);
-        SalRc::alone_mut(this).expect("nobody else has a new node").elements_mut()
+        *this = Self::copy_of(this)?;
+        Ok(SalRc::alone_mut(this).expect("nobody else has a new node").elements_mut())
     }
 
     /// A copy beside it.
     #[cold]
     #[inline(never)]
-    fn copy_of(this: &SalRc<Self>) -> SalRc<Self>
+    fn copy_of(this: &SalRc<Self>) -> Result<SalRc<Self>, TryReserveError>
     where
         T: Clone,
     {
@@ -130,7 +132,7 @@ impl<T: 'static> Leaf<T> {
                 unsafe { ptr::slice_from_raw_parts_mut(self.0, self.1).drop_in_place() }
             }
         }
-        let mut copy = SalRc::new_near(MaybeUninit::uninit(), this);
+        let mut copy = SalRc::try_new_near(MaybeUninit::uninit(), this).map_err(|_| no_room_for::<Self>())?;
         // What the clones take lies in the same heap.
         let _scope = HeapScope::enter(SalRc::heap(this));
         let mut written = Written(slots_of::<T>(&mut copy), 0);
@@ -144,7 +146,7 @@ impl<T: 'static> Leaf<T> {
         }
         core::mem::forget(written);
         // SAFETY: all were written (L1).
-        unsafe { assume_filled(copy) }
+        Ok(unsafe { assume_filled(copy) })
     }
 }
 
@@ -157,8 +159,15 @@ impl<T: 'static> Drop for Leaf<T> {
 
 impl<T: 'static> Tail<T> {
     /// An empty one in a heap.
-    pub(super) fn new_in(heap: SalAlloc) -> SalRc<Self> {
-        Self::emptied(SalRc::new_in(MaybeUninit::uninit(), heap))
+    pub(super) fn new_in(heap: SalAlloc) -> Result<SalRc<Self>, TryReserveError> {
+        let tail = SalRc::try_new_in(MaybeUninit::uninit(), heap).map_err(|_| no_room_for::<Self>())?;
+        Ok(Self::emptied(tail))
+    }
+
+    /// An empty one beside a node.
+    pub(super) fn new_near<U: 'static>(beside: &SalRc<U>) -> Result<SalRc<Self>, TryReserveError> {
+        let tail = SalRc::try_new_near(MaybeUninit::uninit(), beside).map_err(|_| no_room_for::<Self>())?;
+        Ok(Self::emptied(tail))
     }
 
     fn emptied(mut tail: SalRc<MaybeUninit<Self>>) -> SalRc<Self> {
@@ -171,26 +180,34 @@ impl<T: 'static> Tail<T> {
     }
 
     /// One with copies of so many elements, beside the node that has them.
-    pub(super) fn copy_of<U: 'static>(elements: &[T], beside: &SalRc<U>) -> SalRc<Self>
+    pub(super) fn copy_of<U: 'static>(elements: &[T], beside: &SalRc<U>) -> Result<SalRc<Self>, TryReserveError>
     where
         T: Clone,
     {
-        let mut copy = Self::emptied(SalRc::new_near(MaybeUninit::uninit(), beside));
-        let _scope = HeapScope::enter(SalRc::heap(beside));
-        let tail = SalRc::alone_mut(&mut copy).expect("nobody else has a new node");
-        tail.fill(&mut elements.iter().cloned());
-        copy
+        let mut copy = Self::new_near(beside)?;
+        Self::copy_to(elements, &mut copy);
+        Ok(copy)
     }
 
-    /// One with the first elements of a leaf; the others are dropped. It needs the only pointer to the leaf, and gives it
-    /// back otherwise.
-    pub(super) fn of_leaf(mut leaf: SalRc<Leaf<T>>, len: usize) -> Result<SalRc<Self>, SalRc<Leaf<T>>> {
+    /// Puts copies of elements into a new, empty one.
+    pub(super) fn copy_to(elements: &[T], new: &mut SalRc<Self>)
+    where
+        T: Clone,
+    {
+        let _scope = HeapScope::enter(SalRc::heap(new));
+        let tail = SalRc::alone_mut(new).expect("nobody else has a new node");
+        tail.fill(&mut elements.iter().cloned());
+    }
+
+    /// Moves the first elements of a leaf to a new, empty one; the others are dropped. It needs the only pointer to the leaf, and
+    /// gives it back otherwise.
+    pub(super) fn take_from(new: &mut SalRc<Self>, mut leaf: SalRc<Leaf<T>>, len: usize) -> Result<(), SalRc<Leaf<T>>> {
         debug_assert!(len <= width::<T>());
         if SalRc::get_mut(&mut leaf).is_none() {
             return Err(leaf);
         }
-        let mut copy = Self::emptied(SalRc::new_near(MaybeUninit::uninit(), &leaf));
-        let tail = SalRc::alone_mut(&mut copy).expect("nobody else has a new node");
+        let tail = SalRc::alone_mut(new).expect("nobody else has a new node");
+        debug_assert!(tail.len == 0);
         // SAFETY: nobody else has the leaf, and the block is given back without dropping elements from here on. The
         // tail has the first of them (L2), and the others are dropped.
         unsafe {
@@ -200,7 +217,7 @@ impl<T: 'static> Tail<T> {
             tail.len = len;
             ptr::slice_from_raw_parts_mut(slots.add(len), width::<T>() - len).drop_in_place();
         }
-        Ok(copy)
+        Ok(())
     }
 
     #[inline(always)]
@@ -304,9 +321,9 @@ impl<T: 'static> Tail<T> {
     }
 
     /// Moves the elements of a full tail to a leaf.
-    pub(super) fn take_leaf(&mut self, heap: SalAlloc) -> SalRc<Leaf<T>> {
+    pub(super) fn take_leaf(&mut self, heap: SalAlloc) -> Result<SalRc<Leaf<T>>, TryReserveError> {
         debug_assert!(self.len == width::<T>());
-        let mut leaf = SalRc::new_in(MaybeUninit::uninit(), heap);
+        let mut leaf = SalRc::try_new_in(MaybeUninit::uninit(), heap).map_err(|_| no_room_for::<Leaf<T>>())?;
         let slots = slots_of::<T>(&mut leaf);
         // SAFETY: a full tail has as many elements as a leaf (L1, L2), and does not count them any more.
         unsafe {
@@ -314,8 +331,23 @@ impl<T: 'static> Tail<T> {
             zero_slack(slots);
             self.len = 0;
             self.forget_behind(width::<T>());
-            assume_filled(leaf)
+            Ok(assume_filled(leaf))
         }
+    }
+
+    /// Moves them back to the tail, which has not been used since.
+    ///
+    /// # Safety
+    /// The leaf is from [`Tail::take_leaf`], and this is the only pointer to it.
+    pub(super) unsafe fn put_back(&mut self, leaf: SalRc<Leaf<T>>) {
+        debug_assert!(self.len == 0);
+        // SAFETY: nobody else has the leaf, whose block is given back without dropping elements from here on; they are the tail's
+        // again, which has room for them (L1, L2).
+        unsafe {
+            let leaf = transmute::<SalRc<Leaf<T>>, SalRc<MaybeUninit<Leaf<T>>>>(leaf);
+            ptr::copy_nonoverlapping(SalRc::as_ptr(&leaf).cast::<T>(), self.slots.start_mut(), width::<T>());
+        }
+        self.len = width::<T>();
     }
 }
 

@@ -71,7 +71,8 @@ use leaf::Tail;
 /// | `push`, `pop` | constant, amortized |
 /// | `get`, `get_mut`, `set`, `truncate` | logarithmic, to the base 16 |
 /// | `diff` | like the difference |
-/// | building, `append`, `insert`, `remove`, `split_off` | linear in what is built, or lies behind |
+/// | `append`, `split_off` at a multiple of a leaf | like the branches that cannot be shared; see there |
+/// | building, `insert`, `remove`, and these two elsewhere | linear in what is built, or lies behind |
 ///
 /// # Layout
 /// | offset | bytes | field |

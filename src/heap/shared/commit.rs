@@ -192,9 +192,7 @@ impl SharedCommits {
 /// the file system. Zeros if it cannot be told.
 pub(super) fn run_of(file: &File) -> [u8; 16] {
     match (process::boot(), file.mounting()) {
-        (boot, Some(mounting)) if boot != [0; 16] => {
-            (u128::from_le_bytes(boot) ^ u128::from(mounting)).to_le_bytes()
-        }
+        (boot, Some(mounting)) if boot != [0; 16] => (u128::from_le_bytes(boot) ^ u128::from(mounting)).to_le_bytes(),
         _ => [0; 16],
     }
 }

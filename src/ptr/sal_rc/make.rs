@@ -14,7 +14,7 @@ use std::alloc::handle_alloc_error;
 
 /// The heap of the thread's newest write session, else the default one.
 #[inline]
-pub(super) fn current_heap() -> SalAlloc {
+pub(in crate::ptr) fn current_heap() -> SalAlloc {
     heap_for_value_at(0)
 }
 
@@ -57,12 +57,18 @@ impl<T: 'static> SalRc<T> {
     /// A heap without room for it, or one that is closed or only read, is a call of [`handle_alloc_error`].
     #[inline]
     pub fn new_near<U: ?Sized + super::Target>(value: T, other: &SalRc<U>) -> Self {
-        let layout = const { sized_layout::<T>() };
-        match counted::allocate_near(other.tagged().block(), layout) {
-            // SAFETY: of the layout, and ours.
-            Some(block) => unsafe { Self::fill(block, value) },
-            None => handle_alloc_error(layout),
-        }
+        Self::try_new_near(value, other).unwrap_or_else(|_| handle_alloc_error(const { sized_layout::<T>() }))
+    }
+
+    /// As [`SalRc::new_near`]; drops the value if there is no room.
+    ///
+    /// # Errors
+    /// If the heap is full, closed, or only read.
+    #[inline]
+    pub fn try_new_near<U: ?Sized + super::Target>(value: T, other: &SalRc<U>) -> Result<Self, AllocError> {
+        let block = counted::allocate_near(other.tagged().block(), const { sized_layout::<T>() }).ok_or(AllocError)?;
+        // SAFETY: of the layout, and ours.
+        Ok(unsafe { Self::fill(block, value) })
     }
 
     /// Puts what `make` makes into a heap, if it has room: only then it is made.
@@ -180,18 +186,33 @@ impl<T: 'static> SalRc<[T]> {
     /// assert_eq!(squares[..], [0, 1, 4, 9]);
     /// ```
     pub fn from_iter_in<I: IntoIterator<Item = T, IntoIter: ExactSizeIterator>>(elements: I, heap: SalAlloc) -> Self {
+        let elements = elements.into_iter();
+        let len = elements.len();
+        Self::try_from_iter_in(elements, heap)
+            .unwrap_or_else(|_| handle_alloc_error(slice_layout::<T>(len).unwrap_or(Layout::new::<usize>())))
+    }
+
+    /// As [`SalRc::from_iter_in`].
+    ///
+    /// # Errors
+    /// As [`SalRc::try_new_in`]; none of the elements has been asked for then.
+    ///
+    /// # Panics
+    /// If the iterator has fewer than it says.
+    pub fn try_from_iter_in<I>(elements: I, heap: SalAlloc) -> Result<Self, AllocError>
+    where
+        I: IntoIterator<Item = T, IntoIter: ExactSizeIterator>,
+    {
         let mut elements = elements.into_iter();
         let len = elements.len();
-        let Ok(mut unfinished) = Unfinished::begin(len, heap) else {
-            handle_alloc_error(slice_layout::<T>(len).unwrap_or(Layout::new::<usize>()))
-        };
+        let mut unfinished = Unfinished::begin(len, heap)?;
         for _ in 0..len {
             let element = elements.next().expect("an iterator has as many elements as it says");
             // SAFETY: as many as there is room for.
             unsafe { unfinished.push(element) };
         }
         // SAFETY: all of them.
-        unsafe { unfinished.finish() }
+        Ok(unsafe { unfinished.finish() })
     }
 }
 

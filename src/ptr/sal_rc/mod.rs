@@ -5,10 +5,18 @@
 //! - **S2** A value is changed only by who has the only pointer to it.
 #![allow(unsafe_code)]
 
+mod cyclic;
+mod from;
 mod make;
 mod mutate;
 mod persist;
+pub(super) mod raw;
+#[cfg(feature = "serde")]
+mod serde;
 mod traits;
+
+#[cfg(feature = "archery")]
+pub(super) use make::current_heap;
 
 use super::drop_later;
 use super::sal_weak::SalWeak;

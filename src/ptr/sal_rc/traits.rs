@@ -1,13 +1,12 @@
 //! A pointer is compared, shown and made as what it leads to.
 
 use super::SalRc;
-use super::make::current_heap;
 use crate::ptr::target::Target;
 use core::borrow::Borrow;
 use core::cmp::Ordering;
 use core::fmt;
 use core::hash::{Hash, Hasher};
-use std::alloc::{Layout, handle_alloc_error};
+use core::panic::{RefUnwindSafe, UnwindSafe};
 
 impl<T: ?Sized + Target + PartialEq> PartialEq for SalRc<T> {
     #[inline]
@@ -69,53 +68,15 @@ impl<T: ?Sized + Target> Borrow<T> for SalRc<T> {
     }
 }
 
-/// In the heap that [`SalRc::new`] would choose.
-impl<T: Default + 'static> Default for SalRc<T> {
-    fn default() -> Self {
-        Self::new(T::default())
+impl<T: core::error::Error + 'static> core::error::Error for SalRc<T> {
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
+        (**self).source()
     }
 }
 
-/// In the heap that [`SalRc::new`] would choose.
-impl<T: 'static> From<T> for SalRc<T> {
-    fn from(value: T) -> Self {
-        Self::new(value)
-    }
-}
+// A pointer that is moved leaves its value where it is.
+impl<T: ?Sized + Target> Unpin for SalRc<T> {}
 
-/// A copy, in the heap that [`SalRc::new`] would choose.
-impl<T: Clone + 'static> From<&[T]> for SalRc<[T]> {
-    fn from(elements: &[T]) -> Self {
-        Self::try_from_slice_in(elements, current_heap())
-            .unwrap_or_else(|_| handle_alloc_error(Layout::for_value(elements)))
-    }
-}
-
-/// A copy, in the heap that [`SalRc::new`] would choose.
-impl From<&str> for SalRc<str> {
-    fn from(text: &str) -> Self {
-        Self::try_from_str_in(text, current_heap()).unwrap_or_else(|_| handle_alloc_error(Layout::for_value(text)))
-    }
-}
-
-/// In the heap that [`SalRc::new`] would choose.
-impl<T: 'static> FromIterator<T> for SalRc<[T]> {
-    fn from_iter<I: IntoIterator<Item = T>>(elements: I) -> Self {
-        Self::from_iter_in(elements.into_iter().collect::<Vec<_>>(), current_heap())
-    }
-}
-
-#[cfg(feature = "serde")]
-impl<T: ?Sized + Target + serde::Serialize> serde::Serialize for SalRc<T> {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        (**self).serialize(serializer)
-    }
-}
-
-/// What was shared is not any more: each pointer gets a value of its own.
-#[cfg(feature = "serde")]
-impl<'de, T: serde::Deserialize<'de> + 'static> serde::Deserialize<'de> for SalRc<T> {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        T::deserialize(deserializer).map(Self::new)
-    }
-}
+// As for `Arc`: whoever catches a panic may see the value through another pointer, as through a reference.
+impl<T: ?Sized + Target + RefUnwindSafe> UnwindSafe for SalRc<T> {}
+impl<T: ?Sized + Target + RefUnwindSafe> RefUnwindSafe for SalRc<T> {}
