@@ -2,7 +2,7 @@
 //! compiler is told about threads and panics.
 #![allow(unsafe_code)]
 
-use sal::{HeapOptions, SalAlloc, SalArcCell, SalBox, SalRc, SalWeak};
+use sal::{HeapOptions, SalArcCell, SalBox, SalRc, SalWeak};
 use std::borrow::Cow;
 use std::cell::Cell;
 use std::error::Error;

@@ -207,6 +207,8 @@ impl Drop for Withholding {
             current.withheld.set(self.before);
             if self.before != self.name {
                 forget_name(current, self.name);
+                // It may have been used meanwhile, as one of which nothing is withheld.
+                forget_name(current, self.before);
             }
         });
     }

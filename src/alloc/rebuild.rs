@@ -19,7 +19,7 @@
 use super::backing::Backing;
 use super::heap_core::Core;
 use super::size_class::{class_size, slab_blocks, slab_units};
-use super::whole_runs::{SlabTable, drop_broken_runs};
+use super::whole_runs::{SlabTable, drop_broken_runs, head_flaw};
 use crate::format::slab_entry::{SlabEntry, units_of_pages};
 use crate::format::soft::SlabLocal;
 use crate::format::{PAGE, SEGMENT_UNITS};
@@ -78,6 +78,25 @@ impl SlabTable for &Core {
 /// The heap's soft areas hold zeros as far as they are mapped, and nobody else has used `core`, nor does now. Pages of
 /// the table that hold no entry of these units hold zeros.
 pub(crate) unsafe fn rebuild(core: &Core, units: usize) -> Result<Rebuilt, RebuildError> {
+    // SAFETY: the caller's promise.
+    unsafe { rebuild_with(core, units, false) }
+}
+
+/// As [`rebuild`], of a file whose table may be newer than its length: runs that reach past the end are dropped.
+///
+/// # Errors
+/// As for [`rebuild`].
+///
+/// # Safety
+/// As for [`rebuild`].
+pub(crate) unsafe fn rebuild_shorter(core: &Core, units: usize) -> Result<Rebuilt, RebuildError> {
+    // SAFETY: the caller's promise.
+    unsafe { rebuild_with(core, units, true) }
+}
+
+/// # Safety
+/// As for [`rebuild`].
+unsafe fn rebuild_with(core: &Core, units: usize, may_be_shorter: bool) -> Result<Rebuilt, RebuildError> {
     if units as u64 > core.layout.units {
         return Err(damaged(core, core.layout.units as usize, "more units than the heap has"));
     }
@@ -95,7 +114,10 @@ pub(crate) unsafe fn rebuild(core: &Core, units: usize) -> Result<Rebuilt, Rebui
             core.set_entry(unit, SlabEntry::Free);
         }
     }
-    rebuilt.dropped = drop_broken_runs(&mut { core }, units, core.ladder, |unit, what| Err(damaged(core, unit, what)))?;
+    rebuilt.dropped = drop_broken_runs(&mut { core }, units, core.ladder, |unit, what| {
+        let is_cut_off = head_flaw(core.raw_entry(unit), unit, core.layout.units as usize, core.ladder).is_none();
+        if may_be_shorter && is_cut_off { Ok(()) } else { Err(damaged(core, unit, what)) }
+    })?;
     let mut unit = 0;
     while unit < units {
         let len = match core.entry(unit) {

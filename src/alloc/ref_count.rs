@@ -81,7 +81,7 @@ impl RefCount {
         self.0.store(KNOWN | WEAK, Ordering::Relaxed);
     }
 
-    /// As [`RefCount::begin`], after [`RefCount::begin_weak`].
+    /// As [`RefCount::begin`], of a block whose value there is, or is again, and to which there may be weak pointers.
     #[cfg(not(loom))]
     pub(crate) fn begin_late(&self) {
         // Release pairs with the Acquire of `try_retain`: who gets a pointer from a weak one sees the value.

@@ -24,7 +24,7 @@ use super::recovery::recover_eagerly;
 use crate::alloc::backing::Backing;
 use crate::alloc::count_table;
 use crate::alloc::heap_core::Core;
-use crate::alloc::rebuild::rebuild;
+use crate::alloc::rebuild::rebuild_shorter;
 use crate::error::{CloseError, CollectError, OpenError, SyncError};
 use crate::format::header::{
     CLEAN, COUNTED, HEADER_LEN, HOLDER_OFFSET, Header, Holder, IN_USE, RootsCopyAt, newest_with_copy,
@@ -106,7 +106,7 @@ pub(super) fn open(
         count_table::set_used(header.window, header.windows, has_any);
     }
     if seals {
-        begin_commits(heap.inner(), &header)?;
+        begin_commits(heap.inner(), &header, inode)?;
     }
     Ok(heap)
 }
@@ -122,22 +122,17 @@ fn find_copy(file: &File, inode: u64) -> Result<Option<(Header, u64)>, CallError
 }
 
 /// From now on a crash leads back to the last sync: the first one of which is made here, before anybody has the heap.
-fn begin_commits(heap: &HeapInner, header: &Header) -> Result<(), OpenError> {
+fn begin_commits(heap: &HeapInner, header: &Header, inode: u64) -> Result<(), OpenError> {
     let Some(file) = heap.core().backing.file() else { return Ok(()) };
-    let commits = SharedCommits::new(header);
+    // Before anything can fail: closing asks it.
+    let commits = heap.shared.get_or_init(|| SharedCommits::new(header, inode));
     withheld::begin(heap.alloc());
     match commits.begin(heap, file) {
-        Ok(_) => {
-            let _ = heap.shared.set(commits);
-            Ok(())
-        }
+        Ok(_) => Ok(()),
         // A heap that is full to the brim can be used all the same; a crash leads nowhere, then.
-        Err(SyncError::Os { source, .. }) if source.kind() == std::io::ErrorKind::StorageFull => {
+        Err(SyncError::Os { call, .. }) if call == commit::NO_ROOM.call => {
             withheld::end(heap.alloc());
-            let mut header = heap.header.lock().unwrap_or_else(PoisonError::into_inner);
-            header.copy = RootsCopyAt::default();
-            commits.last_generation(&mut header);
-            Ok(write_header(file, &header)?)
+            Ok(commits.give_up(heap, file)?)
         }
         Err(SyncError::Os { call, source, .. }) => Err(OpenError::os(call, source)),
         Err(_) => Err(OpenError::Unclean),
@@ -180,9 +175,14 @@ fn clear_state(header: &Header, file: &File) -> Result<usize, OpenError> {
     let layout = &header.layout;
     let end = layout.remote_bits.offset + layout.remote_bits.len;
     file.clear(layout.soft.offset, end - layout.soft.offset)?;
-    reserve_always_read(file, layout)?;
     let len = file.metadata()?.len.min(layout.end());
-    Ok((len.saturating_sub(layout.segments.offset) / UNIT as u64) as usize)
+    let units = len.saturating_sub(layout.segments.offset) / UNIT as u64;
+    // The table may be newer than the file's length: what it says of units behind the end would come to light when there are some.
+    let table = &layout.slab_table;
+    let used = (units * size_of::<u64>() as u64).next_multiple_of(PAGE as u64).min(table.len);
+    file.clear(table.offset + used, table.len - used)?;
+    reserve_always_read(file, layout)?;
+    Ok(units as usize)
 }
 
 /// Makes the allocator's state of a heap that was not closed, and gives back what nothing reaches.
@@ -190,28 +190,35 @@ fn recover(core: NonNull<Core>, header: &Header, units: usize) -> Result<(), Ope
     // SAFETY: made by the caller over cleared state, and nobody else has it.
     let core = unsafe { core.as_ref() };
     // SAFETY: as above.
-    let rebuilt = unsafe { rebuild(core, units) }?;
-    check_use(header, rebuilt.used_units)?;
+    unsafe { rebuild_shorter(core, units) }?;
     // SAFETY: the heap's own memory, in which nobody stores meanwhile.
     let image = unsafe { Image::new(std::ptr::with_exposed_provenance(core.base), core.window, core.layout, units) };
     // SAFETY: rebuilt just now, and nobody else has it.
     unsafe { recover_eagerly(core, image, default_workers()) }?;
-    Ok(())
+    // Not sooner: until then what the last commit does not lead to is in use, too.
+    // SAFETY: as above. Relaxed: nobody else is there.
+    let used = unsafe { (*core.soft()).locked.used_units.load(Ordering::Relaxed) };
+    check_use(header, used)
 }
 
 /// Makes it durable that the file is in use, before the first store to the mapping. On failure the core is gone.
 fn mark_in_use(core: NonNull<Core>, header: &mut Header) -> Result<(), OpenError> {
     // SAFETY: made by the caller, and nobody else knows of it.
     let Some(file) = (unsafe { core.as_ref() }).backing.file() else { return Ok(()) };
+    let was_clean = header.state == CLEAN;
+    let mut clean = *header;
     header.generation += 1;
     header.state = IN_USE;
+    // Of a file that is in use it says nothing, and closing cuts it.
+    header.file_len = header.layout.segments.offset;
     let holder = Holder { process: process::id(), unused: 0 };
     let marked = file.write_at(holder.as_bytes(), HOLDER_OFFSET).and_then(|()| write_header(file, header));
+    clean.generation = header.generation + 1;
     marked.map_err(|error| {
         // Nothing has been stored: the heap is as clean as it was, if the file can still be told.
-        header.generation += 1;
-        header.state = CLEAN;
-        let _ = write_header(file, header);
+        if was_clean {
+            let _ = write_header(file, &clean);
+        }
         // SAFETY: nobody knows of it.
         unsafe { Core::destroy(core.as_ptr()) };
         error.into()

@@ -31,8 +31,9 @@ pub(super) const SYNC_TIMEOUT: Duration = Duration::from_secs(10);
 /// | `Async` | this one | last `Data` | this one | last `Data`, or an `Async` since |
 /// | `Data`, `Full` | this one | this one | this one | this one |
 ///
-/// Of a shared heap that holds for roots that are copy-on-write ([`HeapOptions::drop_plain_roots`](crate::HeapOptions::drop_plain_roots)),
-/// if it seals. Of an atomic one it holds for all.
+/// What a shared heap has of a sync that did not wait for the disk counts on Linux 6.8 or later, as long as the file system stays mounted
+/// for the process that opens it; otherwise its last `Data` does. Of a shared heap all that holds for roots that are copy-on-write ([`HeapOptions::drop_plain_roots`](crate::HeapOptions::drop_plain_roots)),
+/// if it seals; of an atomic one for all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum SyncLevel {
@@ -326,7 +327,8 @@ impl HeapInner {
     /// Makes the last durable commit one of now, where blocks that it leads to are not to be freed.
     pub(super) fn commit_if_shared(&self) -> Result<(), CollectError> {
         let (Some(commits), Some(file)) = (self.shared.get(), self.core().backing.file()) else { return Ok(()) };
-        match commits.commit(self, file, SyncLevel::Data, Some(self.sync_timeout)) {
+        let limit = if gate::is_held_by_this_thread() { Duration::ZERO } else { self.sync_timeout };
+        match commits.commit(self, file, SyncLevel::Data, Some(limit)) {
             Ok(_) => Ok(()),
             Err(SyncError::Os { call, source, .. }) => Err(CollectError::os(call, source)),
             Err(_) => Err(CollectError::Incomplete),

@@ -55,7 +55,7 @@ pub unsafe trait Target: sealed::Sealed + 'static {
 }
 
 /// Bytes of a value that finds room on the stack.
-const FITS_STACK: usize = 16 << 10;
+const FITS_STACK: usize = 1 << 10;
 
 /// # Safety
 /// As for [`Target::drop_moved`].

@@ -14,13 +14,13 @@
 //!   its successor is durable.
 //! - **U3** A sync that failed breaks the heap: what the kernel has not written may be lost, and it says so once.
 
-use super::super::create::write_header_to;
+use super::super::create::{write_header, write_header_to};
 use super::super::owner::HeapInner;
 use super::super::sync::SyncLevel;
 use super::super::withheld;
 use super::copy;
 use crate::error::SyncError;
-use crate::format::header::{Header, RootsCopyAt, SEALED, UNCHANGED};
+use crate::format::header::{DURABLE, Header, RootsCopyAt, SEALED, UNCHANGED};
 use crate::os::file::File;
 use crate::os::{CallError, errno, process};
 use std::alloc::Layout;
@@ -48,20 +48,40 @@ struct State {
     /// The blocks of the copies that the slots name (U2).
     durable_copy: Option<Block>,
     sealed_copy: Option<Block>,
+    /// A block for the next copy: so there is room for one also when there is none for anything else.
+    spare: Option<Block>,
+    /// Whether there are no copies, since there was no room for the first.
+    is_off: bool,
     /// The file's inode.
     inode: u64,
     /// Whether a sync failed, and why (U3).
     broken: Option<CallError>,
 }
 
+impl State {
+    /// A copy's block is not needed any more: it serves for a later one.
+    fn give_back(&mut self, heap: &HeapInner, block: Block) {
+        let smaller = match self.spare {
+            Some(spare) if spare.1.size() >= block.1.size() => block,
+            _ => match self.spare.replace(block) {
+                Some(spare) => spare,
+                None => return,
+            },
+        };
+        copy::free(heap, smaller);
+    }
+}
+
 impl SharedCommits {
     /// Of a heap whose header, the durable one, says that the roots in their place count.
-    pub(super) fn new(header: &Header) -> Self {
+    pub(super) fn new(header: &Header, inode: u64) -> Self {
         let state = State {
             durable: header.generation,
             durable_copy: None,
             sealed_copy: None,
-            inode: header.copy.inode,
+            spare: None,
+            is_off: false,
+            inode,
             broken: None,
         };
         Self { state: Mutex::new(state) }
@@ -70,7 +90,7 @@ impl SharedCommits {
     /// Where the copies lie.
     pub(in crate::heap) fn copies(&self) -> Vec<usize> {
         let state = self.lock();
-        let copies = [state.durable_copy, state.sealed_copy];
+        let copies = [state.durable_copy, state.sealed_copy, state.spare];
         copies.into_iter().flatten().map(|Block(block, _)| block.addr().get()).collect()
     }
 
@@ -82,6 +102,17 @@ impl SharedCommits {
     /// Makes a header's generation that of the slot that may be written to (U1).
     fn next_generation(state: &State, header: &mut Header) {
         header.generation += 1 + u64::from((header.generation + 1) % 2 == state.durable % 2);
+    }
+
+    /// Makes syncs what they are without copies: a crash leads nowhere.
+    pub(super) fn give_up(&self, heap: &HeapInner, file: &File) -> Result<(), CallError> {
+        let mut state = self.lock();
+        state.is_off = true;
+        let mut header = heap.header.lock().unwrap_or_else(PoisonError::into_inner);
+        header.copy = RootsCopyAt::default();
+        Self::next_generation(&state, &mut header);
+        state.durable = header.generation;
+        write_header(file, &header)
     }
 
     /// The generation of the header that says that the heap was closed.
@@ -108,7 +139,7 @@ impl SharedCommits {
 
     /// As [`SharedCommits::commit`], when no session begins any more: the roots in their place count.
     pub(super) fn commit_at_close(&self, heap: &HeapInner, file: &File) -> Result<u64, SyncError> {
-        self.commit_with(heap, file, SyncLevel::Data, None, 0, |_| Ok((unchanged(0), None)))
+        self.commit_with(heap, file, SyncLevel::Data, None, 0, |_, _| Ok((unchanged(0), None)))
     }
 
     fn commit_with(
@@ -118,7 +149,7 @@ impl SharedCommits {
         level: SyncLevel,
         limit: Option<Duration>,
         numbers: u64,
-        copy: impl FnOnce(&HeapInner) -> Result<(RootsCopyAt, Option<Block>), CallError>,
+        copy: impl FnOnce(&HeapInner, &mut Option<Block>) -> Result<(RootsCopyAt, Option<Block>), CallError>,
     ) -> Result<u64, SyncError> {
         let mut state = self.lock();
         if let Some(error) = state.broken {
@@ -127,8 +158,13 @@ impl SharedCommits {
         let copied = {
             let closed = heap.close_gate(limit)?;
             heap.before_sync()?;
+            let copied = if state.is_off {
+                (RootsCopyAt::default(), None)
+            } else {
+                copy(heap, &mut state.spare).map_err(|error| SyncError::os(error.call, error.errno))?
+            };
+            // If there is no room for a copy, nothing has happened.
             heap.seal(&closed);
-            let copied = copy(heap).map_err(|error| SyncError::os(error.call, error.errno))?;
             if level >= SyncLevel::Data {
                 withheld::gate_closed(heap.alloc());
             }
@@ -144,7 +180,10 @@ impl SharedCommits {
                 } else {
                     [std::mem::replace(&mut state.sealed_copy, copied.1), None]
                 };
-                old.into_iter().flatten().for_each(|block| copy::free(heap, block));
+                old.into_iter().flatten().for_each(|block| state.give_back(heap, block));
+                if copied.1.is_none() {
+                    state.spare.take().into_iter().for_each(|block| copy::free(heap, block));
+                }
                 if level >= SyncLevel::Data {
                     withheld::give_back(heap.alloc());
                 }
@@ -172,6 +211,9 @@ impl SharedCommits {
         Self::next_generation(state, &mut next);
         next.commit += numbers;
         next.copy = RootsCopyAt { inode: state.inode, ..at };
+        if state.is_off {
+            next.copy = RootsCopyAt::default();
+        }
         if is_durable {
             // Everything that the header speaks of first.
             if level == SyncLevel::Full { file.sync_all() } else { file.sync_data() }?;
@@ -179,9 +221,11 @@ impl SharedCommits {
             file.sync_data()?;
             state.durable = next.generation;
         } else {
-            next.copy.kind = SEALED;
             next.copy.boot = run_of(file);
-            write_header_to(file, &next)?;
+            if next.copy.kind == DURABLE {
+                next.copy.kind = SEALED;
+                write_header_to(file, &next)?;
+            }
         }
         *heap.header.lock().unwrap_or_else(PoisonError::into_inner) = next;
         Ok(next.commit)

@@ -2,6 +2,7 @@
 #![allow(unsafe_code)]
 
 use super::super::allocate;
+use super::super::gate;
 use super::super::owner::HeapInner;
 use super::commit::{Block, NO_ROOM};
 use crate::alloc::heap_core::Core;
@@ -11,9 +12,9 @@ use crate::format::layout::Layout as Areas;
 use crate::format::root_entry::{COPY_ON_WRITE, COUNTS, FREE, RootEntry};
 use crate::format::roots_copy::{CopiedRoot, CopyHeader, name_len, roots, value_len};
 use crate::format::type_record::{TypeRecord, record_stride};
-use crate::os::CallError;
 use crate::os::copy::copy_out;
 use crate::os::file::File;
+use crate::os::{CallError, errno};
 use std::alloc::Layout;
 use std::collections::BTreeSet;
 use std::ptr::{self, NonNull};
@@ -30,6 +31,9 @@ struct Bytes {
 impl Bytes {
     /// The bytes at an offset; none if they do not lie in the heap.
     fn read(&self, offset: u64, into: &mut [u8]) -> Option<()> {
+        if into.is_empty() {
+            return Some(());
+        }
         offset.checked_add(into.len() as u64).filter(|&end| end <= self.len)?;
         // SAFETY: within what is mapped, and of the file, which is as long as its units are used; who calls keeps writers out.
         unsafe { copy_out(self.base + offset as usize, into) };
@@ -61,18 +65,35 @@ impl Bytes {
 ///
 /// # Errors
 /// If the heap has no room for it, or the directory makes no sense.
-pub(super) fn write(heap: &HeapInner) -> Result<(RootsCopyAt, Option<Block>), CallError> {
+pub(super) fn write(heap: &HeapInner, spare: &mut Option<Block>) -> Result<(RootsCopyAt, Option<Block>), CallError> {
     let core = heap.core();
     // What lies behind is not used, and may lie behind the end of the file.
     let bytes = Bytes { base: core.base, len: core.layout.segments.offset + committed_bytes(core) };
-    let copy = copy_of(&bytes, &core.layout).ok_or(CallError { call: "roots", ..NO_ROOM })?;
+    let copy = copy_of(&bytes, &core.layout).ok_or(CallError { call: "roots", errno: errno::IO })?;
     let (len, checksum) = (copy.len() as u64, crc32c::crc32c(&copy));
-    let layout = Layout::from_size_align(copy.len(), 8).map_err(|_| NO_ROOM)?;
-    let block = NonNull::new(allocate::allocate(heap.alloc(), layout)).ok_or(NO_ROOM)?;
-    // SAFETY: a new block of this size.
+    let fits = |block: &mut Block| block.1.size() >= copy.len();
+    let Block(block, layout) = match spare.take_if(fits) {
+        Some(block) => block,
+        None => {
+            let block = allocate(heap, copy.len())?;
+            // The next one may find no room.
+            if spare.is_none() {
+                *spare = allocate(heap, copy.len()).ok();
+            }
+            block
+        }
+    };
+    // SAFETY: a block of this size that nobody else knows of.
     unsafe { block.as_ptr().copy_from_nonoverlapping(copy.as_ptr(), copy.len()) };
     let offset = (block.addr().get() - core.base) as u64;
     Ok((RootsCopyAt { offset, len, checksum, kind: DURABLE, ..RootsCopyAt::default() }, Some(Block(block, layout))))
+}
+
+fn allocate(heap: &HeapInner, len: usize) -> Result<Block, CallError> {
+    let layout = Layout::from_size_align(len, 8).map_err(|_| NO_ROOM)?;
+    // Whoever is told that the heap fills up must not wait for a sync, of which this is a part.
+    let block = gate::without_syncs(|| allocate::allocate(heap.alloc(), layout));
+    Ok(Block(NonNull::new(block).ok_or(NO_ROOM)?, layout))
 }
 
 fn committed_bytes(core: &Core) -> u64 {
@@ -93,15 +114,30 @@ fn copy_of(bytes: &Bytes, areas: &Areas) -> Option<Vec<u8>> {
             continue;
         }
         header.roots += 1;
-        copy.extend_from_slice(CopiedRoot { slot, entry }.as_bytes());
-        for (offset, len) in [(entry.tag, name_len(&entry)), (entry.value, usize::try_from(value_len(&entry)).ok()?)] {
-            let start = copy.len();
-            copy.resize(start.checked_add(len.checked_next_multiple_of(8)?)?, 0);
-            bytes.read(offset, &mut copy[start..start + len])?;
+        let start = copy.len();
+        if push_root(bytes, &mut copy, slot, entry).is_none() {
+            // It makes no sense: it is not gone back to, but not forgotten either.
+            copy.truncate(start);
+            let entry = RootEntry { state: u32::MAX, flags: 0, ..entry };
+            copy.extend_from_slice(CopiedRoot { slot, entry }.as_bytes());
         }
     }
     copy[..size_of::<CopyHeader>()].copy_from_slice(header.as_bytes());
     Some(copy)
+}
+
+fn push_root(bytes: &Bytes, copy: &mut Vec<u8>, slot: u64, entry: RootEntry) -> Option<()> {
+    copy.extend_from_slice(CopiedRoot { slot, entry }.as_bytes());
+    let mut push = |offset: u64, len: u64| {
+        let start = copy.len();
+        offset.checked_add(len).filter(|&end| len == 0 || end <= bytes.len)?;
+        copy.resize(start + (len as usize).next_multiple_of(8), 0);
+        bytes.read(offset, &mut copy[start..start + len as usize])?;
+        Some(start..start + len as usize)
+    };
+    let name = push(entry.tag, name_len(&entry) as u64)?;
+    push(entry.value, value_len(&entry))?;
+    (entry.checksum == entry.expected_checksum(&copy[name])).then_some(())
 }
 
 /// Frees a copy's block.
@@ -170,7 +206,9 @@ pub(super) fn go_back(header: &Header, file: &File, drop_plain: bool) -> Result<
         }
         for (offset, bytes) in [(root.entry.value, value), (root.entry.tag, root.name)] {
             let is_in_place = bytes.is_empty() || offset >= areas.segments.offset;
-            is_in_place.then(|| write(offset, bytes)).flatten().ok_or_else(out_of_place)?;
+            if !bytes.is_empty() {
+                is_in_place.then(|| write(offset, bytes)).flatten().ok_or_else(out_of_place)?;
+            }
         }
         write(areas.roots.offset + root.slot * ENTRY as u64, root.entry.as_bytes()).ok_or_else(out_of_place)?;
     }

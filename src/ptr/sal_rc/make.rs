@@ -236,11 +236,13 @@ impl<T: 'static> SalRc<T> {
     /// owns something in a [`Mode::Shared`](crate::Mode::Shared) heap, where that may not be changed either.
     pub fn try_unwrap(this: Self) -> Result<T, Self> {
         use crate::alloc::ref_count::Dropped;
-        if this.is_withheld() {
-            return Err(this);
-        }
         match this.pointer.count().release_if_last() {
             Dropped::Shared | Dropped::Unknown => Err(this),
+            // Asked now that nobody can seal it any more.
+            Dropped::Last { .. } if this.is_withheld() => {
+                this.pointer.count().begin_late();
+                Err(this)
+            }
             // SAFETY: it was the last.
             Dropped::Last { is_weakly_held } => Ok(unsafe { this.take_value(is_weakly_held) }),
         }
@@ -250,9 +252,6 @@ impl<T: 'static> SalRc<T> {
     /// this for their pointers to one value, one gets it; none if [`SalRc::try_unwrap`] would not give it though there are no others.
     pub fn into_inner(this: Self) -> Option<T> {
         use crate::alloc::ref_count::Dropped;
-        if this.is_withheld() {
-            return None;
-        }
         match this.pointer.count().release() {
             Dropped::Shared => {
                 core::mem::forget(this);
@@ -260,6 +259,10 @@ impl<T: 'static> SalRc<T> {
             }
             // As when it is dropped.
             Dropped::Unknown => None,
+            Dropped::Last { is_weakly_held } if this.is_withheld() => {
+                core::mem::ManuallyDrop::new(this).drop_last(is_weakly_held);
+                None
+            }
             // SAFETY: it was the last.
             Dropped::Last { is_weakly_held } => Some(unsafe { this.take_value(is_weakly_held) }),
         }

@@ -43,8 +43,8 @@ impl<T: ?Sized + Target> SalRc<T> {
     /// while pointers are being counted after a crash.
     #[inline(always)]
     pub(super) fn is_only(&mut self) -> bool {
-        let count = self.pointer.count();
-        count.is_only() || (!count.is_sealed() && self.has_lost_weak())
+        // Whether it is sealed last: whoever has the only pointer by then gives it to nobody that could be waited for.
+        self.pointer.count().is_only() || (self.has_lost_weak() && !self.pointer.count().is_sealed())
     }
 
     /// Whether this is the only pointer, weak ones included; the value may be sealed.
