@@ -20,6 +20,7 @@ fn new_branch<T: 'static>(branch: Branch<T>, heap: SalAlloc) -> Result<SalRc<Bra
 }
 
 /// The branch, to be changed; one that others have is copied. Without room for that nothing changes.
+#[inline]
 fn own<T: 'static>(branch: &mut SalRc<Branch<T>>) -> Result<&mut Branch<T>, TryReserveError> {
     SalRc::try_make_mut(branch).map_err(|_| no_room_for::<Branch<T>>())
 }
@@ -193,6 +194,7 @@ impl<T: 'static> CowVec<T> {
         Ok(())
     }
 
+    #[inline]
     fn insert_node(&mut self, number: usize, slot: &mut Option<Node<T>>) -> Result<(), TryReserveError> {
         let node = slot.as_ref().expect("there is a node to be put in");
         let (lowest, heap) = (node.level() + 1, node.heap());
