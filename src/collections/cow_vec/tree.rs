@@ -20,6 +20,7 @@ fn new_branch<T: 'static>(branch: Branch<T>, heap: SalAlloc) -> Result<SalRc<Bra
 }
 
 /// The branch, to be changed; one that others have is copied. Without room for that nothing changes.
+#[inline]
 fn own<T: 'static>(branch: &mut SalRc<Branch<T>>) -> Result<&mut Branch<T>, TryReserveError> {
     SalRc::try_make_mut(branch).map_err(|_| no_room_for::<Branch<T>>())
 }
@@ -71,6 +72,25 @@ impl<T: 'static> Node<T> {
             Self::Branch(branch) => SalRc::heap(branch),
         }
     }
+
+    /// Another pointer to it.
+    fn share(&self) -> Self {
+        match self {
+            Self::Leaf(leaf) => Self::Leaf(SalRc::clone(leaf)),
+            Self::Branch(branch) => Self::Branch(SalRc::clone(branch)),
+        }
+    }
+}
+
+/// Takes the node out of `slot` for `work`, and puts it back if that finds no room.
+#[cold]
+fn take_for<T: 'static, R>(
+    slot: &mut Option<Node<T>>,
+    work: impl FnOnce(Node<T>) -> Result<R, TryReserveError>,
+) -> Result<R, TryReserveError> {
+    let node = slot.take().expect("there is a node to be put in");
+    let spare = node.share();
+    work(node).inspect_err(|_| *slot = Some(spare))
 }
 
 /// Nodes that a vector does not lead to any more. They are dropped when the vector is in order again, since
@@ -161,24 +181,26 @@ impl<T: 'static> CowVec<T> {
 
     /// Adds a leaf behind the others. There is no tail, or it has no elements. Without room for that nothing changes.
     pub(super) fn push_leaf(&mut self, leaf: SalRc<Leaf<T>>) -> Result<(), TryReserveError> {
-        self.push_node(Node::Leaf(leaf), 1)
+        self.push_node(&mut Some(Node::Leaf(leaf)), 1)
     }
 
     /// Adds a node that leads to so many leaves behind those there are, whose number is a multiple of what a node of its level has room for.
-    /// There is no tail, or it has no elements. Without room for that nothing changes.
-    fn push_node(&mut self, node: Node<T>, leaves: usize) -> Result<(), TryReserveError> {
-        debug_assert!(self.len == self.tree_len && self.leaves() % leaves_of(node.level()) == 0);
-        self.insert_node(self.leaves(), node)?;
+    /// There is no tail, or it has no elements. Without room for that nothing changes, and the node stays in `slot`.
+    fn push_node(&mut self, slot: &mut Option<Node<T>>, leaves: usize) -> Result<(), TryReserveError> {
+        debug_assert!(self.len == self.tree_len);
+        self.insert_node(self.leaves(), slot)?;
         self.tree_len += leaves * width::<T>();
         self.len = self.tree_len;
         Ok(())
     }
 
-    fn insert_node(&mut self, number: usize, node: Node<T>) -> Result<(), TryReserveError> {
-        let heap = node.heap();
+    #[inline]
+    fn insert_node(&mut self, number: usize, slot: &mut Option<Node<T>>) -> Result<(), TryReserveError> {
+        let node = slot.as_ref().expect("there is a node to be put in");
+        let (lowest, heap) = (node.level() + 1, node.heap());
+        debug_assert!(number % leaves_of(node.level()) == 0);
         let Some(root) = &mut self.root else {
-            let level = node.level().max(1);
-            let mut root = lift(node, level, heap)?;
+            let mut root = take_for(slot, |node| lift(node, 1.max(lowest - 1), heap))?;
             // One child of a higher branch that is not full is enough of a tree.
             while root.level() > 1 && root.len() == 1 {
                 // SAFETY: a branch of a level above 1, and its only child.
@@ -190,19 +212,27 @@ impl<T: 'static> CowVec<T> {
         };
         if number == leaves_of(self.height) {
             let mut above = Branch::of_branch(SalRc::clone(root));
-            above.push_branch(lift(node, self.height, heap)?);
-            *root = new_branch(above, heap)?;
+            let height = self.height;
+            *root = take_for(slot, |node| {
+                above.push_branch(lift(node, height, heap)?);
+                new_branch(above, heap)
+            })?;
             self.height += 1;
             return Ok(());
         }
         let mut branch = own(root)?;
-        for level in (node.level() + 1..=self.height).rev() {
+        for level in (lowest..=self.height).rev() {
             let at = digit(number, level);
-            if at == branch.len() || level == node.level() + 1 {
-                match node {
-                    Node::Leaf(leaf) if level == 1 => branch.push_leaf(leaf),
-                    node => branch.push_branch(lift(node, level - 1, heap)?),
+            if level == lowest {
+                match slot.take() {
+                    Some(Node::Leaf(leaf)) => branch.push_leaf(leaf),
+                    Some(Node::Branch(child)) => branch.push_branch(child),
+                    None => {}
                 }
+                return Ok(());
+            }
+            if at == branch.len() {
+                branch.push_branch(take_for(slot, |node| lift(node, level - 1, heap))?);
                 return Ok(());
             }
             // SAFETY: a branch of a level above 1, and one of its children (V1, N2).
@@ -222,7 +252,8 @@ impl<T: 'static> CowVec<T> {
     ) -> Result<(), TryReserveError> {
         let below = leaves_of(branch.level());
         if first >= from && self.leaves() % below == 0 {
-            return self.push_node(Node::Branch(SalRc::clone(branch)), below.min(end - first));
+            let mut node = Some(Node::Branch(SalRc::clone(branch)));
+            return self.push_node(&mut node, below.min(end - first));
         }
         match branch.children() {
             Children::Leaves(leaves) => {
@@ -330,12 +361,14 @@ impl<T: 'static> CowVec<T> {
             let tail = self.own_tail()?.expect("there is one");
             let leaf = tail.take_leaf(heap)?;
             self.len = self.tree_len;
-            if let Err(error) = self.push_leaf(SalRc::clone(&leaf)) {
-                let tail = self.tail.as_ref().expect("there is one");
-                // SAFETY: the tail is this vector's own, as it was above, and the leaf was taken from it; the other pointer to the leaf was
-                // dropped.
-                unsafe { (*SalRc::as_ptr(tail).cast_mut()).put_back(leaf) };
-                self.len += width::<T>();
+            let mut slot = Some(Node::Leaf(leaf));
+            if let Err(error) = self.push_node(&mut slot, 1) {
+                if let (Some(Node::Leaf(leaf)), Some(tail)) = (slot, &self.tail) {
+                    // SAFETY: the tail is this vector's own, as it was above, and the leaf was taken from it; it came back, and other
+                    // pointers to it were dropped.
+                    unsafe { (*SalRc::as_ptr(tail).cast_mut()).put_back(leaf) };
+                    self.len += width::<T>();
+                }
                 return Err(error);
             }
         }

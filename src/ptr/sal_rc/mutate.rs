@@ -110,6 +110,7 @@ impl<T: ?Sized + CloneTarget> SalRc<T> {
     /// # Errors
     /// If a copy is needed and the heap is full, closed, or only read. The pointer leads where it did, then. What the value's own
     /// `Clone` does without memory is another matter.
+    #[inline]
     pub fn try_make_mut(this: &mut Self) -> Result<&mut T, AllocError> {
         if !this.is_only() {
             this.make_own()?;
