@@ -4,6 +4,9 @@
 //! and looks at the counts of all blocks in those units ([`RefCount::seal`](super::ref_count::RefCount::seal)). So it takes
 //! time for what is new, not for what there is.
 //!
+//! Beside the notes there is a word for each segment, for the heap whose sealed values are to be read-only: what it means, whoever
+//! makes them so says.
+//!
 //! How notes are made and taken at once, [`unit_notes`](super::unit_notes) says.
 //!
 //! # Volatile
@@ -11,10 +14,10 @@
 
 use super::unit_notes::{note_unit, take_units};
 use super::windows::REGISTRY;
-use crate::format::{END_WINDOW, UNIT_SHIFT, WINDOW, WINDOW_SHIFT};
+use crate::format::{END_WINDOW, SEGMENT_UNITS, UNIT, UNIT_SHIFT, WINDOW, WINDOW_SHIFT};
 use crate::os::CallError;
 use crate::os::mapping::{self, Access, Source};
-use crate::sync::{AtomicU64, Ordering};
+use crate::sync::{AtomicU32, AtomicU64, Ordering};
 use core::ptr;
 use core::sync::atomic::AtomicPtr;
 
@@ -27,7 +30,11 @@ const SUMMARIES: usize = WORDS / 64;
 struct Notes {
     summaries: [AtomicU64; SUMMARIES],
     words: [AtomicU64; WORDS],
+    segments: [AtomicU32; WINDOW / SEGMENT],
 }
+
+/// Bytes of a segment, which begins at a multiple of them.
+pub(crate) const SEGMENT: usize = SEGMENT_UNITS * UNIT;
 
 /// Of each window whose heap seals; null elsewhere.
 static NOTES: [AtomicPtr<Notes>; END_WINDOW as usize] =
@@ -55,6 +62,12 @@ pub(crate) fn note(address: usize) {
     if let Some(notes) = notes_of(address) {
         note_unit(&notes.summaries, &notes.words, (address & (WINDOW - 1)) >> UNIT_SHIFT);
     }
+}
+
+/// The word of the segment that an address lies in, zero at first; none if the heap does not seal.
+#[inline]
+pub(crate) fn segment(address: usize) -> Option<&'static AtomicU32> {
+    notes_of(address)?.segments.get((address & (WINDOW - 1)) / SEGMENT)
 }
 
 /// From now on the blocks of a heap's windows are noted.

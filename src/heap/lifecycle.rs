@@ -14,7 +14,7 @@ use super::create::{check_capacity, create_in, is_unfinished, layout_for, random
 use super::fork;
 use super::options::{HeapOptions, Mode};
 use super::owner::{Heap, HeapInner};
-use super::seal::SealPolicy;
+use super::seal::{SealPolicy, protect};
 use super::shared;
 use super::table::HEAPS;
 use super::temporary;
@@ -308,12 +308,17 @@ pub(super) fn make_core(
     })?;
     if matches!(held.backing, Backing::ReadOnly(_)) {
         held.state.store(state::READ_ONLY, Ordering::Release);
-    } else if SealPolicy::of(options.seal_policy, mode) != SealPolicy::Off {
+        return Ok(core);
+    }
+    let policy = SealPolicy::of(options.seal_policy, mode);
+    if policy != SealPolicy::Off {
         young::begin(header.window, header.windows).inspect_err(|_| {
             // SAFETY: as above.
             unsafe { Core::destroy(core.as_ptr()) };
         })?;
     }
+    // Relaxed: nobody else knows of it.
+    held.protection.is_wanted.store(policy == SealPolicy::Mprotect, Ordering::Relaxed);
     Ok(core)
 }
 
@@ -345,6 +350,8 @@ pub(super) fn shut(heap: &HeapInner, unmap: bool) -> Result<(), CloseError> {
     heap.gate.close();
     heap.maintenance.end();
     unknown_counts::forget(heap.alloc());
+    // From here on nothing is sealed. What waits is freed while that can be.
+    protect::open_all(heap.core());
     if let Some(atomic) = &heap.atomic {
         // It works in the heap as any thread does, and needs it open.
         atomic.give_up_recovery();
