@@ -38,7 +38,7 @@ use crate::os::mapping::{self, Access};
 use core::alloc::Layout;
 use core::ops::Range;
 use core::ptr::NonNull;
-use core::sync::atomic::{AtomicU32, Ordering, fence};
+use crate::sync::{AtomicU32, Ordering, fence};
 
 /// A segment is read-only, or may be so in a moment; the other bits are the bytes of the blocks that wait there.
 const PROTECTED: u32 = 1 << 31;
@@ -103,20 +103,25 @@ pub(super) fn protect(core: &Core, candidates: Candidates) {
             make_read_only(core, range);
             range = segment..segment;
         }
-        let Some(word) = word_in(core, segment) else { continue };
-        if word.load(Ordering::Relaxed) != 0 {
-            continue;
-        }
-        word.store(PROTECTED, Ordering::Relaxed);
-        // Pairs with the fence in `free_sealed`.
-        fence(Ordering::SeqCst);
-        if is_finished(core, segment) {
+        if try_mark(core, segment) {
             range.end = segment + SEGMENT;
-        } else {
-            word.store(0, Ordering::Relaxed);
         }
     }
     make_read_only(core, range);
+}
+
+/// Sets the word of a segment that is zero, if it holds nothing but finished values.
+fn try_mark(core: &Core, segment: usize) -> bool {
+    // Relaxed, here and below: under the lock.
+    let Some(word) = word_in(core, segment).filter(|word| word.load(Ordering::Relaxed) == 0) else { return false };
+    word.store(PROTECTED, Ordering::Relaxed);
+    // Pairs with the fence in `free_sealed`.
+    fence(Ordering::SeqCst);
+    if is_finished(core, segment) {
+        return true;
+    }
+    word.store(0, Ordering::Relaxed);
+    false
 }
 
 /// Whether a segment holds nothing but finished values.
@@ -150,11 +155,20 @@ fn is_finished(core: &Core, segment: usize) -> bool {
 }
 
 /// Makes segments read-only whose words have been set; if that cannot be, they are as they were.
-fn make_read_only(core: &Core, range: Range<usize>) {
+fn make_read_only(core: &Core, mut range: Range<usize>) {
     if range.is_empty() {
         return;
     }
     let protection = &core.protection;
+    if protection.unprotected.load(Ordering::Relaxed) > 0 {
+        // What could not have a range of its own.
+        while try_mark(core, range.start - SEGMENT) {
+            range.start -= SEGMENT;
+        }
+        while try_mark(core, range.end) {
+            range.end += SEGMENT;
+        }
+    }
     let segments = (range.len() / SEGMENT) as u32;
     let forget = || segments_of(range.clone()).filter_map(|segment| word_in(core, segment)).for_each(|word| {
         word.store(0, Ordering::Relaxed);
@@ -401,4 +415,100 @@ pub(in crate::heap) fn stats(protection: &Protection) -> Option<super::SealStats
         unprotected_bytes: protection.unprotected.load(Ordering::Relaxed) * SEGMENT as u64,
         failed_calls: protection.failed.load(Ordering::Relaxed),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Heap, HeapOptions, SalRc, SealPolicy, SyncLevel};
+
+    fn filled(capacity: u64) -> (Heap, Vec<Option<SalRc<[u64; 64]>>>) {
+        let heap = HeapOptions::new().capacity(capacity).seal_policy(SealPolicy::Mprotect).volatile().unwrap();
+        let values = std::iter::from_fn(|| SalRc::try_new_in([7; 64], heap.alloc()).ok());
+        let values: Vec<_> = values.map(Some).collect();
+        (heap, values)
+    }
+
+    fn seal(heap: &Heap) -> crate::SealStats {
+        heap.sync_with(SyncLevel::Seal).unwrap();
+        heap.stats().seals.unwrap()
+    }
+
+    /// The segment of a value, counted from the heap's first.
+    fn segment_of(heap: &Heap, value: &SalRc<[u64; 64]>) -> usize {
+        (SalRc::as_ptr(value).addr() - heap.inner().core().segments) / SEGMENT
+    }
+
+    /// The words, and the numbers that go with them.
+    fn check(heap: &Heap) {
+        let (core, stats) = (heap.inner().core(), heap.stats().seals.unwrap());
+        let area = core.segments..core.segments + core.layout.segments.len as usize;
+        let words: Vec<u32> = segments_of(area)
+            .map(|segment| word_in(core, segment).unwrap().load(Ordering::Relaxed))
+            .collect();
+        let waiting: u32 = words.iter().map(|word| word & !PROTECTED).sum();
+        let ranges = words.split(|&word| word == 0).filter(|range| !range.is_empty()).count();
+        assert_eq!((waiting.into(), ranges as u64), (stats.withheld_bytes, stats.ranges));
+        assert_eq!(words.iter().filter(|&&word| word != 0).count() as u64 * SEGMENT as u64, stats.protected_bytes);
+        assert!(words.iter().all(|&word| word == 0 || word & PROTECTED != 0 && word & !PROTECTED < MOST_WITHHELD));
+    }
+
+    #[test]
+    fn there_are_no_more_ranges_than_there_may_be_and_what_is_beside_one_joins_it() {
+        let (heap, mut values) = filled(48 << 20);
+        heap.inner().core().protection.most_ranges.store(5, Ordering::Relaxed);
+        // Every other segment is full.
+        let mut holes = Vec::new();
+        for (at, value) in values.iter_mut().enumerate() {
+            if segment_of(&heap, value.as_ref().unwrap()) % 2 == 1 && at % 50 == 0 {
+                *value = None;
+                holes.push(at);
+            }
+        }
+        let stats = seal(&heap);
+        assert_eq!((stats.ranges, stats.protected_bytes), (5, 5 * SEGMENT as u64));
+        assert!(stats.unprotected_bytes > 5 * SEGMENT as u64);
+        check(&heap);
+        // The holes are filled, and each segment between two ranges makes them one; those far away find room for theirs.
+        holes.iter().for_each(|&at| values[at] = Some(SalRc::new_in([8; 64], heap.alloc())));
+        let stats = seal(&heap);
+        assert!(stats.ranges <= 5 && stats.protected_bytes >= 20 * SEGMENT as u64, "{stats}");
+        check(&heap);
+        // To make one in the midst writable splits a range, as long as there may be one more.
+        heap.inner().core().protection.most_ranges.store(3, Ordering::Relaxed);
+        for doomed in (1..22).step_by(4) {
+            let mut freed = 0;
+            for value in &mut values {
+                if freed < MOST_WITHHELD && value.as_ref().is_some_and(|value| segment_of(&heap, value) == doomed) {
+                    *value = None;
+                    freed += 512;
+                }
+            }
+            check(&heap);
+            let stats = heap.stats().seals.unwrap();
+            assert!(stats.ranges <= 5 && stats.withheld_bytes == 0, "{stats}");
+        }
+        assert!(values.iter().flatten().all(|value| value[63] == 7 || value[63] == 8));
+        drop(values);
+        check(&heap);
+        assert_eq!((heap.stats().live_bytes, heap.stats().seals.unwrap().failed_calls), (0, 0));
+    }
+
+    #[test]
+    fn a_number_that_was_only_found_makes_nothing_read_only() {
+        let (heap, values) = filled(32 << 20);
+        let value = values[values.len() / 2].as_ref().unwrap();
+        let block = NonNull::new(SalRc::as_ptr(value).cast_mut().cast::<u8>()).unwrap();
+        // SAFETY: the value's block.
+        let count = unsafe { counted::count_of(block, Layout::new::<[u64; 64]>()) };
+        count.end();
+        count.join(1, true);
+        let doubtful = segment_of(&heap, value);
+        let stats = seal(&heap);
+        let core = heap.inner().core();
+        assert!(stats.ranges == 2 && !is_protected(core, core.segments + doubtful * SEGMENT), "{stats}");
+        check(&heap);
+        drop(values);
+        assert_eq!(heap.stats().live_bytes, 0);
+    }
 }
