@@ -31,6 +31,7 @@ struct Notes {
     summaries: [AtomicU64; SUMMARIES],
     words: [AtomicU64; WORDS],
     segments: [AtomicU32; WINDOW / SEGMENT],
+    has_segments: AtomicU32,
 }
 
 /// Bytes of a segment, which begins at a multiple of them.
@@ -64,17 +65,19 @@ pub(crate) fn note(address: usize) {
     }
 }
 
-/// The word of the segment that an address lies in, zero at first; none if the heap does not seal.
+/// The word of the segment that an address lies in, zero at first; none if the heap does not want such words.
 #[inline]
 pub(crate) fn segment(address: usize) -> Option<&'static AtomicU32> {
-    notes_of(address)?.segments.get((address & (WINDOW - 1)) / SEGMENT)
+    // Relaxed: set before anybody else knew of the notes.
+    let notes = notes_of(address).filter(|notes| notes.has_segments.load(Ordering::Relaxed) != 0)?;
+    notes.segments.get((address & (WINDOW - 1)) / SEGMENT)
 }
 
-/// From now on the blocks of a heap's windows are noted.
+/// From now on the blocks of a heap's windows are noted; whether there is a word for each segment.
 ///
 /// # Errors
 /// If there is no memory for it. Nothing is noted then.
-pub(crate) fn begin(first: u32, windows: u32) -> Result<(), CallError> {
+pub(crate) fn begin(first: u32, windows: u32, has_segments: bool) -> Result<(), CallError> {
     let _guard = REGISTRY.lock();
     for window in first..first + windows {
         let Some(place) = NOTES.get(window as usize) else { continue };
@@ -82,8 +85,11 @@ pub(crate) fn begin(first: u32, windows: u32) -> Result<(), CallError> {
             // SAFETY: nobody has noted anything.
             unsafe { release(first, windows) };
         })?;
+        let notes: *mut Notes = ptr::with_exposed_provenance_mut(address);
+        // SAFETY: mapped just now, and zeros are notes; nobody else knows of them.
+        unsafe { (*notes).has_segments.store(has_segments.into(), Ordering::Relaxed) };
         // Release pairs with the Acquire in `notes_of`.
-        place.store(ptr::with_exposed_provenance_mut(address), Ordering::Release);
+        place.store(notes, Ordering::Release);
     }
     Ok(())
 }
@@ -120,7 +126,8 @@ mod tests {
     #[test]
     fn each_unit_is_found_once_and_again_when_it_is_noted_again() {
         let window = windows::reserve(None, 2).unwrap();
-        begin(window, 2).unwrap();
+        begin(window, 2, false).unwrap();
+        assert!(segment(window as usize * WINDOW).is_none());
         let base = window as usize * WINDOW;
         let units = [0, 5, 63, 64, 4095, 4096, (WINDOW >> UNIT_SHIFT) - 1, WINDOW >> UNIT_SHIFT, (2 * WINDOW >> UNIT_SHIFT) - 1];
         for round in 0..2 {

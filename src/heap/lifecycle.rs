@@ -311,14 +311,15 @@ pub(super) fn make_core(
         return Ok(core);
     }
     let policy = SealPolicy::of(options.seal_policy, mode);
+    let protects = policy == SealPolicy::Mprotect;
     if policy != SealPolicy::Off {
-        young::begin(header.window, header.windows).inspect_err(|_| {
+        young::begin(header.window, header.windows, protects).inspect_err(|_| {
             // SAFETY: as above.
             unsafe { Core::destroy(core.as_ptr()) };
         })?;
     }
     // Relaxed: nobody else knows of it.
-    held.protection.is_wanted.store(policy == SealPolicy::Mprotect, Ordering::Relaxed);
+    held.protection.is_wanted.store(protects, Ordering::Relaxed);
     Ok(core)
 }
 

@@ -8,6 +8,7 @@ use super::lifecycle;
 use super::maintenance::Slot;
 use super::options::{HeapOptions, Mode};
 use super::recovery::{RecoveryProgress, RecoveryReport};
+use super::seal::protect;
 use super::session::{Read, Write};
 use super::sync::SyncLevel;
 use super::table::HEAPS;
@@ -312,6 +313,7 @@ impl Heap {
             return 0;
         }
         self.inner.maintenance.forget_ready();
+        protect::free_all_withheld(self.inner.core());
         self.inner.flush_thread();
         match &self.inner.atomic {
             Some(atomic) => {

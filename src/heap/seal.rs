@@ -72,7 +72,8 @@ pub enum SealPolicy {
     ///   [`SalRc::get_mut`](crate::SalRc::get_mut), a [`SalBox`](crate::SalBox) or a collection that is used outside of sessions
     ///   while another thread syncs may lead to memory that has become read-only. Making, reading, sharing and dropping values is
     ///   safe anywhere;
-    /// - values that change behind a shared reference (atomics, cells, locks) do not lie in counted blocks, whoever changes them.
+    /// - values that change behind a shared reference (atomics, cells, locks, a [`SalArcCell`](crate::SalArcCell)) do not lie in counted
+    ///   blocks, whoever changes them.
     ///
     /// A fault is the worst that comes of it.
     ///

@@ -204,7 +204,7 @@ fn make_read_only(core: &Core, mut range: Range<usize>) {
 #[inline(never)]
 pub(in crate::heap) unsafe fn free_sealed(block: NonNull<u8>, layout: Layout) -> bool {
     let address = block.addr().get();
-    if !young::is_noted(address) {
+    if young::segment(address).is_none() {
         return false;
     }
     // Pairs with the fence in `protect`: the count has said before that nobody has the block.
@@ -365,6 +365,12 @@ pub(in crate::heap) unsafe fn free_withheld(heap: *mut ThreadHeap) -> bool {
     }
     // SAFETY: the caller's promise.
     unsafe { make_all_writable(heap, |word| word & !PROTECTED > 0, |_| ()) }
+}
+
+/// As [`free_withheld`], from outside of the heap.
+pub(in crate::heap) fn free_all_withheld(core: &Core) {
+    // SAFETY: the calling thread's own, of a heap that is open.
+    current::with_window_if_used(core.name(), |heap| unsafe { free_withheld(heap) });
 }
 
 /// Makes those segments writable that are read-only and whose words say so to `which`; whether there were any. `told` is told of each.
