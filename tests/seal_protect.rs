@@ -133,6 +133,68 @@ fn what_shares_its_segment_with_others_stays_writable() {
 }
 
 #[test]
+fn plain_blocks_of_other_sizes_are_written_to_beside_sealed_values() {
+    let heap = volatile();
+    let (mut values, mut plain) = (Vec::new(), Vec::new());
+    for round in 0..3 {
+        for n in 0..MANY {
+            values.push(heap.rc(node(n)));
+            if n % 50 == 0 {
+                plain.push(allocator_api2::boxed::Box::new_in([n; 100], heap.alloc()));
+            }
+        }
+        seal(&heap);
+        plain.iter_mut().for_each(|boxed| boxed[99] += round);
+    }
+    assert!(plain.iter().all(|boxed| boxed[99] >= boxed[0]));
+    assert!(values.iter().zip((0..MANY).cycle()).all(|(value, n)| **value == node(n)));
+}
+
+static DROPPING_SEALS: AtomicBool = AtomicBool::new(false);
+
+/// Seals its heap while it is dropped, and then writes to itself.
+struct Sealing<'a>(&'a Heap, [u64; 31]);
+
+impl Drop for Sealing<'_> {
+    fn drop(&mut self) {
+        if DROPPING_SEALS.swap(false, Ordering::Relaxed) {
+            seal(self.0);
+            self.1.fill(1);
+            std::hint::black_box(&self.1);
+        }
+    }
+}
+
+#[test]
+fn no_seal_finds_a_value_that_is_being_dropped() {
+    // Values borrow nothing.
+    let heap: &'static Heap = Box::leak(Box::new(volatile()));
+    for is_boxed in [true, false] {
+        let value = |n| Sealing(heap, [n; 31]);
+        let (mut boxes, mut shared) = (Vec::new(), Vec::new());
+        for n in 0..MANY {
+            if is_boxed {
+                boxes.push(SalBox::new_in(value(n), heap.alloc()));
+            } else {
+                shared.push(heap.rc(value(n)));
+            }
+        }
+        DROPPING_SEALS.store(true, Ordering::Relaxed);
+        let doomed = MANY as usize / 2;
+        if is_boxed {
+            drop(boxes.swap_remove(doomed));
+        } else {
+            drop(shared.swap_remove(doomed));
+        }
+        assert!(!DROPPING_SEALS.load(Ordering::Relaxed) && seals(heap).protected_bytes >= 2 * SEGMENT);
+        // The block serves again.
+        let again = heap.rc(value(7));
+        assert_eq!(again.1[30], 7);
+    }
+    assert_eq!(heap.stats().live_bytes, 0);
+}
+
+#[test]
 fn freed_blocks_wait_until_an_eighth_of_their_segment_does_and_then_serve_again() {
     let heap = volatile();
     let mut all = nodes(&heap, MANY);
@@ -241,10 +303,10 @@ fn values_are_made_shared_and_dropped_by_any_thread_while_another_seals() {
                     let mut random = Random(worker);
                     let mut kept = Vec::new();
                     let mut boxes = Vec::new();
-                    for n in 0..60_000 {
+                    for n in 0..30_000 {
                         kept.push((n, heap.rc(node(n))));
                         boxes.push(SalBox::new_in(vec![n], heap.alloc()));
-                        if kept.len() > 15_000 {
+                        if kept.len() > 10_000 {
                             let (n, value) = kept.swap_remove(random.below(kept.len()));
                             assert_eq!(*value.clone(), node(n));
                             drop(boxes.swap_remove(random.below(boxes.len())));
@@ -265,7 +327,7 @@ fn values_are_made_shared_and_dropped_by_any_thread_while_another_seals() {
 /// Changes collections that fill many segments, with seals and versions in between.
 fn change_at_random(heap: &Heap, seed: u64, mut between: impl FnMut(&mut Random)) {
     println!("seed {seed}");
-    const KEYS: usize = 60_000;
+    const KEYS: usize = 40_000;
     let mut random = Random(seed);
     let value = |n: u64| [n; 4];
     let mut model: BTreeMap<u64, u64> = (0..KEYS as u64).map(|n| (n, n)).collect();
@@ -287,7 +349,7 @@ fn change_at_random(heap: &Heap, seed: u64, mut between: impl FnMut(&mut Random)
         assert!(hashed.iter().all(|(key, found)| model.get(key).map(|&n| value(n)) == Some(**found)));
         assert!(vec.iter().map(|found| **found).eq(list.iter().map(|&n| value(n))));
     };
-    for step in 0..12_000_u64 {
+    for step in 0..8_000_u64 {
         // Mostly in one part, so that others stay whole.
         let key = random.below(if step % 8 == 0 { KEYS } else { KEYS / 8 }) as u64;
         match random.below(8) {
