@@ -55,11 +55,7 @@ mod loom_models {
     #[test]
     fn loom_no_block_is_missed_by_those_who_take_the_notes() {
         loom::model(|| {
-            let shared = Arc::new((
-                [AtomicU64::new(0)],
-                [AtomicU64::new(0)],
-                [AtomicU64::new(0), AtomicU64::new(0)],
-            ));
+            let shared = Arc::new(([AtomicU64::new(0)], [AtomicU64::new(0)], [AtomicU64::new(0), AtomicU64::new(0)]));
             let make = |block: usize| {
                 let shared = Arc::clone(&shared);
                 thread::spawn(move || {

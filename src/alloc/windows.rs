@@ -7,9 +7,9 @@
 //!   can go.
 
 use super::count_table;
-use super::young;
 use super::heap_core::{Core, state};
 use super::size_class::Ladder;
+use super::young;
 use crate::format::{END_WINDOW, FIRST_WINDOW, WINDOW, WINDOW_SHIFT};
 use crate::os::lock::Lock;
 use crate::os::mapping::{self, Access, Source};

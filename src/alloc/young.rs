@@ -129,7 +129,17 @@ mod tests {
         begin(window, 2, false).unwrap();
         assert!(segment(window as usize * WINDOW).is_none());
         let base = window as usize * WINDOW;
-        let units = [0, 5, 63, 64, 4095, 4096, (WINDOW >> UNIT_SHIFT) - 1, WINDOW >> UNIT_SHIFT, (2 * WINDOW >> UNIT_SHIFT) - 1];
+        let units = [
+            0,
+            5,
+            63,
+            64,
+            4095,
+            4096,
+            (WINDOW >> UNIT_SHIFT) - 1,
+            WINDOW >> UNIT_SHIFT,
+            (2 * WINDOW >> UNIT_SHIFT) - 1,
+        ];
         for round in 0..2 {
             for unit in units {
                 (0..3).for_each(|block| note(base + (unit << UNIT_SHIFT) + block * 16 + round));

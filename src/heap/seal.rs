@@ -161,8 +161,9 @@ impl HeapInner {
 fn seal_run(core: &Core, run: Run) -> bool {
     match run {
         // SAFETY: a slab's, and a counted block was made in this window, so counts are mapped for all of them.
-        Run::Slab { head, class } if class < CLASSES => unsafe { count_table::of_slab(core.address_of(head), class) }
-            .fold(true, |all, count| count.seal() && all),
+        Run::Slab { head, class } if class < CLASSES => {
+            unsafe { count_table::of_slab(core.address_of(head), class) }.fold(true, |all, count| count.seal() && all)
+        }
         // There are no counted blocks of such a class.
         Run::Slab { .. } => false,
         // SAFETY: as above.

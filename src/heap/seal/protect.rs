@@ -35,10 +35,10 @@ use crate::heap::allocate::{free_slow_unless, scrub};
 use crate::heap::counted;
 use crate::heap::handle::Place;
 use crate::os::mapping::{self, Access};
+use crate::sync::{AtomicU32, Ordering, fence};
 use core::alloc::Layout;
 use core::ops::Range;
 use core::ptr::NonNull;
-use crate::sync::{AtomicU32, Ordering, fence};
 
 /// A segment is read-only, or may be so in a moment; the other bits are the bytes of the blocks that wait there.
 const PROTECTED: u32 = 1 << 31;
@@ -170,9 +170,11 @@ fn make_read_only(core: &Core, mut range: Range<usize>) {
         }
     }
     let segments = (range.len() / SEGMENT) as u32;
-    let forget = || segments_of(range.clone()).filter_map(|segment| word_in(core, segment)).for_each(|word| {
-        word.store(0, Ordering::Relaxed);
-    });
+    let forget = || {
+        segments_of(range.clone()).filter_map(|segment| word_in(core, segment)).for_each(|word| {
+            word.store(0, Ordering::Relaxed);
+        })
+    };
     let (left, right) = (is_protected(core, range.start.wrapping_sub(1)), is_protected(core, range.end));
     if !left && !right && !protection.add_range() {
         protection.unprotected.fetch_add(u64::from(segments), Ordering::Relaxed);
@@ -449,9 +451,8 @@ mod tests {
     fn check(heap: &Heap) {
         let (core, stats) = (heap.inner().core(), heap.stats().seals.unwrap());
         let area = core.segments..core.segments + core.layout.segments.len as usize;
-        let words: Vec<u32> = segments_of(area)
-            .map(|segment| word_in(core, segment).unwrap().load(Ordering::Relaxed))
-            .collect();
+        let words: Vec<u32> =
+            segments_of(area).map(|segment| word_in(core, segment).unwrap().load(Ordering::Relaxed)).collect();
         let waiting: u32 = words.iter().map(|word| word & !PROTECTED).sum();
         let ranges = words.split(|&word| word == 0).filter(|range| !range.is_empty()).count();
         assert_eq!((waiting.into(), ranges as u64), (stats.withheld_bytes, stats.ranges));
