@@ -138,7 +138,7 @@ mod tests {
             4096,
             (WINDOW >> UNIT_SHIFT) - 1,
             WINDOW >> UNIT_SHIFT,
-            (2 * WINDOW >> UNIT_SHIFT) - 1,
+            ((2 * WINDOW) >> UNIT_SHIFT) - 1,
         ];
         for round in 0..2 {
             for unit in units {

@@ -160,9 +160,10 @@ impl HeapInner {
 /// Seals all values in a run; whether it holds nothing else.
 fn seal_run(core: &Core, run: Run) -> bool {
     match run {
-        // SAFETY: a slab's, and a counted block was made in this window, so counts are mapped for all of them.
         Run::Slab { head, class } if class < CLASSES => {
-            unsafe { count_table::of_slab(core.address_of(head), class) }.fold(true, |all, count| count.seal() && all)
+            // SAFETY: a slab's, and a counted block was made in this window, so counts are mapped for all of them.
+            let counts = unsafe { count_table::of_slab(core.address_of(head), class) };
+            counts.filter(|count| !count.seal()).count() == 0
         }
         // There are no counted blocks of such a class.
         Run::Slab { .. } => false,
