@@ -47,8 +47,8 @@ pub use heap::{
     Attached, BlockInfo, ClassStats, Classes, CollectReport, CommitStats, DamagedPage, DirtyTracking, Finding, Flaw,
     Growth, Heap, HeapOptions, Leak, LeakReport, Maintenance, MaintenanceOptions, MaintenanceReport, MaintenanceStats,
     Mode, Objects, PageDamage, Place, Purge, Read, Recovery, RecoveryPhase, RecoveryProgress, RecoveryReport,
-    Residency, SalAlloc, SalCollect, SalSync, ScrubProgress, ScrubReport, SealPolicy, SizeClasses, SnapshotProgress,
-    Stats, SyncLevel, Tuning, VerifyReport, Watermark, WatermarkReached, Write,
+    Residency, SalAlloc, SalCollect, SalSync, ScrubProgress, ScrubReport, SealPolicy, SealStats, SizeClasses,
+    SnapshotProgress, Stats, SyncLevel, Tuning, VerifyReport, Watermark, WatermarkReached, Write,
 };
 #[cfg(not(loom))]
 pub use persist::Persist;

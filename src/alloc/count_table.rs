@@ -14,7 +14,7 @@
 //! - **T2** The places of a window are mapped from the first counted block on until the window is given back.
 
 use super::ref_count::RefCount;
-use super::size_class::{CLASSES, class_size, index_in_slab, slab_units};
+use super::size_class::{CLASSES, class_size, index_in_slab, slab_blocks, slab_units};
 use super::windows::{self, REGISTRY};
 use crate::format::{END_WINDOW, FIRST_WINDOW, PAGE, UNIT, WINDOW, WINDOW_SHIFT};
 use crate::os::mapping::{self, Access, Source};
@@ -74,6 +74,27 @@ pub(crate) fn place_of(address: usize, class: Option<usize>) -> NonNull<RefCount
     unsafe { NonNull::new_unchecked(place) }
 }
 
+/// The counts of a slab's blocks, in the order of the blocks.
+///
+/// # Safety
+/// The slab is one of that class, and the counts of its window are mapped (T2) and stay so.
+pub(crate) unsafe fn of_slab<'a>(slab: usize, class: usize) -> impl Iterator<Item = &'a RefCount> {
+    let size = class_size(class);
+    // Where they lie close together the place of one follows from that of the one before.
+    let step = if is_fine(class) { size_of::<RefCount>() } else { 0 };
+    let first = place_of(slab, Some(class));
+    (0..slab_blocks(class) as usize).map(move |block| {
+        let place = if step > 0 {
+            // SAFETY: within the slab's counts (T1).
+            unsafe { first.byte_add(block * step) }
+        } else {
+            place_of(slab + block * size, Some(class))
+        };
+        // SAFETY: mapped, by the caller's promise; atomic, and zeros are a count.
+        unsafe { place.as_ref() }
+    })
+}
+
 /// Of each window, what there is of counts; changed while the registry is locked.
 static STATES: [AtomicU8; END_WINDOW as usize] = [const { AtomicU8::new(NONE) }; END_WINDOW as usize];
 const NONE: u8 = 0;
@@ -101,6 +122,12 @@ pub(crate) fn ensure(address: usize) -> Result<(), CallError> {
 /// As for [`ensure`].
 pub(crate) fn prepare(first: u32, windows: u32) -> Result<(), CallError> {
     (first..first + windows).try_for_each(|window| raise(window as usize, MAPPED))
+}
+
+/// Whether the window that has `address` has counts.
+pub(crate) fn is_mapped_at(address: usize) -> bool {
+    // Acquire pairs with the Release in `raise`.
+    STATES.get(address >> WINDOW_SHIFT).is_some_and(|state| state.load(Ordering::Acquire) != NONE)
 }
 
 /// Whether a heap's windows have counts, so that pointers to its values may have been handed out.
@@ -184,7 +211,6 @@ pub(super) unsafe fn release(first: u32, windows: u32) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::alloc::size_class::slab_blocks;
     use std::collections::HashSet;
 
     const FIRST: usize = FIRST_WINDOW as usize * WINDOW;

@@ -11,6 +11,7 @@ use super::class_state;
 use super::counters::Totals;
 use super::growers::Growers;
 use super::marks::Marks;
+use super::protection::Protection;
 use super::remote_free::RemoteSlab;
 use super::run_cache::SharedRuns;
 use super::size_class::{Ladder, slab_blocks, slab_units};
@@ -91,6 +92,7 @@ pub(crate) struct Core {
     pub(crate) signal: Signal,
     pub(crate) tuning: Tuning,
     pub(crate) marks: Marks,
+    pub(crate) protection: Protection,
     /// Of the default heap in memory, blocks that lie elsewhere.
     pub(crate) growers: Option<&'static Growers>,
     /// Free runs that all threads share; mapped by itself, as most of it is never touched.
@@ -185,6 +187,7 @@ impl Core {
             signal: Signal::new(),
             tuning: Tuning::new(),
             marks: Marks::new(),
+            protection: Protection::new(),
             growers: None,
             shared_runs: exposed(runs),
             #[cfg(feature = "checked")]

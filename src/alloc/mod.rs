@@ -12,7 +12,7 @@
 //!
 //! [`ref_count`] is how many pointers share a block, and [`count_table`] where that is noted, of blocks that have such pointers;
 //! [`split_count`] is a pointer that threads take and replace at once. [`young`] tells which of these blocks no sync has sealed yet,
-//! by way of `unit_notes`.
+//! by way of `unit_notes`; [`protection`] counts what is read-only because all its blocks are.
 //!
 //! With the feature `preload`, `unit_classes` finds the class of a block without its layout, and `stray` serves threads that
 //! have ended.
@@ -40,6 +40,7 @@ mod near;
 pub(crate) mod orphans;
 pub(crate) mod prefault;
 pub(crate) mod presence;
+pub(crate) mod protection;
 pub(crate) mod rebuild;
 pub(crate) mod ref_count;
 mod refill;

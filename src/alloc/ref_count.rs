@@ -10,7 +10,8 @@
 //! | 0 | whether the number is known; if not, it is a difference |
 //! | 1 | whether there may be weak pointers |
 //! | 2 | whether a sync has sealed the value: it is not changed in place any more |
-//! | 3..32 | the number, or the difference, with its sign |
+//! | 3 | whether all that is known of the block is that words in a file look like pointers to it, and it counts as sealed |
+//! | 4..32 | the number, or the difference, with its sign |
 //!
 //! A number that has grown past [`STUCK`] never comes back: the block is never freed, which loses it, and nothing else.
 //!
@@ -19,6 +20,8 @@
 //! - **N2** Who drops the last pointer is told so, once, and sees everything that was done through the others.
 //! - **N3** A difference reaches zero without anybody being told that it is the last.
 //! - **N4** A value that is sealed stays so as long as its block is in use.
+//! - **N5** A number that is known, at least one, sealed, and not only found, is that of a counted block with a finished value. A
+//!   block that is free, or not a counted one, has no such number.
 //!
 //! # Volatile
 //! All of it; recovery counts again.
@@ -31,10 +34,14 @@ pub(crate) const COUNTED: usize = 1;
 const KNOWN: u32 = 1;
 const WEAK: u32 = 2;
 const SEALED: u32 = 4;
+/// Only together with the bit before. What looks like a pointer may be none: so may the block not be a counted one.
+const FOUND: u32 = 8;
 const ONE: u32 = 1 << NUMBER_SHIFT;
-const NUMBER_SHIFT: u32 = 3;
+const NUMBER_SHIFT: u32 = 4;
 /// What says nothing of the number.
-const NOTES: u32 = WEAK | SEALED;
+const NOTES: u32 = WEAK | SEALED | FOUND;
+/// What stands in place of the number of a block that is to be freed, and cannot be yet. No number is like it.
+const WITHHELD: u32 = KNOWN | SEALED | 1 << 31;
 
 /// From here on a number is not lowered any more: a quarter of what fits.
 const STUCK: i32 = 1 << 30;
@@ -207,7 +214,7 @@ impl RefCount {
     #[inline(always)]
     pub(crate) fn is_alone(&self) -> bool {
         // Acquire: as in `is_only`.
-        self.0.load(Ordering::Acquire) & !SEALED == KNOWN | ONE
+        self.0.load(Ordering::Acquire) & !(SEALED | FOUND) == KNOWN | ONE
     }
 
     /// Whether the caller's pointer is the only one that is not weak; sealed or not.
@@ -250,6 +257,40 @@ impl RefCount {
         }
     }
 
+    /// Whether it is certain that the block is a counted one whose value is finished and sealed (N5).
+    #[inline(always)]
+    pub(crate) fn is_finished(&self) -> bool {
+        // Relaxed: who gives the last pointer up does so before it looks for what the caller has made known before.
+        let word = self.0.load(Ordering::Relaxed);
+        word & (KNOWN | SEALED | FOUND) == KNOWN | SEALED && word as i32 >= ONE as i32
+    }
+
+    /// The number becomes zero, where it is known: of a pointer that is the only one, whatever the number is. From then on nobody
+    /// seals the value.
+    #[inline]
+    pub(crate) fn give_up(&self) {
+        // Relaxed: once a number is known it stays so as long as there are pointers.
+        if self.0.load(Ordering::Relaxed) & KNOWN != 0 {
+            // Relaxed: only the caller frees the block.
+            self.0.fetch_and(KNOWN | NOTES, Ordering::Relaxed);
+        }
+    }
+
+    /// Notes that the block is to be freed later.
+    pub(crate) fn withhold(&self) {
+        // Relaxed: under a lock, as the next is.
+        self.0.store(WITHHELD, Ordering::Relaxed);
+    }
+
+    /// The block is free if it was to be freed later; whether that is so.
+    pub(crate) fn end_if_withheld(&self) -> bool {
+        let is_withheld = self.0.load(Ordering::Relaxed) == WITHHELD;
+        if is_withheld {
+            self.end();
+        }
+        is_withheld
+    }
+
     /// Notes that there are weak pointers.
     pub(crate) fn note_weak(&self) {
         // Relaxed: the pointer that the caller has is dropped after this, and so the last one is.
@@ -272,7 +313,7 @@ impl RefCount {
     /// Adds the pointers that were counted in the heap to the difference noted since, and makes the number known; the value is
     /// sealed then, or not. If it is known, the block is a newer one, and nothing happens.
     pub(crate) fn join(&self, counted: u32, is_sealed: bool) {
-        let known = if is_sealed { KNOWN | SEALED } else { KNOWN };
+        let known = if is_sealed { KNOWN | SEALED | FOUND } else { KNOWN };
         // Relaxed: the exchange decides.
         let mut word = self.0.load(Ordering::Relaxed);
         while word & KNOWN == 0 {
@@ -293,7 +334,10 @@ impl RefCount {
     /// Makes the number what was counted. Only if nobody has a pointer but those.
     #[cfg(not(loom))]
     pub(crate) fn set(&self, counted: u32, is_sealed: bool) {
-        let notes = self.0.load(Ordering::Relaxed) & NOTES | if is_sealed { SEALED } else { 0 };
+        let before = self.0.load(Ordering::Relaxed);
+        // Whatever has a number that is known has been made a counted block (N5), or found before.
+        let found = if is_sealed && before & KNOWN == 0 { FOUND } else { 0 };
+        let notes = before & NOTES | found | if is_sealed { SEALED } else { 0 };
         // Relaxed: nobody else is there.
         let number = if counted >= STUCK as u32 >> NUMBER_SHIFT { STUCK_AT } else { counted * ONE };
         self.0.store(number | KNOWN | notes, Ordering::Relaxed);
@@ -350,7 +394,7 @@ mod tests {
 
     #[test]
     fn numbers_that_are_told_do_not_wrap() {
-        for (noted, counted) in [(0, u32::MAX), (1 << 20, (1 << 27) - 1), (0, 1 << 27)] {
+        for (noted, counted) in [(0, u32::MAX), (1 << 20, (1 << 26) - 1), (0, 1 << 26)] {
             let count = RefCount(AtomicU32::new(0));
             count.0.store(noted * ONE, Ordering::Relaxed);
             count.join(counted, false);
@@ -364,7 +408,7 @@ mod tests {
     #[test]
     fn a_number_that_is_too_large_loses_the_block_and_nothing_else() {
         let count = count();
-        for _ in 0..1 << 8 {
+        for _ in 0..1 << 7 {
             count.retain_many((1 << 20) - 1);
         }
         for _ in 0..1000 {
@@ -419,6 +463,41 @@ mod tests {
             assert_eq!((old.number(), old.is_sealed()), (Some(3), is_sealed));
             old.set(1, false);
             assert_eq!((old.number(), old.is_only()), (Some(1), !is_sealed));
+        }
+    }
+
+    #[test]
+    fn only_a_value_that_was_made_here_and_sealed_is_known_to_be_finished() {
+        let free = RefCount(AtomicU32::new(0));
+        let count = count();
+        assert!(!free.is_finished() && !count.is_finished());
+        count.seal();
+        assert!(count.is_finished());
+        count.retain();
+        count.note_weak();
+        assert!(count.is_finished());
+        // Looked for in the heap and found again: it was made here all the same.
+        count.set(1, true);
+        assert!(count.is_finished());
+        count.give_up();
+        assert!(!count.is_finished() && count.is_sealed() && !count.end_if_withheld());
+        count.withhold();
+        assert!(!count.is_finished() && count.end_if_withheld() && !count.end_if_withheld());
+        count.begin();
+        count.give_up();
+        assert!(!count.seal() && count.is_known_and_unsealed());
+
+        for found in [RefCount::join, RefCount::set] {
+            let old = RefCount(AtomicU32::new(0));
+            old.give_up();
+            found(&old, 1, true);
+            assert!(old.is_sealed() && old.is_alone() && !old.is_finished());
+            old.set(1, true);
+            assert!(!old.is_finished());
+            assert_eq!(old.release(), LAST);
+            old.begin();
+            old.seal();
+            assert!(old.is_finished());
         }
     }
 }

@@ -4,6 +4,9 @@
 //! and looks at the counts of all blocks in those units ([`RefCount::seal`](super::ref_count::RefCount::seal)). So it takes
 //! time for what is new, not for what there is.
 //!
+//! Beside the notes there is a word for each segment, for the heap whose sealed values are to be read-only: what it means, whoever
+//! makes them so says.
+//!
 //! How notes are made and taken at once, [`unit_notes`](super::unit_notes) says.
 //!
 //! # Volatile
@@ -11,10 +14,10 @@
 
 use super::unit_notes::{note_unit, take_units};
 use super::windows::REGISTRY;
-use crate::format::{END_WINDOW, UNIT_SHIFT, WINDOW, WINDOW_SHIFT};
+use crate::format::{END_WINDOW, SEGMENT_UNITS, UNIT, UNIT_SHIFT, WINDOW, WINDOW_SHIFT};
 use crate::os::CallError;
 use crate::os::mapping::{self, Access, Source};
-use crate::sync::{AtomicU64, Ordering};
+use crate::sync::{AtomicU32, AtomicU64, Ordering};
 use core::ptr;
 use core::sync::atomic::AtomicPtr;
 
@@ -27,7 +30,12 @@ const SUMMARIES: usize = WORDS / 64;
 struct Notes {
     summaries: [AtomicU64; SUMMARIES],
     words: [AtomicU64; WORDS],
+    segments: [AtomicU32; WINDOW / SEGMENT],
+    has_segments: AtomicU32,
 }
+
+/// Bytes of a segment, which begins at a multiple of them.
+pub(crate) const SEGMENT: usize = SEGMENT_UNITS * UNIT;
 
 /// Of each window whose heap seals; null elsewhere.
 static NOTES: [AtomicPtr<Notes>; END_WINDOW as usize] =
@@ -57,11 +65,19 @@ pub(crate) fn note(address: usize) {
     }
 }
 
-/// From now on the blocks of a heap's windows are noted.
+/// The word of the segment that an address lies in, zero at first; none if the heap does not want such words.
+#[inline]
+pub(crate) fn segment(address: usize) -> Option<&'static AtomicU32> {
+    // Relaxed: set before anybody else knew of the notes.
+    let notes = notes_of(address).filter(|notes| notes.has_segments.load(Ordering::Relaxed) != 0)?;
+    notes.segments.get((address & (WINDOW - 1)) / SEGMENT)
+}
+
+/// From now on the blocks of a heap's windows are noted; whether there is a word for each segment.
 ///
 /// # Errors
 /// If there is no memory for it. Nothing is noted then.
-pub(crate) fn begin(first: u32, windows: u32) -> Result<(), CallError> {
+pub(crate) fn begin(first: u32, windows: u32, has_segments: bool) -> Result<(), CallError> {
     let _guard = REGISTRY.lock();
     for window in first..first + windows {
         let Some(place) = NOTES.get(window as usize) else { continue };
@@ -69,8 +85,11 @@ pub(crate) fn begin(first: u32, windows: u32) -> Result<(), CallError> {
             // SAFETY: nobody has noted anything.
             unsafe { release(first, windows) };
         })?;
+        let notes: *mut Notes = ptr::with_exposed_provenance_mut(address);
+        // SAFETY: mapped just now, and zeros are notes; nobody else knows of them.
+        unsafe { (*notes).has_segments.store(has_segments.into(), Ordering::Relaxed) };
         // Release pairs with the Acquire in `notes_of`.
-        place.store(ptr::with_exposed_provenance_mut(address), Ordering::Release);
+        place.store(notes, Ordering::Release);
     }
     Ok(())
 }
@@ -107,7 +126,8 @@ mod tests {
     #[test]
     fn each_unit_is_found_once_and_again_when_it_is_noted_again() {
         let window = windows::reserve(None, 2).unwrap();
-        begin(window, 2).unwrap();
+        begin(window, 2, false).unwrap();
+        assert!(segment(window as usize * WINDOW).is_none());
         let base = window as usize * WINDOW;
         let units = [
             0,
@@ -118,7 +138,7 @@ mod tests {
             4096,
             (WINDOW >> UNIT_SHIFT) - 1,
             WINDOW >> UNIT_SHIFT,
-            (2 * WINDOW >> UNIT_SHIFT) - 1,
+            ((2 * WINDOW) >> UNIT_SHIFT) - 1,
         ];
         for round in 0..2 {
             for unit in units {

@@ -21,6 +21,7 @@
 
 use super::marks::Marks;
 use super::runs::Runs;
+use crate::alloc::count_table;
 use crate::alloc::heap_core::{Core, Run};
 use crate::alloc::orphans::push_to_owner;
 use crate::alloc::size_class::{ALL_CLASSES, class_size};
@@ -116,10 +117,14 @@ impl Sweeper<'_> {
         let core = self.core;
         let mut lost = 0;
         let remote = core.remote(head, class);
+        let has_counts = count_table::is_mapped_at(core.address_of(head));
         for (index, (word, all)) in Runs::mark_words(Run::Slab { head, class }).enumerate() {
             let mask = !marks.word(word) & all;
             if mask == 0 {
                 continue;
+            }
+            if has_counts {
+                self.end_counts(head, class, index, mask);
             }
             // Relaxed: set before the heap was published.
             if cfg!(feature = "checked") || core.scrub_freed.load(Ordering::Relaxed) {
@@ -144,6 +149,17 @@ impl Sweeper<'_> {
         // Relaxed: figures for who looks on.
         self.swept.blocks.fetch_add(u64::from(lost), Ordering::Relaxed);
         self.swept.bytes.fetch_add(u64::from(lost) * class_size(class) as u64, Ordering::Relaxed);
+    }
+
+    /// Of blocks that may be counted ones: a free block has no number.
+    fn end_counts(&self, head: usize, class: usize, word: usize, mut mask: u64) {
+        while mask != 0 {
+            let index = word * 64 + mask.trailing_zeros() as usize;
+            mask &= mask - 1;
+            let block = self.core.address_of(head) + index * class_size(class);
+            // SAFETY: counts are mapped in this window; atomic, and zeros are a count.
+            unsafe { count_table::place_of(block, Some(class)).as_ref() }.end();
+        }
     }
 
     #[cold]
@@ -175,6 +191,10 @@ impl Sweeper<'_> {
             return;
         }
         let (address, len) = (self.core.address_of(head), len_pages as usize * PAGE);
+        if count_table::is_mapped_at(address) {
+            // SAFETY: as in `end_counts`.
+            unsafe { count_table::place_of(address, None).as_ref() }.end();
+        }
         self.prepare(address, len);
         self.core.free_large(address);
         // As dear as a slab, or more, if its entries are many.

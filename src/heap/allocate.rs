@@ -14,6 +14,7 @@
 use super::defaults;
 use super::grow::{free_grower, is_grower};
 use super::handle::{Place, SalAlloc};
+use super::seal::protect;
 use super::watermarks;
 use super::withheld::{self, Freed};
 use crate::alloc::current::{self, Default};
@@ -209,7 +210,8 @@ pub(super) fn allocate_slow(heap: *mut ThreadHeap, class: usize) -> *mut u8 {
     or_after_flush(heap, take)
 }
 
-/// What `take` gets from a heap; if it gets nothing, once more after the thread has given back what it keeps at hand.
+/// What `take` gets from a heap; if it gets nothing, once more after the thread has given back what it keeps at hand, and again
+/// when the blocks have been freed that waited for that.
 #[inline]
 fn or_after_flush(heap: *mut ThreadHeap, take: impl Fn() -> *mut u8) -> *mut u8 {
     let block = take();
@@ -217,6 +219,13 @@ fn or_after_flush(heap: *mut ThreadHeap, take: impl Fn() -> *mut u8) -> *mut u8 
         return block;
     }
     // SAFETY: the calling thread's own, of an open heap.
+    unsafe { ThreadHeap::flush(heap) };
+    let block = take();
+    // SAFETY: as above, and this thread is not in the midst of anything there.
+    if !block.is_null() || !unsafe { protect::free_withheld(heap) } {
+        return block;
+    }
+    // SAFETY: as above.
     unsafe { ThreadHeap::flush(heap) };
     take()
 }
@@ -447,6 +456,8 @@ pub(super) unsafe fn free_withheld(heap: SalAlloc, block: *mut u8, freed: Freed)
         // SAFETY: the caller's promise.
         Freed::OfClass(class) => unsafe { free_window_slow(name, class, block) },
         Freed::Large(len) => free_window_large(name, block, len),
+        // Its count is to be ended first.
+        Freed::Counted(_) => {}
     }
 }
 
@@ -456,7 +467,7 @@ pub(super) unsafe fn free_withheld(heap: SalAlloc, block: *mut u8, freed: Freed)
 /// # Safety
 /// The block is the caller's, of at least `len` bytes.
 #[inline(always)]
-unsafe fn scrub(core: &Core, block: *mut u8, len: usize) {
+pub(super) unsafe fn scrub(core: &Core, block: *mut u8, len: usize) {
     // Relaxed: set before the heap was published.
     if core.scrub_freed.load(Ordering::Relaxed) {
         // SAFETY: the caller's promise.

@@ -12,6 +12,7 @@ use crate::os::line::Line;
 use crate::os::process;
 use core::alloc::Layout;
 use core::fmt::{self, Write};
+use core::ptr::NonNull;
 
 /// What the program asked for.
 #[derive(Clone, Copy, Debug)]
@@ -42,6 +43,13 @@ pub(super) fn allocated(place: Place, layout: Layout, block: *mut u8) -> *mut u8
 pub(super) fn freed(place: Place, block: *mut u8, layout: Layout) -> bool {
     let check = |core: &Core, number| core.note_freed(block.addr(), layout, number, usable_in(core));
     passes(place, Act::Free, layout, check)
+}
+
+/// Notes that a block has been freed whose memory is given back later. Ends the process if it is no such block.
+pub(super) fn withheld(core: &Core, number: u32, block: NonNull<u8>, layout: Layout) {
+    if let Err(misuse) = core.note_freed(block.addr().get(), layout, number, usable_in(core)) {
+        report(Place::Window(core.name()), Act::Free, layout, &misuse);
+    }
 }
 
 /// Whether a block may be resized; not if the heap is closed. Ends the process if it is no such block.

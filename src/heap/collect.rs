@@ -11,6 +11,7 @@ pub use report::{BlockInfo, CollectReport, Leak, LeakReport};
 use super::atomic::Atomic;
 use super::owner::{Heap, HeapInner};
 use super::recovery::{RecoveryError, mark};
+use super::seal::protect;
 use crate::alloc::backing::Backing;
 use crate::alloc::heap_core::{Core, Run};
 use crate::alloc::size_class::{class_size, index_in_slab, slab_blocks};
@@ -116,6 +117,8 @@ impl Snapshot {
     /// No other thread uses the heap in any way, as long as this is used; of [`Objects`], until it has been made.
     unsafe fn of(heap: &HeapInner) -> Result<Self, CallError> {
         let core = heap.core();
+        // What waits to be freed would count as in use.
+        protect::open_all(core);
         let units = {
             let _guard = core.lock.lock();
             // SAFETY: under the lock (K1).

@@ -3,6 +3,7 @@
 use super::SalAlloc;
 use super::allocate::{self, Kind, kind_of, usable_size};
 use super::placement::heap_of_address;
+use super::seal::protect;
 use super::withheld;
 use crate::alloc::count_table;
 use crate::alloc::current::Withholding;
@@ -23,7 +24,7 @@ const fn class_of(layout: Layout) -> Option<usize> {
 
 /// The layout with as many bytes as its class has: so the class is the same in heaps with a finer ladder, and follows from the layout.
 #[inline(always)]
-const fn whole(layout: Layout) -> Layout {
+pub(super) const fn whole(layout: Layout) -> Layout {
     match Layout::from_size_align(usable_size(Ladder::Usual, layout), layout.align()) {
         Ok(layout) => layout,
         // Not for layouts that can be served.
@@ -98,36 +99,59 @@ pub(crate) fn heap_of(block: NonNull<u8>) -> SalAlloc {
     heap_of_address(block.addr().get()).unwrap_or(SalAlloc::new())
 }
 
+/// The only pointer to a block goes, whatever the block's count says of their number: from here on nobody seals the value, or has
+/// done so before, and the count says that.
+///
+/// # Safety
+/// As for [`count_of`].
+#[inline(always)]
+pub(crate) unsafe fn give_up(block: NonNull<u8>, layout: Layout) {
+    if young::is_noted(block.addr().get()) {
+        // SAFETY: the caller's promise.
+        unsafe { count_of(block, layout) }.give_up();
+    }
+}
+
 /// Frees a block.
 ///
 /// # Safety
-/// As for [`count_of`], and nobody uses the block any more.
+/// As for [`count_of`], and nobody uses the block any more; the last pointer to it was dropped, or [given up](give_up).
 #[inline]
 pub(crate) unsafe fn free(block: NonNull<u8>, layout: Layout) {
     // SAFETY: the caller's promise; a heap that was closed takes nothing back.
     unsafe {
         let count = count_of(block, layout);
-        if !is_young(count) {
-            return free_sealed(block, layout);
+        if !is_young(count) && keep_sealed(block, layout) {
+            return;
         }
         count.end();
         allocate::free(heap_of(block), block.as_ptr(), whole(layout));
     }
 }
 
-/// Frees a block that may be sealed; it is withheld if its heap does so.
+/// Keeps a block that is being freed and may be sealed, if that is not to be used again yet: because the last commit leads to it, or
+/// because nobody can write where it lies.
 ///
 /// # Safety
-/// As for [`free`].
+/// As for [`free`], if the answer is that it is kept.
 #[cold]
 #[inline(never)]
-unsafe fn free_sealed(block: NonNull<u8>, layout: Layout) {
-    let heap = heap_of(block);
-    let _withholding = withheld::withhold(heap);
+unsafe fn keep_sealed(block: NonNull<u8>, layout: Layout) -> bool {
+    // SAFETY: the caller's promise.
+    withheld::note_counted(heap_of(block), block, layout) || unsafe { protect::free_sealed(block, layout) }
+}
+
+/// Frees a block that no commit leads to any more.
+///
+/// # Safety
+/// The block was kept by [`withheld::note_counted`], with this layout, and is freed once.
+pub(super) unsafe fn free_kept(block: NonNull<u8>, layout: Layout) {
     // SAFETY: the caller's promise.
     unsafe {
-        count_of(block, layout).end();
-        allocate::free(heap, block.as_ptr(), whole(layout));
+        if !protect::free_sealed(block, layout) {
+            count_of(block, layout).end();
+            allocate::free(heap_of(block), block.as_ptr(), whole(layout));
+        }
     }
 }
 

@@ -14,7 +14,7 @@ use super::create::{check_capacity, create_in, is_unfinished, layout_for, random
 use super::fork;
 use super::options::{HeapOptions, Mode};
 use super::owner::{Heap, HeapInner};
-use super::seal::SealPolicy;
+use super::seal::{SealPolicy, protect};
 use super::shared;
 use super::table::HEAPS;
 use super::temporary;
@@ -309,12 +309,18 @@ pub(super) fn make_core(
     })?;
     if matches!(held.backing, Backing::ReadOnly(_)) {
         held.state.store(state::READ_ONLY, Ordering::Release);
-    } else if SealPolicy::of(options.seal_policy, mode) != SealPolicy::Off {
-        young::begin(header.window, header.windows).inspect_err(|_| {
+        return Ok(core);
+    }
+    let policy = SealPolicy::of(options.seal_policy, mode);
+    let protects = policy == SealPolicy::Mprotect;
+    if policy != SealPolicy::Off {
+        young::begin(header.window, header.windows, protects).inspect_err(|_| {
             // SAFETY: as above.
             unsafe { Core::destroy(core.as_ptr()) };
         })?;
     }
+    // Relaxed: nobody else knows of it.
+    held.protection.is_wanted.store(protects, Ordering::Relaxed);
     Ok(core)
 }
 
@@ -346,6 +352,8 @@ pub(super) fn shut(heap: &HeapInner, unmap: bool) -> Result<(), CloseError> {
     heap.gate.close();
     heap.maintenance.end();
     unknown_counts::forget(heap.alloc());
+    // From here on nothing is sealed. What waits is freed while that can be.
+    protect::open_all(heap.core());
     if let Some(atomic) = &heap.atomic {
         // It works in the heap as any thread does, and needs it open.
         atomic.give_up_recovery();

@@ -52,7 +52,7 @@ pub use owner::Heap;
 pub(crate) use owner::{Attachment, HeapInner};
 pub use recovery::{RecoveryPhase, RecoveryProgress, RecoveryReport};
 pub use scrub::{DamagedPage, PageDamage, Place, ScrubProgress, ScrubReport};
-pub use seal::SealPolicy;
+pub use seal::{SealPolicy, SealStats};
 pub use session::{Attached, Read, Write};
 pub use size_classes::SizeClasses;
 pub use stats::{ClassStats, Classes, Residency, Stats};

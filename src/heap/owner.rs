@@ -8,6 +8,7 @@ use super::lifecycle;
 use super::maintenance::Slot;
 use super::options::{HeapOptions, Mode};
 use super::recovery::{RecoveryProgress, RecoveryReport};
+use super::seal::protect;
 use super::session::{Read, Write};
 use super::shared::SharedCommits;
 use super::sync::SyncLevel;
@@ -324,6 +325,7 @@ impl Heap {
             return 0;
         }
         self.inner.maintenance.forget_ready();
+        protect::free_all_withheld(self.inner.core());
         self.inner.flush_thread();
         match &self.inner.atomic {
             Some(atomic) => {

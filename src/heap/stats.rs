@@ -20,6 +20,7 @@ use super::atomic::{Atomic, CommitStats};
 use super::handle::SalAlloc;
 use super::maintenance::MaintenanceStats;
 use super::owner::{Heap, HeapInner};
+use super::seal::{SealStats, protect};
 use crate::alloc::counters::ClassCount;
 use crate::alloc::heap_core::Core;
 use crate::alloc::size_class::{ALL_CLASSES, CLASSES, Ladder};
@@ -87,6 +88,8 @@ pub struct Stats {
     pub classes: Classes,
     /// Of an atomic heap that is open for writing, what commits have cost; only from [`Heap::stats`].
     pub commits: Option<CommitStats>,
+    /// Of a heap with [`SealPolicy::Mprotect`](crate::SealPolicy::Mprotect), what is read-only; only from [`Heap::stats`].
+    pub seals: Option<SealStats>,
     /// Of a heap that was ever maintained, what that has done; only from [`Heap::stats`].
     pub maintenance: Option<MaintenanceStats>,
 }
@@ -187,6 +190,7 @@ impl Heap {
         let mut stats = Stats::default();
         collect(self.inner().core(), &mut stats);
         stats.commits = self.atomic().map(Atomic::stats);
+        stats.seals = protect::stats(&self.inner().core().protection);
         stats.maintenance = self.inner().maintenance.stats();
         stats
     }

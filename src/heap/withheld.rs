@@ -10,11 +10,14 @@
 
 use super::SalAlloc;
 use super::allocate;
+use super::counted;
 use super::handle::Place;
 use crate::alloc::current::{self, Withholding};
 use crate::alloc::windows;
 use crate::format::END_WINDOW;
+use std::alloc::Layout;
 use std::collections::HashMap;
+use std::ptr::NonNull;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -24,6 +27,8 @@ pub(super) enum Freed {
     OfClass(usize),
     /// Of so many bytes.
     Large(usize),
+    /// With its count.
+    Counted(Layout),
 }
 
 #[derive(Debug, Default)]
@@ -91,6 +96,14 @@ pub(super) fn take(name: u32, block: usize, freed: Freed) -> bool {
     current::is_withholding(name) && note(name, block, freed)
 }
 
+/// Notes a counted block that is being freed, if its heap withholds and is open.
+pub(super) fn note_counted(heap: SalAlloc, block: NonNull<u8>, layout: Layout) -> bool {
+    let Place::Window(name) = heap.place() else { return false };
+    is_withheld(heap)
+        && allocate::with_core(heap.place(), |_| ()).is_some()
+        && note(name, block.addr().get(), Freed::Counted(layout))
+}
+
 #[cold]
 fn note(name: u32, block: usize, freed: Freed) -> bool {
     match heaps().as_mut().and_then(|heaps| heaps.get_mut(&name)) {
@@ -114,8 +127,14 @@ pub(super) fn gate_closed(heap: SalAlloc) {
 pub(super) fn give_back(heap: SalAlloc) -> usize {
     let blocks = with_lists(heap, |lists| std::mem::take(&mut lists.before)).unwrap_or_default();
     for &(block, freed) in &blocks {
+        let Some(block) = NonNull::new(std::ptr::with_exposed_provenance_mut(block)) else { continue };
         // SAFETY: freed by its owner in just this way, and noted once (W1).
-        unsafe { allocate::free_withheld(heap, std::ptr::with_exposed_provenance_mut(block), freed) };
+        unsafe {
+            match freed {
+                Freed::Counted(layout) => counted::free_kept(block, layout),
+                freed => allocate::free_withheld(heap, block.as_ptr(), freed),
+            }
+        }
     }
     blocks.len()
 }

@@ -13,7 +13,7 @@ use core::ptr::{self, NonNull};
 /// A [`SalRc`] that many threads read while others replace it, without a lock: a writer publishes versions, and each reader
 /// has one whole version.
 ///
-/// A value that is in a cell counts as having 2¹⁷ pointers more than there are ([`SalRc::strong_count`]); one that is in a thousand
+/// A value that is in a cell counts as having 2¹⁷ pointers more than there are ([`SalRc::strong_count`]); one that is in five hundred
 /// cells at once is never dropped.
 /// It belongs to this process, and cannot be stored in a heap file. A reader passes two atomic operations on the cell and one on the
 /// value's count.

@@ -78,6 +78,7 @@ impl<T: 'static> SalBox<T> {
         let pointer = ManuallyDrop::new(this).only.tagged();
         // SAFETY: the box has the value alone, and is not dropped any more.
         unsafe {
+            pointer.give_up();
             let value = pointer.value().read();
             pointer.free();
             value
@@ -128,6 +129,7 @@ impl<T: ?Sized + Target> SalBox<T> {
             new.copy_from_nonoverlapping(block, layout.size());
             counted::begin(new, layout);
             self.only = ManuallyDrop::new(SalRc::of_tagged(Tagged::of_block(new)));
+            old.give_up();
             old.free();
         }
     }
@@ -159,9 +161,11 @@ impl<T: ?Sized + Target> DerefMut for SalBox<T> {
 impl<T: ?Sized + Target> Drop for SalBox<T> {
     #[inline]
     fn drop(&mut self) {
-        let block = self.only.tagged().block();
+        let pointer = self.only.tagged();
+        let block = pointer.block();
         // SAFETY: the box has the value alone, and ends here.
         unsafe {
+            pointer.give_up();
             if T::NEEDS_DROP {
                 drop_later::run(block, drop_and_free::<T>);
             } else {

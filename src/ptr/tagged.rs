@@ -71,10 +71,21 @@ impl<T: ?Sized + Target> Tagged<T> {
         unsafe { counted::count_of(self.block(), T::layout_of(self.block())) }
     }
 
+    /// Says that this pointer is the only one, and about to go: before its value is dropped or moved out.
+    ///
+    /// # Safety
+    /// It is the only one, and nobody makes another of it.
+    #[inline(always)]
+    pub(super) unsafe fn give_up(self) {
+        // SAFETY: G1, A1.
+        unsafe { counted::give_up(self.block(), T::layout_of(self.block())) }
+    }
+
     /// Frees the block.
     ///
     /// # Safety
-    /// Its value has been dropped or moved out, and nobody uses it any more.
+    /// Its value has been dropped or moved out, and nobody uses it any more; its last pointer was dropped, or [given
+    /// up](Tagged::give_up).
     #[inline]
     pub(super) unsafe fn free(self) {
         // SAFETY: the caller's promise, G1, A1.

@@ -45,6 +45,9 @@ impl fmt::Display for Stats {
         if let Some(commits) = &self.commits {
             commits.fmt(f)?;
         }
+        if let Some(seals) = &self.seals {
+            seals.fmt(f)?;
+        }
         if let Some(done) = &self.maintenance {
             writeln!(
                 f,

@@ -102,6 +102,19 @@ impl Stats {
                 writeln!(out, "sal_{name}{{{labels}}} {value}")?;
             }
         }
+        if let Some(seals) = &self.seals {
+            let of_seals = [
+                ("protected_bytes", "Bytes that are read-only.", false, seals.protected_bytes),
+                ("protected_ranges", "Ranges that these form.", false, seals.ranges),
+                ("withheld_bytes", "Bytes of freed blocks that wait there.", false, seals.withheld_bytes),
+                ("unprotected_bytes_total", "Bytes left writable for want of ranges.", true, seals.unprotected_bytes),
+                ("failed_protections_total", "Calls of mprotect that failed.", true, seals.failed_calls),
+            ];
+            for (name, help, only_grows, value) in of_seals {
+                head(out, name, help, only_grows)?;
+                writeln!(out, "sal_{name}{{{labels}}} {value}")?;
+            }
+        }
         let Some(commits) = &self.commits else { return Ok(()) };
         let of_commits = [
             ("commits_total", "Commits since the heap was opened.", true, commits.commits),

@@ -651,3 +651,43 @@ fn the_end_of_a_tracker_frees_the_range_for_the_next() {
     assert_eq!(area.scan(&second), [2], "what was armed is no more");
     assert!(area.scan(&second).is_empty());
 }
+
+/// What is sealed may be made read-only and writable again, between any two scans.
+#[test]
+fn making_pages_read_only_and_writable_again_neither_loses_nor_invents_writes() {
+    for tracking in [WriteProtect, Compare] {
+        for area in [Area::anonymous(4 * HUGE), Area::huge(4 * HUGE), Area::half_a_file(4 * HUGE)] {
+            let Some(tracker) = registered(tracking, &area) else { continue };
+            let mut random = Random::seeded(0x5EA1);
+            let protect = |access| {
+                // SAFETY: nobody else writes to the area.
+                unsafe { mapping::protect(area.at + HUGE * PAGE, 2 * HUGE * PAGE, access).unwrap() };
+            };
+            (0..area.pages()).for_each(|page| area.write(page));
+            let mut ever: BTreeSet<usize> = (0..area.pages()).collect();
+            let mut written: BTreeSet<usize> = ever.clone();
+            for round in 0..40 {
+                // Written, read-only, scanned; or read-only and writable again before the scan.
+                protect(Access::Read);
+                if round % 3 == 1 {
+                    protect(Access::ReadWrite);
+                }
+                let found: BTreeSet<usize> = area.scan(&tracker).into_iter().collect();
+                if tracking == WriteProtect && round > 0 {
+                    assert_eq!(found, written, "{round}");
+                } else {
+                    assert!(found.is_superset(&written), "{round}");
+                }
+                if round % 3 == 2 {
+                    assert!(tracking == Compare || area.scan(&tracker).is_empty(), "{round}");
+                }
+                protect(Access::ReadWrite);
+                written = (0..random.below(20)).map(|_| random.below(area.pages())).collect();
+                written.iter().for_each(|&page| area.write(page));
+                ever.extend(&written);
+            }
+            let private: BTreeSet<usize> = area.private(&tracker).into_iter().collect();
+            assert!(private.is_superset(&ever));
+        }
+    }
+}

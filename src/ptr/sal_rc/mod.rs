@@ -41,7 +41,7 @@ use core::ptr::{self, NonNull};
 /// [`SalRc::make_mut`] is for structures that share what they have in common: it changes the value in place if nobody else has
 /// a pointer to it, and a copy otherwise. A clone of a pointer is therefore a version that nothing changes any more.
 ///
-/// A number of pointers beyond 2²⁷ is not counted any more; such a value is never dropped.
+/// A number of pointers beyond 2²⁶ is not counted any more; such a value is never dropped.
 ///
 /// Values of known size, slices and `str` can be pointed to; slices and texts keep their length beside them.
 ///
