@@ -31,6 +31,8 @@ mod ptr;
 pub mod region;
 #[cfg(not(loom))]
 mod root;
+#[cfg(not(loom))]
+mod schema;
 mod sync;
 #[cfg(all(any(test, feature = "testing"), not(loom)))]
 pub mod testing;

@@ -10,7 +10,7 @@
 //! heap
 //! gc | commit
 //! alloc
-//! os | format
+//! os | format | schema
 //! error | sync
 //! ```
 
@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 
 const LAYERS: [&[&str]; 10] = [
     &["error", "sync"],
-    &["os", "format"],
+    &["os", "format", "schema"],
     &["alloc"],
     &["gc", "commit"],
     &["heap"],

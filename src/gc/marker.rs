@@ -7,24 +7,34 @@
 //! tree of any depth needs hardly any stack: a block's range goes on it as a whole, and what comes behind a block in a
 //! list is found when nothing else of it is left.
 //!
-//! A stack that is full drops what is pushed, and notes where the block lies. The block is marked and not looked at, so
-//! in the end all marked blocks there are looked at once more, as often as something was dropped ([`Pool`]). Each such
-//! round marks at least one block more than the last one, or it is the last.
+//! Where the stack is full, what is found in a block is put [aside](super::aside), and it is noted where the block lies. In the
+//! end what was put aside there is looked at, as often as something was ([`Pool`]). Each such round takes up at least one range,
+//! or it is the last. So every range is looked at once.
+//!
+//! With a [`Program`] ranges have types, and only pointers of values are followed ([`super::trace`]); without, every word is. A
+//! range of a block is what the block was first found for. That others who find it mean the same is the promise of whoever
+//! wrote the heap; what only one owner may have and is found twice makes marking refuse the types.
 //!
 //! # Invariants
 //! - **V1** Only blocks of the image's runs are looked at: positions come from [`Runs::find`] alone.
-//! - **V2** When no worker was aborted, every block that a word of a marked block or a root leads to is marked.
+//! - **V2** When no worker was stopped, every block that a marked block or a root leads to is marked: by a word of it, or
+//!   with types, by a pointer of a value in it.
 
-use super::image::Image;
+use super::aside::Aside;
+use super::image::{Found as Entry, Image};
 use super::marks::Marks;
 use super::pool::{Pool, Task};
 use super::runs::{Block, Runs};
-use super::stack::{Span, Stack};
+use super::stack::{PIECE, Span, Stack, WORTH_HALVING};
 use super::tallies::Tallies;
+use super::trace::run::{Refused, Sink, Tracer, Way};
+use super::trace::{Program, WORDS};
 use crate::format::UNIT_SHIFT;
+use crate::format::root_entry::{BY_NAME, RootEntry};
 use crate::os::CallError;
 use core::ops::Range;
 use core::time::Duration;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Ranges whose memory is asked for before they are looked at; as many blocks may be found and not yet marked.
@@ -40,7 +50,7 @@ const DONATION: usize = 256;
 /// How long a worker without work waits before it lets its caller look around.
 const PATIENCE: Duration = Duration::from_millis(20);
 
-/// Entries of a worker's stack, if nobody wants another number: 16 MiB, which are taken as they are used.
+/// Entries of a worker's stack, if nobody wants another number: 24 MiB, which are taken as they are used.
 pub(crate) const STACK: usize = 1 << 20;
 
 /// What the workers of one marking share, and others may look at meanwhile.
@@ -58,11 +68,19 @@ pub(crate) struct Counters {
     pub(crate) bytes: AtomicU64,
     /// Bytes that were looked at.
     pub(crate) scanned: AtomicU64,
-    /// How often blocks had to be looked at again.
+    /// How often what was put aside had to be taken up.
     pub(crate) rounds: AtomicU64,
 }
 
 impl Counters {
+    /// Begins with nothing again, but for the bytes that were looked at.
+    fn begin_again(&self) {
+        // Relaxed: the workers have been joined.
+        for counter in [&self.blocks, &self.bytes, &self.rounds] {
+            counter.store(0, Ordering::Relaxed);
+        }
+    }
+
     /// The same once more.
     pub(crate) fn copy(&self) -> Self {
         // Relaxed: nobody counts any more.
@@ -76,15 +94,25 @@ impl Counters {
     }
 }
 
+impl Job {
+    /// Marking begins once more, without types. When no worker runs.
+    pub(crate) fn begin_again(&self) {
+        self.pool.begin_again();
+        self.counters.begin_again();
+    }
+}
+
 /// One marking, by one or more workers.
 #[derive(Debug)]
 pub(crate) struct Marker<'a> {
     image: Image<'a>,
     runs: &'a Runs,
     marks: &'a Marks,
-    /// Blocks with a mark that are not to be looked at: they are free.
-    free: Option<&'a Marks>,
     tallies: Option<&'a Tallies>,
+    /// What follows types; without it, none are known.
+    tracer: Option<Tracer<'a>>,
+    /// What there was no room for, once that has happened.
+    aside: OnceLock<Aside>,
     pool: &'a Pool,
     counters: &'a Counters,
     /// Whether there may be more than one worker.
@@ -93,17 +121,12 @@ pub(crate) struct Marker<'a> {
 }
 
 impl<'a> Marker<'a> {
-    /// A marking of an image with those runs, which sets `marks`. If a block is free according to `free`, it has its mark
-    /// already.
-    pub(crate) fn new(
-        image: Image<'a>,
-        runs: &'a Runs,
-        marks: &'a Marks,
-        free: Option<&'a Marks>,
-        job: &'a Job,
-    ) -> Self {
+    /// A marking of an image with those runs, which sets `marks`. What has its mark already, as free blocks may, is not looked
+    /// at.
+    pub(crate) fn new(image: Image<'a>, runs: &'a Runs, marks: &'a Marks, job: &'a Job) -> Self {
         let (pool, counters) = (&job.pool, &job.counters);
-        Self { image, runs, marks, free, tallies: None, pool, counters, shared: true, stack: STACK }
+        let aside = OnceLock::new();
+        Self { image, runs, marks, tallies: None, tracer: None, aside, pool, counters, shared: true, stack: STACK }
     }
 
     /// With so many workers, and so many entries on each one's stack.
@@ -111,25 +134,53 @@ impl<'a> Marker<'a> {
         Self { shared: workers > 1, stack, ..self }
     }
 
-    /// Also counts the pointers that are counted; [`Marker::finish`] ends that.
+    /// Follows the types of a program. If something is not of its type, the [`Pool`] is refused, and nothing is worth what was
+    /// marked and counted.
+    pub(crate) fn typed(self, program: Option<&'a Program>) -> Self {
+        let tracer = program.map(|program| Tracer { program, image: self.image, runs: self.runs });
+        Self { tracer, ..self }
+    }
+
+    /// Also counts the pointers that are counted.
     pub(crate) fn counting(self, tallies: &'a Tallies) -> Self {
         Self { tallies: Some(tallies), ..self }
     }
 
-    /// When all is marked: makes the tallies right if blocks had to be looked at more than once. By one thread.
-    pub(crate) fn finish(&self) {
-        if let Some(tallies) = self.tallies {
-            // Relaxed: the workers have been joined.
-            if self.counters.rounds.load(Ordering::Relaxed) > 0 {
-                tallies.count_again(&self.image, self.runs, self.marks, self.free);
+    /// The first part of a range that is to be looked at.
+    #[inline(always)]
+    fn first_part(&self, span: &Span) -> Range<usize> {
+        match &self.tracer {
+            Some(tracer) if span.plan != WORDS => tracer.first_part(span),
+            _ => self.image.first_part(span.start, span.end),
+        }
+    }
+
+    /// Where a range that is long enough for that can be cut in two.
+    fn middle(&self, span: &Span) -> Option<usize> {
+        match &self.tracer {
+            Some(tracer) => tracer.middle(span, WORTH_HALVING),
+            None => {
+                let len = span.end - span.start;
+                (len >= WORTH_HALVING).then_some(span.start + len / 2 / PIECE * PIECE)
             }
         }
     }
 
-    /// Works until all is marked or somebody aborts; calls `tick` from time to time. Each worker calls this once.
+    /// Where what there is no room for goes.
+    fn aside(&self) -> Result<&Aside, CallError> {
+        if let Some(aside) = self.aside.get() {
+            return Ok(aside);
+        }
+        // Of two that come here at once, one makes a table for nothing.
+        let made = Aside::new(self.runs.units())?;
+        Ok(self.aside.get_or_init(|| made))
+    }
+
+    /// Works until all is marked or somebody stops it; calls `tick` from time to time. Each worker calls this once.
     ///
     /// # Errors
-    /// If there is no memory for its stack. The others do its work, if there are any.
+    /// If there is no memory for its stack, and the others do its work, if there are any; or for what finds no room there,
+    /// which ends all.
     pub(crate) fn work(&self, mut tick: impl FnMut()) -> Result<(), CallError> {
         let mut worker = Worker {
             marker: self,
@@ -137,10 +188,11 @@ impl<'a> Marker<'a> {
             queue: [Span::default(); AHEAD],
             first: 0,
             queued: 0,
-            found: [Block::default(); AHEAD],
+            found: [Found::default(); AHEAD],
             first_found: 0,
             found_count: 0,
             dropped: None,
+            failed: None,
             counts: Counts::default(),
             until_tick: TICK,
             tick: &mut tick,
@@ -151,8 +203,8 @@ impl<'a> Marker<'a> {
             let task = self.pool.next(had_task, worker.dropped.take(), PATIENCE);
             had_task = !matches!(task, Task::Wait | Task::Done);
             match task {
-                Task::Roots => self.image.for_each_root(self.runs, |word| worker.visit(word)),
-                Task::Spans(spans) => spans.into_iter().for_each(|span| worker.push(span)),
+                Task::Roots => worker.roots(),
+                Task::Spans(spans) => spans.into_iter().for_each(|span| worker.take(span)),
                 Task::Again(units) => worker.again(units),
                 Task::Wait => (worker.tick)(),
                 Task::Done => break,
@@ -160,7 +212,7 @@ impl<'a> Marker<'a> {
             worker.drain();
             worker.report();
         }
-        Ok(())
+        worker.failed.take().map_or(Ok(()), Err)
     }
 }
 
@@ -182,6 +234,14 @@ struct Counts {
     scanned: u64,
 }
 
+/// A block that was found and not yet marked, and what is to be looked at in it.
+#[derive(Clone, Copy, Default)]
+struct Found {
+    block: Block,
+    inside: Span,
+    way: Way,
+}
+
 struct Worker<'m, 'a> {
     marker: &'m Marker<'a>,
     stack: Stack,
@@ -190,10 +250,13 @@ struct Worker<'m, 'a> {
     first: usize,
     queued: usize,
     /// A ring of blocks that were found and not yet marked.
-    found: [Block; AHEAD],
+    found: [Found; AHEAD],
     first_found: usize,
     found_count: usize,
+    /// Units of blocks that were put aside.
     dropped: Option<Range<usize>>,
+    /// Why nothing could be put aside.
+    failed: Option<CallError>,
     counts: Counts,
     until_tick: u32,
     tick: &'m mut dyn FnMut(),
@@ -202,10 +265,10 @@ struct Worker<'m, 'a> {
 impl Worker<'_, '_> {
     /// Looks at everything on the stack, and at what that leads to.
     fn drain(&mut self) {
-        let image = &self.marker.image;
+        let marker = self.marker;
         loop {
             while self.queued < AHEAD {
-                let Some(span) = self.stack.take(|start, end| image.first_part(start, end)) else { break };
+                let Some(span) = self.stack.take(|span| marker.first_part(span)) else { break };
                 self.prefetch(span);
                 self.queue[(self.first + self.queued) % AHEAD] = span;
                 self.queued += 1;
@@ -226,10 +289,10 @@ impl Worker<'_, '_> {
                 self.report();
                 (self.tick)();
             }
-            if self.marker.pool.is_hungry() && self.stack.has_to_spare() {
+            if self.marker.pool.is_hungry() && self.stack.has_to_spare(|span| marker.middle(span)) {
                 self.donate();
             }
-            if self.marker.pool.is_aborted() {
+            if self.marker.pool.is_stopped() {
                 self.stack.clear();
                 self.queued = 0;
                 self.found_count = 0;
@@ -241,7 +304,8 @@ impl Worker<'_, '_> {
     #[cold]
     fn donate(&mut self) {
         let stack = &mut self.stack;
-        self.marker.pool.give(|spans| stack.donate(DONATION, |span| spans.push(span)));
+        let marker = self.marker;
+        marker.pool.give(|spans| stack.donate(DONATION, |span| marker.middle(span), |span| spans.push(span)));
     }
 
     #[inline(always)]
@@ -252,9 +316,22 @@ impl Worker<'_, '_> {
         }
     }
 
-    /// Looks at each word of a range that lies in a block.
+    /// Looks at a range that lies in a block.
     #[inline(always)]
     fn scan(&mut self, span: Span) {
+        if span.plan == WORDS {
+            return self.scan_words(span);
+        }
+        self.counts.scanned += (span.end - span.start) as u64;
+        let Some(tracer) = self.marker.tracer else { return };
+        if tracer.trace(span, self).is_err() {
+            self.marker.pool.refuse();
+        }
+    }
+
+    /// Looks at each word of a range.
+    #[inline(always)]
+    fn scan_words(&mut self, span: Span) {
         let start = self.marker.image.at(span.start);
         let words = (span.end - span.start) / 8;
         self.counts.scanned += (words * 8) as u64;
@@ -272,15 +349,64 @@ impl Worker<'_, '_> {
             if Tallies::is_counted(position, &block) {
                 self.tally(&block);
             }
-            prefetch(self.marker.marks.place(block.word));
-            // It will be looked at soon if it has no mark, and most have none.
-            prefetch(image.at(block.start).cast());
-            if self.found_count == AHEAD {
-                self.mark_oldest();
-            }
-            self.found[(self.first_found + self.found_count) % AHEAD] = block;
-            self.found_count += 1;
+            self.find(Found { block, inside: Span::words(block.start, block.start + block.len), way: Way::Any });
         }
+    }
+
+    #[inline(always)]
+    fn find(&mut self, found: Found) {
+        prefetch(self.marker.marks.place(found.block.word));
+        if !found.inside.is_empty() {
+            // It will be looked at soon if it has no mark, and most have none.
+            prefetch(self.marker.image.at(found.inside.start).cast());
+        }
+        if self.found_count == AHEAD {
+            self.mark_oldest();
+        }
+        self.found[(self.first_found + self.found_count) % AHEAD] = found;
+        self.found_count += 1;
+    }
+
+    /// Looks at the roots.
+    fn roots(&mut self) {
+        let image = self.marker.image;
+        let Some(tracer) = self.marker.tracer else {
+            return image.for_each_root(self.marker.runs, |word| self.visit(word));
+        };
+        image.for_each_entry(self.marker.runs, |entry| {
+            let is_understood = match entry {
+                Entry::Root(entry) => self.root(&tracer, &entry).is_ok(),
+                Entry::Damage => false,
+                Entry::Word(_) => true,
+            };
+            if !is_understood {
+                self.marker.pool.refuse();
+            }
+        });
+    }
+
+    /// Finds the value of a root, and its name.
+    fn root(&mut self, tracer: &Tracer<'_>, entry: &RootEntry) -> Result<(), Refused> {
+        let [_, offset] = self.marker.image.segments_start();
+        let block_at = |offset_in_heap: u64| {
+            let position = offset_in_heap.checked_sub(offset).ok_or(Refused)?;
+            self.marker.runs.find(position as usize).map(|block| (position as usize, block)).ok_or(Refused)
+        };
+        if entry.state == BY_NAME && entry.name_len > 0 {
+            let (_, block) = block_at(entry.tag)?;
+            self.find(Found { block, inside: Span::words(block.start, block.start), way: Way::Any });
+        }
+        if entry.value_len == 0 {
+            return Ok(());
+        }
+        let (plan, size) = tracer.program.root(entry.type_record).ok_or(Refused)?;
+        let (position, block) = block_at(entry.value)?;
+        if size as u64 != entry.value_len || position != block.start || size > block.len {
+            return Err(Refused);
+        }
+        let end = block.start + if tracer.program.is_plain(plan) { 0 } else { size };
+        self.find(Found { block, inside: Span { start: block.start, end, plan, above: 0 }, way: Way::Owned });
+        Ok(())
     }
 
     fn tally(&self, block: &Block) {
@@ -306,47 +432,69 @@ impl Worker<'_, '_> {
     }
 
     #[inline(always)]
-    fn mark(&mut self, block: Block) {
+    fn mark(&mut self, found: Found) {
+        let Found { block, inside, way } = found;
         if self.marker.marks.set(block.word, block.bit, self.marker.shared) {
             self.counts.blocks += 1;
             self.counts.bytes += block.len as u64;
-            self.push(Span { start: block.start, end: block.start + block.len });
+            if !inside.is_empty() && !self.stack.push(inside) {
+                self.put_aside(&block, inside);
+            }
+        } else if way == Way::Owned && self.marker.tracer.is_some_and(|tracer| !tracer.program.has_opaque()) {
+            // Somebody else has it already, or it is free.
+            self.marker.pool.refuse();
         }
     }
 
-    #[inline(always)]
-    fn push(&mut self, span: Span) {
+    /// Takes over what another worker has found.
+    fn take(&mut self, span: Span) {
         if !self.stack.push(span) {
-            self.drop_block(span);
+            self.drain();
+            if !self.stack.push(span) {
+                self.scan_whole(span);
+            }
+        }
+    }
+
+    /// Looks at a range without needing the stack for it.
+    fn scan_whole(&mut self, mut span: Span) {
+        while !span.is_empty() && !self.marker.pool.is_stopped() {
+            let part = self.marker.first_part(&span);
+            self.scan(Span { start: part.start, end: part.end, ..span });
+            self.drain();
+            span.start = part.end;
         }
     }
 
     #[cold]
-    fn drop_block(&mut self, span: Span) {
-        let unit = span.start >> UNIT_SHIFT;
+    fn put_aside(&mut self, block: &Block, inside: Span) {
+        match self.marker.aside() {
+            Ok(aside) => aside.put(block, inside),
+            Err(error) => {
+                self.failed = Some(error);
+                return self.marker.pool.abort();
+            }
+        }
+        let unit = block.start >> UNIT_SHIFT;
         let before = self.dropped.take().unwrap_or(unit..unit + 1);
         self.dropped = Some(before.start.min(unit)..before.end.max(unit + 1));
     }
 
-    /// Looks once more at the marked blocks of the runs in these units, without needing the stack for them.
+    /// Looks at what was put aside of the runs in these units.
     #[cold]
     fn again(&mut self, units: Range<usize>) {
         self.marker.counters.rounds.fetch_add(1, Ordering::Relaxed);
+        let Some(aside) = self.marker.aside.get() else { return };
         for run in self.marker.runs.in_units(units) {
             for (word, all) in Runs::mark_words(run) {
-                let free = self.marker.free.map_or(0, |free| free.word(word));
-                let mut marked = self.marker.marks.word(word) & all & !free;
-                while marked != 0 {
-                    let block = Runs::block_of_mark(run, word, marked.trailing_zeros());
-                    marked &= marked - 1;
-                    let (mut start, end) = (block.start, block.start + block.len);
-                    while start < end {
-                        let part = self.marker.image.first_part(start, end);
-                        self.scan(Span { start: part.start, end: part.end });
-                        self.drain();
-                        start = part.end;
+                let mut waiting = aside.word(word) & all;
+                while waiting != 0 {
+                    let block = Runs::block_of_mark(run, word, waiting.trailing_zeros());
+                    waiting &= waiting - 1;
+                    if let Some(span) = aside.take(&block) {
+                        self.scan_whole(span);
                     }
-                    if self.marker.pool.is_aborted() {
+                    if self.marker.pool.is_stopped() {
                         return;
                     }
                 }
@@ -363,6 +511,33 @@ impl Worker<'_, '_> {
         counters.bytes.fetch_add(counts.bytes, Ordering::Relaxed);
         counters.scanned.fetch_add(counts.scanned, Ordering::Relaxed);
         self.until_tick = TICK;
+    }
+}
+
+impl Sink for Worker<'_, '_> {
+    #[inline(always)]
+    fn reached(&mut self, block: Block, inside: Span, way: Way) {
+        if way == Way::Counted {
+            self.tally(&block);
+        }
+        self.find(Found { block, inside, way });
+    }
+
+    #[inline(always)]
+    fn word(&mut self, word: u64) {
+        self.visit(word);
+    }
+
+    fn more(&mut self, mut span: Span) {
+        if span.is_empty() || self.stack.push(span) {
+            return;
+        }
+        // Its parts lead to blocks, which have a place of their own.
+        while !span.is_empty() && !self.marker.pool.is_stopped() {
+            let part = self.marker.first_part(&span);
+            self.scan(Span { start: part.start, end: part.end, ..span });
+            span.start = part.end;
+        }
     }
 }
 

@@ -1,12 +1,10 @@
 //! How many counted pointers lead to each block.
 //!
-//! Such a pointer is known by its word: the address of a block's start, plus a tag. What looks like one and is none makes a
-//! number too high, which keeps the block for ever; none is ever too low.
+//! Such a pointer is known by its type or, where types are not known, by its word: the address of a block's start, plus a tag. What
+//! looks like one and is none then makes a number too high, which keeps the block for ever; none is ever too low.
 //!
 //! Laid out as the marks are, with a number for each bit.
 
-use super::image::Image;
-use super::marks::Marks;
 use super::runs::{Block, Runs};
 use super::zeroed::Zeroed;
 use crate::alloc::count_table;
@@ -61,37 +59,12 @@ impl Tallies {
         self.units.iter().any(|unit| unit.load(Ordering::Relaxed))
     }
 
-    /// Counts all over again: what marked blocks were looked at more than once is known then.
-    pub(crate) fn count_again(&self, image: &Image<'_>, runs: &Runs, marks: &Marks, free: Option<&Marks>) {
+    /// Forgets all numbers. Nobody counts meanwhile.
+    pub(crate) fn clear(&self, runs: &Runs) {
         for number in self.numbers_in_use(runs) {
             number.store(0, Ordering::Relaxed);
         }
-        let count = |word: u64| {
-            if let Some((position, block)) = runs.find_word(image, word) {
-                if Self::is_counted(position, &block) {
-                    self.add(&block);
-                }
-            }
-        };
-        image.for_each_root(runs, count);
-        for run in runs.iter() {
-            for (word, all) in Runs::mark_words(run) {
-                let mut marked = marks.word(word) & all & !free.map_or(0, |free| free.word(word));
-                while marked != 0 {
-                    let block = Runs::block_of_mark(run, word, marked.trailing_zeros());
-                    marked &= marked - 1;
-                    let (mut start, end) = (block.start, block.start + block.len);
-                    while start < end {
-                        let part = image.first_part(start, end);
-                        for at in (part.start..part.end).step_by(8) {
-                            // SAFETY: the part lies in a block of the image.
-                            count(unsafe { Image::read(image.at(at)) });
-                        }
-                        start = part.end;
-                    }
-                }
-            }
-        }
+        self.units.iter().for_each(|unit| unit.store(false, Ordering::Relaxed));
     }
 
     fn numbers_in_use<'a>(&'a self, runs: &'a Runs) -> impl Iterator<Item = &'a AtomicU32> {

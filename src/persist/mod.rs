@@ -23,23 +23,14 @@ mod blocks;
 mod build;
 mod composite;
 mod containers;
-#[cfg(test)]
-mod damage;
 mod describer;
-mod description;
-mod difference;
-mod encoding;
-mod node;
 mod primitives;
 #[doc(hidden)]
 pub mod support;
 
+pub use crate::schema::{DescriptionError, Field, LayoutDifference, Name, Node, NodeId, TypeDescription, Variant};
 pub use blocks::{BlockVisitor, Foreign, ForeignBlock};
 pub use describer::Describer;
-pub use description::TypeDescription;
-pub use difference::LayoutDifference;
-pub use encoding::DescriptionError;
-pub use node::{Field, Name, Node, NodeId, Variant};
 
 /// Implements the trait [`Persist`](trait@Persist) for a struct or an enum, after checking that it may be stored.
 ///
