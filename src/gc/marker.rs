@@ -43,7 +43,7 @@ const _: () = assert!(AHEAD.is_power_of_two());
 /// Bytes of a cache line, and how many of a block's are asked for; the rest follow by themselves.
 const LINE: usize = 64;
 const LINES: usize = 4;
-/// Ranges that are looked at between two looks at the clock and the counters.
+/// Ranges that are looked at, or blocks that are marked, between two looks at the clock and the counters.
 const TICK: u32 = 4096;
 /// Ranges that are given to others at once.
 const DONATION: usize = 256;
@@ -284,8 +284,8 @@ impl Worker<'_, '_> {
             self.first = (self.first + 1) % AHEAD;
             self.queued -= 1;
             self.scan(span);
-            self.until_tick -= 1;
-            if self.until_tick == 0 {
+            self.until_tick = self.until_tick.saturating_sub(1);
+            if self.until_tick == 0 || self.counts.blocks >= u64::from(TICK) {
                 self.report();
                 (self.tick)();
             }

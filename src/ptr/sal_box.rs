@@ -4,6 +4,7 @@ use super::drop_later;
 use super::sal_rc::{SalRc, drop_and_free};
 use super::target::{CloneTarget, Target};
 use crate::SalAlloc;
+use crate::gc::trace::layouts::id;
 use crate::persist::{BlockVisitor, Describer, Node, Persist};
 use allocator_api2::alloc::AllocError;
 use core::borrow::{Borrow, BorrowMut};
@@ -35,7 +36,7 @@ pub struct SalBox<T: ?Sized + Target> {
 const _: () = assert!(size_of::<Option<SalBox<[u64]>>>() == 8);
 
 /// Among the containers' ids.
-const CONTAINER_ID: u64 = 0x43;
+const CONTAINER_ID: u64 = id::SAL_BOX;
 
 impl<T: 'static> SalBox<T> {
     /// Puts a value into the heap of the thread's newest write session, or into the process's default heap if there is none.

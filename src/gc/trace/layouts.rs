@@ -27,6 +27,11 @@ impl Shape {
     pub(crate) const WORD: Self = Self { size: 8, align: 8 };
     pub(crate) const NOTHING: Self = Self { size: 0, align: 1 };
 
+    /// Of a type.
+    pub(crate) const fn of<T>() -> Self {
+        Self { size: size_of::<T>(), align: align_of::<T>() }
+    }
+
     /// So many side by side.
     pub(crate) const fn times(self, count: usize) -> Self {
         Self { size: self.size * count, align: self.align }
