@@ -53,7 +53,7 @@ pub use heap::{
     SyncLevel, Tuning, VerifyReport, Watermark, WatermarkReached, Write,
 };
 #[cfg(not(loom))]
-pub use persist::Persist;
+pub use persist::{Persist, Trace};
 #[cfg(not(loom))]
 pub use ptr::{CloneTarget, Offset, SalArcCell, SalBox, SalCow, SalRc, SalWeak, Target};
 #[cfg(not(loom))]

@@ -72,6 +72,7 @@ const EXPORTED: &[(&str, &str)] = &[
     ("Target", "ptr"),
     ("OpenError", "error"),
     ("Persist", "persist"),
+    ("Trace", "persist"),
     ("Read", "heap"),
     ("RecoveryPhase", "heap"),
     ("RecoveryProgress", "heap"),

@@ -85,6 +85,19 @@ impl Tallies {
             .flat_map(|run| Runs::mark_words(run).map(move |(word, _)| (run, word)))
     }
 
+    /// The addresses of blocks with a number, and the numbers.
+    #[cfg(test)]
+    pub(crate) fn all(&self, core: &Core, runs: &Runs) -> Vec<(usize, u32)> {
+        let of_word = |(run, word): (Run, usize)| {
+            (0..64).filter_map(move |bit| {
+                let number = self.numbers[word * 64 + bit].load(Ordering::Relaxed);
+                let address = || core.segments + Runs::block_of_mark(run, word, bit as u32).start;
+                (number > 0).then(|| (address(), number))
+            })
+        };
+        self.words_in_use(runs).flat_map(of_word).collect()
+    }
+
     /// Tells the heap's counts what was found, by `tell`.
     ///
     /// # Errors

@@ -47,9 +47,10 @@ pub(crate) fn default_workers() -> usize {
 
 /// Looking through a whole heap.
 ///
-/// What is reached is decided conservatively: each aligned word of a reached block that holds an address in a block, or its
-/// distance from the heap's start, reaches that block. Pointers that are packed, or put together from parts, are not
-/// seen.
+/// What is reached is decided by the types of the roots, as they are stored with them, if all are known
+/// ([`Trace`](crate::Trace)): pointers of values are followed, and a number that is an
+/// address is none. Otherwise each aligned word of a reached block that holds an address in a block, or its distance
+/// from the heap's start, reaches that block. [`CollectReport::is_precise`] says which it was.
 ///
 /// ```
 /// use sal::prelude::*;
@@ -403,3 +404,6 @@ impl SalCollect for Heap {
         Ok(Objects { runs, free, segments: core.segments, unit: 0, words: Vec::new() })
     }
 }
+
+#[cfg(test)]
+mod tests;
