@@ -275,7 +275,7 @@ fn check_in<T: Sample>(mode: Mode, random: &mut Random, same: impl Fn(&T) -> Opt
     {
         let tx = heap.write().unwrap();
         let values = tx.root_or_default(root()).unwrap();
-        let samples: Vec<T> = (0..30).map(|_| T::sample(random, &heap)).collect();
+        let samples: Vec<T> = (0..20).map(|_| T::sample(random, &heap)).collect();
         values.extend(samples);
         (0..5).for_each(|_| drop(values.pop()));
         let versions = tx.root_or_default(version()).unwrap();

@@ -150,8 +150,9 @@ impl<'a> Marker<'a> {
     #[inline(always)]
     fn first_part(&self, span: &Span) -> Range<usize> {
         match &self.tracer {
-            Some(tracer) if span.plan != WORDS => tracer.first_part(span),
-            _ => self.image.first_part(span.start, span.end),
+            _ if span.plan == WORDS => self.image.first_part(span.start, span.end),
+            Some(tracer) if span.end - span.start > PIECE => tracer.first_part(span),
+            _ => span.start..span.end,
         }
     }
 
@@ -346,16 +347,17 @@ impl Worker<'_, '_> {
     fn visit(&mut self, word: u64) {
         let image = &self.marker.image;
         if let Some((position, block)) = self.marker.runs.find_word(image, word) {
-            if Tallies::is_counted(position, &block) {
-                self.tally(&block);
-            }
-            self.find(Found { block, inside: Span::words(block.start, block.start + block.len), way: Way::Any });
+            let way = if Tallies::is_counted(position, &block) { Way::Counted } else { Way::Any };
+            self.find(Found { block, inside: Span::words(block.start, block.start + block.len), way });
         }
     }
 
     #[inline(always)]
     fn find(&mut self, found: Found) {
         prefetch(self.marker.marks.place(found.block.word));
+        if let (Way::Counted, Some(tallies)) = (found.way, self.marker.tallies) {
+            prefetch(tallies.place(&found.block));
+        }
         if !found.inside.is_empty() {
             // It will be looked at soon if it has no mark, and most have none.
             prefetch(self.marker.image.at(found.inside.start).cast());
@@ -409,12 +411,6 @@ impl Worker<'_, '_> {
         Ok(())
     }
 
-    fn tally(&self, block: &Block) {
-        if let Some(tallies) = self.marker.tallies {
-            tallies.add(block);
-        }
-    }
-
     /// Marks all blocks that were found.
     #[inline(always)]
     fn mark_found(&mut self) {
@@ -434,6 +430,9 @@ impl Worker<'_, '_> {
     #[inline(always)]
     fn mark(&mut self, found: Found) {
         let Found { block, inside, way } = found;
+        if let (Way::Counted, Some(tallies)) = (way, self.marker.tallies) {
+            tallies.add(&block, self.marker.shared);
+        }
         if self.marker.marks.set(block.word, block.bit, self.marker.shared) {
             self.counts.blocks += 1;
             self.counts.bytes += block.len as u64;
@@ -517,9 +516,6 @@ impl Worker<'_, '_> {
 impl Sink for Worker<'_, '_> {
     #[inline(always)]
     fn reached(&mut self, block: Block, inside: Span, way: Way) {
-        if way == Way::Counted {
-            self.tally(&block);
-        }
         self.find(Found { block, inside, way });
     }
 

@@ -38,15 +38,25 @@ impl Tallies {
         position == block.start + COUNTED
     }
 
-    /// Counts one more pointer to a block.
+    /// Where a block's number lies, to ask for it in advance.
+    #[inline(always)]
+    pub(crate) fn place(&self, block: &Block) -> *const u8 {
+        let number = block.word * 64 + block.bit.trailing_zeros() as usize;
+        self.numbers.as_ptr().wrapping_add(number).cast()
+    }
+
+    /// Counts one more pointer to a block. If not `shared`, nobody else counts at the same time.
     #[inline]
-    pub(crate) fn add(&self, block: &Block) {
+    pub(crate) fn add(&self, block: &Block, shared: bool) {
         let number = block.word * 64 + block.bit.trailing_zeros() as usize;
         let unit = block.word / WORDS_PER_UNIT;
         if let (Some(number), Some(unit)) = (self.numbers.get(number), self.units.get(unit)) {
             // Far below where it would wrap, and for the heap's count it is as good as any more.
-            if number.load(Ordering::Relaxed) < MOST {
+            let before = number.load(Ordering::Relaxed);
+            if before < MOST && shared {
                 number.fetch_add(1, Ordering::Relaxed);
+            } else if before < MOST {
+                number.store(before + 1, Ordering::Relaxed);
             }
             if !unit.load(Ordering::Relaxed) {
                 unit.store(true, Ordering::Relaxed);

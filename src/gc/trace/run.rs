@@ -98,6 +98,13 @@ impl Tracer<'_> {
                 let ops = self.program.ops(ops);
                 // By O3 the range has whole values; of those without a size there are no operations.
                 let mut at = span.start;
+                if let [Op::Counted { at: place, to }] = *ops {
+                    while at < span.end {
+                        self.one(self.field(at + place as usize, 8)?, to, 0, Way::Counted, sink)?;
+                        at += size.max(1);
+                    }
+                    return Ok(());
+                }
                 while at < span.end {
                     self.operations(ops, at, span.above, 0, sink)?;
                     at += size.max(1);
@@ -175,16 +182,13 @@ impl Tracer<'_> {
         }
         let tag = if way == Way::Counted { COUNTED } else { 0 };
         let (least, len) = match self.program.plan(to) {
-            Plan::Values { size, least, .. } => (least[usize::from(above > 0)], Some(size)),
-            Plan::Slice { first, .. } => (first, None),
+            Plan::Values { size, least, ops } => (least[usize::from(above > 0)], if ops.is_empty() { 0 } else { size }),
+            Plan::Slice { first, .. } => (first, if self.program.is_plain(to) { 0 } else { usize::MAX }),
             _ => return Err(Refused),
         };
         let block = self.block(word, tag, least)?;
-        let len = match len {
-            _ if self.program.is_plain(to) => 0,
-            Some(len) => len,
-            None => block.len,
-        };
+        // Of a slice, how many there are is read when the block is looked at.
+        let len = len.min(block.len);
         sink.reached(block, Span { start: block.start, end: block.start + len, plan: to, above }, way);
         Ok(())
     }
@@ -282,8 +286,14 @@ impl Tracer<'_> {
                     if depth == DEEPEST {
                         return Err(Refused);
                     }
-                    let ops = self.chosen(place(at), width, mask, arms, otherwise)?;
-                    self.operations(self.program.ops(ops), place(0), above, depth + 1, sink)?;
+                    let ops = self.program.ops(self.chosen(place(at), width, mask, arms, otherwise)?);
+                    match *ops {
+                        [] => {}
+                        [Op::Counted { at, to }] => {
+                            self.one(self.field(place(at), 8)?, to, 0, Way::Counted, sink)?;
+                        }
+                        _ => self.operations(ops, place(0), above, depth + 1, sink)?,
+                    }
                 }
                 Op::Words { at, len } => {
                     let first = place(at).next_multiple_of(8);
