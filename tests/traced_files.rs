@@ -23,6 +23,7 @@ enum Cell {
 }
 
 type Value = SalRc<SalString>;
+type Version = (CowMap<u64, Value>, CowHashMap<u64, Value>, CowVec<Value>);
 
 #[derive(Persist)]
 #[repr(C)]
@@ -33,7 +34,7 @@ struct Store {
     cells: [Cell; 8],
     slices: SalVec<SalRc<[Value]>>,
     boxes: SalVec<SalBox<SalVec<Value>>>,
-    versions: SalVec<(CowMap<u64, Value>, CowHashMap<u64, Value>, CowVec<Value>)>,
+    versions: SalVec<Version>,
 }
 
 impl Default for Store {

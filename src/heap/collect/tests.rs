@@ -191,7 +191,7 @@ impl Copied {
         let layout = core.layout;
         let segments = layout.segments.offset as usize;
         let parts = [layout.roots, layout.types].map(|area| area.offset as usize..(area.offset + area.len) as usize);
-        for part in parts.into_iter().chain([segments..segments + snapshot.runs.units() * UNIT]) {
+        for part in parts.into_iter().chain(std::iter::once(segments..segments + snapshot.runs.units() * UNIT)) {
             for at in part.step_by(8) {
                 let word: *const u64 = std::ptr::with_exposed_provenance(core.base + at);
                 // SAFETY: usable memory of the heap.
