@@ -377,12 +377,13 @@ fn vectors_and_boxes_with_handles() {
 
 #[test]
 fn what_only_an_offset_leads_to_is_kept() {
-    let root: Root<(Option<NonZero<u64>>, SalVec<Offset<SalRc<u64>>>)> = Root::new("offsets");
+    type Offsets = SalVec<Offset<SalRc<u64>>>;
+    let root: Root<Offsets> = Root::new("offsets");
     let heap = HeapOptions::new().volatile().unwrap();
     let shared = heap.rc(7_u64);
     let lost = AllocBox::leak(AllocBox::new_in(shared.clone(), heap.alloc()));
     let tx = heap.write().unwrap();
-    tx.set_root(root, (None, SalVec::from([Offset::of(heap.alloc(), lost).unwrap()]))).unwrap();
+    tx.set_root(root, SalVec::from([Offset::of(heap.alloc(), lost).unwrap()])).unwrap();
     drop(tx);
     drop(shared);
     // SAFETY: nobody else uses the heap.

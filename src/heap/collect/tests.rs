@@ -330,3 +330,28 @@ fn descriptions_that_are_of_other_types_are_no_harm() {
     }
     assert!(followed > 30, "{followed}");
 }
+
+#[test]
+fn a_block_with_two_owners_makes_it_refuse() {
+    const OUTER: Root<SalVec<SalVec<SalVec<u64>>>> = Root::new("outer");
+    let heap = HeapOptions::new().capacity(64 << 20).volatile().unwrap();
+    let tx = heap.write().unwrap();
+    let outer = tx.root_or_default(OUTER).unwrap();
+    outer.push(SalVec::from([SalVec::from([1, 2]), SalVec::from([3, 4]), SalVec::new()]));
+    let (inside, base) = (outer[0].as_ptr().addr(), heap.address_range().start);
+    drop(tx);
+    let copied = Copied::of(heap);
+    let program = Some(&copied.snapshot.program);
+    assert!(copied.mark(program).is_some());
+    let word = |vec: usize| &copied.bytes[(inside - base) / 8 + vec * 3];
+    let second = word(1).swap(word(0).load(Ordering::Relaxed), Ordering::Relaxed);
+    assert!(copied.mark(program).is_none(), "two vectors with one block");
+    word(1).store(second + 8, Ordering::Relaxed);
+    assert!(copied.mark(program).is_none(), "a block that begins in another one");
+    word(1).store(second, Ordering::Relaxed);
+    let length = &copied.bytes[(inside - base) / 8 + 3 + 1];
+    length.store(1000, Ordering::Relaxed);
+    assert!(copied.mark(program).is_none(), "more elements than there is room for");
+    length.store(2, Ordering::Relaxed);
+    assert!(copied.mark(program).is_some());
+}
