@@ -8,10 +8,10 @@
 use super::layouts::{Shape, is_plain_leaf};
 use super::{Arm, Count, DEEPEST, Op, Ops, Otherwise, Plan, PlanId, Program, WORDS};
 use crate::schema::{Field, Node, NodeId, TypeDescription, Variant};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
-/// Steps that one description may take, and operations and arms that all may have.
-const MOST_STEPS: u32 = 1 << 18;
+/// Steps that all descriptions of a heap together may take, and operations and arms that they may have.
+const MOST_STEPS: u32 = 1 << 20;
 const MOST_OPS: usize = 1 << 20;
 /// Larger values have no plan.
 const LARGEST: u64 = 1 << 30;
@@ -49,14 +49,13 @@ pub(super) struct Compiler<'a> {
     pub(super) program: &'a mut Program,
     plans: HashMap<Of, PlanId>,
     pending: Vec<(Of, PlanId)>,
-    steps: u32,
 }
 
 impl Program {
     /// Adds the type of the record at a place of the type table; of one that is not known, nothing.
     pub(crate) fn add(&mut self, record: u64, types: &TypeDescription) -> Result<(), Unknown> {
         let before = (self.plans.len(), self.ops.len(), self.arms.len(), self.has_opaque);
-        let mut compiler = Compiler { types, program: self, plans: HashMap::new(), pending: Vec::new(), steps: 0 };
+        let mut compiler = Compiler { types, program: self, plans: HashMap::new(), pending: Vec::new() };
         match compiler.compile() {
             Ok(plan) => {
                 self.records.insert(record, plan);
@@ -85,9 +84,9 @@ impl Compiler<'_> {
 
     /// Pays for one more step.
     pub(super) fn step(&mut self) -> Result<(), Unknown> {
-        self.steps += 1;
-        let program = &self.program;
-        let is_within = self.steps <= MOST_STEPS && program.ops.len() + program.arms.len() <= MOST_OPS;
+        let program = &mut self.program;
+        program.steps = program.steps.saturating_add(1);
+        let is_within = program.steps <= MOST_STEPS && program.ops.len() + program.arms.len() <= MOST_OPS;
         is_within.then_some(()).ok_or(Unknown)
     }
 
@@ -224,7 +223,7 @@ impl Compiler<'_> {
         depth: u32,
         ops: &mut Vec<Op>,
     ) -> Result<(), Unknown> {
-        let mut arms: Vec<(u64, Vec<Op>)> = Vec::new();
+        let mut arms: BTreeMap<u64, Vec<Op>> = BTreeMap::new();
         for variant in variants {
             let mut inside = Vec::new();
             if tag_size == 0 {
@@ -236,22 +235,22 @@ impl Compiler<'_> {
                 self.fields(&variant.fields, at, tag_size as usize..size, depth, &mut inside)?;
             }
             let value = variant.discriminant as u64 & mask_of(tag_size);
-            match arms.iter_mut().find(|arm| arm.0 == value) {
+            match arms.get_mut(&value) {
                 // What stands for a build is a variant without a place, and shares its number with another one.
-                Some(arm) if arm.1.is_empty() => arm.1 = inside,
-                Some(_) if inside.is_empty() => {}
-                Some(_) if tag_size != 0 => return Err(Unknown),
-                _ => arms.push((value, inside)),
+                Some(arm) if arm.is_empty() => *arm = inside,
+                Some(_) if inside.is_empty() || tag_size == 0 => {}
+                Some(_) => return Err(Unknown),
+                None => drop(arms.insert(value, inside)),
             }
             self.step()?;
         }
-        if arms.iter().all(|arm| arm.1.is_empty()) {
+        if arms.values().all(Vec::is_empty) {
             return Ok(());
         }
         match tag_size {
             0 => self.opaque(at, size, ops),
             1 | 2 | 4 | 8 if tag_size as usize <= size => {
-                let choice = self.choice(at, tag_size as u8, u8::MAX, arms, Otherwise::Refuse)?;
+                let choice = self.choice(at, tag_size as u8, u8::MAX, arms.into_iter().collect(), Otherwise::Refuse)?;
                 ops.push(choice);
                 Ok(())
             }

@@ -145,13 +145,22 @@ pub(crate) struct Program {
     arms: Vec<Arm>,
     /// The plans of the types that are known, by where their records lie in the type table.
     records: HashMap<u64, PlanId>,
+    /// Steps that compiling has taken.
+    steps: u32,
     /// Whether some words are looked at without types, so that a block may be found in a way that is none of its owner.
     has_opaque: bool,
 }
 
 impl Default for Program {
     fn default() -> Self {
-        Self { plans: vec![Plan::Words], ops: Vec::new(), arms: Vec::new(), records: HashMap::new(), has_opaque: false }
+        Self {
+            plans: vec![Plan::Words],
+            ops: Vec::new(),
+            arms: Vec::new(),
+            records: HashMap::new(),
+            steps: 0,
+            has_opaque: false,
+        }
     }
 }
 
