@@ -22,6 +22,9 @@ use core::ptr::{self, NonNull};
 
 /// Where a `T` lies in its heap, in bytes from the heap's start: 8 bytes, with a niche for `None`.
 ///
+/// It owns nothing. What nothing else leads to is still kept by recovery and [`collect`](crate::SalCollect::collect), with all that
+/// looks like a pointer in it.
+///
 /// ```
 /// use sal::{HeapOptions, Offset};
 /// use allocator_api2::boxed::Box;
