@@ -359,3 +359,40 @@ fn a_block_with_two_owners_makes_it_refuse() {
     length.store(2, Ordering::Relaxed);
     assert!(copied.mark(program).is_some());
 }
+
+#[test]
+fn pages_of_zeros_need_not_be_looked_at_where_values_lie_across_their_borders() {
+    const WIDE: Root<SalVec<(Link, u64)>> = Root::new("wide");
+    let heap = HeapOptions::new().capacity(64 << 20).volatile().unwrap();
+    let tx = heap.write().unwrap();
+    let wide = tx.root_or_default(WIDE).unwrap();
+    assert!(crate::format::PAGE % size_of::<(Link, u64)>() != 0);
+    for at in 0..100_000 {
+        wide.push((if at % 1009 == 0 { list(2) } else { Link::End }, 0));
+    }
+    drop(tx);
+    let snapshot = snapshot(&heap);
+    let (core, page) = (heap.inner().core(), crate::format::PAGE);
+    let mut data = DataPages::none_of(snapshot.image.len()).unwrap();
+    let mut zeros = 0;
+    let segments = core.layout.segments.offset as usize;
+    data.add(core.layout.roots.offset as usize..(core.layout.types.offset + core.layout.types.len) as usize);
+    for at in (segments..snapshot.image.len()).step_by(page) {
+        let words = (at..at + page).step_by(8).map(|at| snapshot.image.load(at - segments));
+        if words.into_iter().any(|word| word != 0) {
+            data.add(at..at + page);
+        } else {
+            zeros += 1;
+        }
+    }
+    assert!(zeros > 300, "{zeros}");
+    let program = Some(&snapshot.program);
+    let expected = mark_with(&heap, &snapshot, snapshot.image, program, [1, STACK]).unwrap();
+    // SAFETY: all other pages were seen to hold zeros only.
+    let image = unsafe { snapshot.image.with_data(Some(&data)) };
+    for how in [[1, STACK], [2, 3], [1, 0]] {
+        let (marks, numbers, _) = mark_with(&heap, &snapshot, image, program, how).unwrap();
+        assert!(marks == expected.0 && numbers == expected.1, "{how:?}");
+    }
+    assert_eq!(expected.1.len(), 200);
+}
