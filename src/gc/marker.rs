@@ -20,22 +20,26 @@
 //! - **V2** When no worker was stopped, every block that a marked block or a root leads to is marked: by a word of it, or
 //!   with types, by a pointer of a value in it.
 
+mod job;
+mod roots;
+
+pub(crate) use job::{Counters, Job};
+
 use super::aside::Aside;
-use super::image::{Found as Entry, Image};
+use super::image::Image;
 use super::marks::Marks;
 use super::pool::{Pool, Task};
 use super::runs::{Block, Runs};
 use super::stack::{PIECE, Span, Stack, WORTH_HALVING};
 use super::tallies::Tallies;
-use super::trace::run::{Refused, Sink, Tracer, Way};
+use super::trace::run::{Sink, Tracer, Way};
 use super::trace::{Program, WORDS};
 use crate::format::UNIT_SHIFT;
-use crate::format::root_entry::{BY_NAME, RootEntry};
 use crate::os::CallError;
 use core::ops::Range;
 use core::time::Duration;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 
 /// Ranges whose memory is asked for before they are looked at; as many blocks may be found and not yet marked.
 const AHEAD: usize = 16;
@@ -52,55 +56,6 @@ const PATIENCE: Duration = Duration::from_millis(20);
 
 /// Entries of a worker's stack, if nobody wants another number: 24 MiB, which are taken as they are used.
 pub(crate) const STACK: usize = 1 << 20;
-
-/// What the workers of one marking share, and others may look at meanwhile.
-#[derive(Debug, Default)]
-pub(crate) struct Job {
-    pub(crate) pool: Pool,
-    pub(crate) counters: Counters,
-}
-
-/// How far marking has come.
-#[derive(Debug, Default)]
-pub(crate) struct Counters {
-    /// Blocks that were marked, and bytes of them.
-    pub(crate) blocks: AtomicU64,
-    pub(crate) bytes: AtomicU64,
-    /// Bytes that were looked at.
-    pub(crate) scanned: AtomicU64,
-    /// How often what was put aside had to be taken up.
-    pub(crate) rounds: AtomicU64,
-}
-
-impl Counters {
-    /// Begins with nothing again, but for the bytes that were looked at.
-    fn begin_again(&self) {
-        // Relaxed: the workers have been joined.
-        for counter in [&self.blocks, &self.bytes, &self.rounds] {
-            counter.store(0, Ordering::Relaxed);
-        }
-    }
-
-    /// The same once more.
-    pub(crate) fn copy(&self) -> Self {
-        // Relaxed: nobody counts any more.
-        let copy = |counter: &AtomicU64| AtomicU64::new(counter.load(Ordering::Relaxed));
-        Self {
-            blocks: copy(&self.blocks),
-            bytes: copy(&self.bytes),
-            scanned: copy(&self.scanned),
-            rounds: copy(&self.rounds),
-        }
-    }
-}
-
-impl Job {
-    /// Marking begins once more, without types. When no worker runs.
-    pub(crate) fn begin_again(&self) {
-        self.pool.begin_again();
-        self.counters.begin_again();
-    }
-}
 
 /// One marking, by one or more workers.
 #[derive(Debug)]
@@ -367,48 +322,6 @@ impl Worker<'_, '_> {
         }
         self.found[(self.first_found + self.found_count) % AHEAD] = found;
         self.found_count += 1;
-    }
-
-    /// Looks at the roots.
-    fn roots(&mut self) {
-        let image = self.marker.image;
-        let Some(tracer) = self.marker.tracer else {
-            return image.for_each_root(self.marker.runs, |word| self.visit(word));
-        };
-        image.for_each_entry(self.marker.runs, |entry| {
-            let is_understood = match entry {
-                Entry::Root(entry) => self.root(&tracer, &entry).is_ok(),
-                Entry::Damage => false,
-                Entry::Word(_) => true,
-            };
-            if !is_understood {
-                self.marker.pool.refuse();
-            }
-        });
-    }
-
-    /// Finds the value of a root, and its name.
-    fn root(&mut self, tracer: &Tracer<'_>, entry: &RootEntry) -> Result<(), Refused> {
-        let [_, offset] = self.marker.image.segments_start();
-        let block_at = |offset_in_heap: u64| {
-            let position = offset_in_heap.checked_sub(offset).ok_or(Refused)?;
-            self.marker.runs.find(position as usize).map(|block| (position as usize, block)).ok_or(Refused)
-        };
-        if entry.state == BY_NAME && entry.name_len > 0 {
-            let (_, block) = block_at(entry.tag)?;
-            self.find(Found { block, inside: Span::words(block.start, block.start), way: Way::Any });
-        }
-        if entry.value_len == 0 {
-            return Ok(());
-        }
-        let (plan, size) = tracer.program.root(entry.type_record).ok_or(Refused)?;
-        let (position, block) = block_at(entry.value)?;
-        if size as u64 != entry.value_len || position != block.start || size > block.len {
-            return Err(Refused);
-        }
-        let end = block.start + if tracer.program.is_plain(plan) { 0 } else { size };
-        self.find(Found { block, inside: Span { start: block.start, end, plan, above: 0 }, way: Way::Owned });
-        Ok(())
     }
 
     /// Marks all blocks that were found.
