@@ -31,6 +31,8 @@ mod ptr;
 pub mod region;
 #[cfg(not(loom))]
 mod root;
+#[cfg(not(loom))]
+mod schema;
 mod sync;
 #[cfg(all(any(test, feature = "testing"), not(loom)))]
 pub mod testing;
@@ -51,7 +53,7 @@ pub use heap::{
     SnapshotProgress, Stats, SyncLevel, Tuning, VerifyReport, Watermark, WatermarkReached, Write,
 };
 #[cfg(not(loom))]
-pub use persist::Persist;
+pub use persist::{Persist, Trace};
 #[cfg(all(feature = "archery", not(loom)))]
 pub use ptr::SalRcK;
 #[cfg(not(loom))]

@@ -9,14 +9,14 @@ use sal::testing::{Effect, Granularity, SimulatedDisk};
 use sal::{HeapOptions, Recovery, SyncLevel};
 use std::alloc::Layout;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use support::alone;
 use support::heaps::unmap;
+use support::{Address, alone};
 
 const NUMBERS: Root<SalVec<u64>> = Root::new("numbers");
 const SECOND: Root<SalVec<u64>> = Root::new("second");
 const THIRD: Root<SalVec<u64>> = Root::new("third");
 /// Addresses of blocks that nothing else leads to.
-const BLOCKS: Root<SalVec<u64>> = Root::new("blocks");
+const BLOCKS: Root<SalVec<Address>> = Root::new("blocks");
 
 const NO_SPACE: i32 = 28;
 const IO: i32 = 5;
@@ -46,7 +46,7 @@ fn take_zeroed(heap: &Heap, len: usize) -> usize {
     let address = block.as_ptr() as usize;
     // SAFETY: a new block, and not empty.
     unsafe { block.write(address as u64) };
-    tx.root_or_default(BLOCKS).unwrap().push(address as u64);
+    tx.root_or_default(BLOCKS).unwrap().push(Address(address as u64));
     address
 }
 
@@ -177,7 +177,7 @@ fn memory_that_was_zero_after_a_purge_is_zero_after_a_power_cut() {
     for granularity in [Granularity::Sector, Granularity::Page] {
         for image in disk.crash_images(point, granularity, 8, 3) {
             let heap = image.open(&options()).unwrap();
-            assert!(holds(&heap, BLOCKS, address as u64..address as u64 + 1));
+            assert_eq!(**heap.read().unwrap().root(BLOCKS).unwrap(), [Address(address as u64)]);
             // SAFETY: the block, behind its first word; nobody else writes.
             let bytes = unsafe { std::slice::from_raw_parts((address + 8) as *const u8, LEN - 8) };
             assert_eq!(bytes.iter().filter(|&&byte| byte != 0).count(), 0);
@@ -304,7 +304,7 @@ fn pages_of_a_commit_that_failed_do_not_show_in_zeros_of_later_commits() {
         kill(&disk, heap);
         for image in disk.crash_images(point, Granularity::Page, 6, skip) {
             let heap = image.open(&options).unwrap();
-            assert!(holds(&heap, BLOCKS, address as u64..address as u64 + 1));
+            assert_eq!(**heap.read().unwrap().root(BLOCKS).unwrap(), [Address(address as u64)]);
             // SAFETY: the block, behind its first word; nobody else writes.
             let bytes = unsafe { std::slice::from_raw_parts((address + 8) as *const u8, LEN - 8) };
             assert_eq!(bytes.iter().filter(|&&byte| byte != 0).count(), 0, "the sync failed at call {skip}");

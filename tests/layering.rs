@@ -10,7 +10,7 @@
 //! heap
 //! gc | commit
 //! alloc
-//! os | format
+//! os | format | schema
 //! error | sync
 //! ```
 
@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 
 const LAYERS: [&[&str]; 10] = [
     &["error", "sync"],
-    &["os", "format"],
+    &["os", "format", "schema"],
     &["alloc"],
     &["gc", "commit"],
     &["heap"],
@@ -73,6 +73,7 @@ const EXPORTED: &[(&str, &str)] = &[
     ("Target", "ptr"),
     ("OpenError", "error"),
     ("Persist", "persist"),
+    ("Trace", "persist"),
     ("Read", "heap"),
     ("RecoveryPhase", "heap"),
     ("RecoveryProgress", "heap"),

@@ -17,7 +17,7 @@ use std::path::Path;
 use std::ptr::NonNull;
 use std::sync::mpsc;
 use support::heaps::{log_of, open, open_with, run_and_kill, unmap, wait_for_the_kill};
-use support::{Random, alone, bytes, fresh_path, process, seed};
+use support::{Address, Random, alone, bytes, fresh_path, process, seed};
 
 const NUMBERS: Root<SalVec<u64>> = Root::new("numbers");
 const WORDS: Root<SalHashMap<u64, SalString>> = Root::new("words");
@@ -153,31 +153,31 @@ fn five_thousand_commits_leak_nothing_and_leave_the_files_small() {
 }
 
 /// Blocks: address, size, and the byte that they are full of. The list is itself a root.
-const BLOCKS: Root<SalVec<(u64, u32, u32)>> = Root::new("blocks");
+const BLOCKS: Root<SalVec<(Address, u32, u32)>> = Root::new("blocks");
 
-fn take(heap: SalAlloc, size: usize, tag: u8) -> (u64, u32, u32) {
+fn take(heap: SalAlloc, size: usize, tag: u8) -> (Address, u32, u32) {
     let block = heap.allocate(Layout::from_size_align(size, 16).unwrap()).unwrap().cast::<u8>();
     // SAFETY: a new block of that size.
     unsafe { block.write_bytes(tag, size) };
-    (block.addr().get() as u64, size as u32, u32::from(tag))
+    (Address(block.addr().get() as u64), size as u32, u32::from(tag))
 }
 
-fn check(&(address, size, tag): &(u64, u32, u32)) {
+fn check(&(Address(address), size, tag): &(Address, u32, u32)) {
     let start = std::ptr::with_exposed_provenance::<u8>(address as usize);
     // SAFETY: a block of an open heap, which is always mapped at the same address; nobody writes to it.
     let bytes = unsafe { std::slice::from_raw_parts(start, size as usize) };
     assert!(bytes.iter().all(|byte| u32::from(*byte) == tag), "{size} bytes at {address:#x}");
 }
 
-fn give_back(heap: SalAlloc, block: (u64, u32, u32)) {
+fn give_back(heap: SalAlloc, block: (Address, u32, u32)) {
     check(&block);
-    let start = NonNull::new(std::ptr::with_exposed_provenance_mut::<u8>(block.0 as usize)).unwrap();
+    let start = NonNull::new(std::ptr::with_exposed_provenance_mut::<u8>(block.0.0 as usize)).unwrap();
     // SAFETY: a block of this heap, freed once.
     unsafe { heap.deallocate(start, Layout::from_size_align(block.1 as usize, 16).unwrap()) };
 }
 
 /// Takes and frees blocks at random.
-fn churn(heap: SalAlloc, blocks: &mut Vec<(u64, u32, u32)>, random: &mut Random, rounds: usize) {
+fn churn(heap: SalAlloc, blocks: &mut Vec<(Address, u32, u32)>, random: &mut Random, rounds: usize) {
     for _ in 0..rounds {
         if blocks.len() < 300 || random.below(2) == 0 {
             let size = match random.below(30) {
@@ -242,7 +242,7 @@ fn blocks_never_overlap_and_none_is_freed_twice_over_generations_that_are_killed
     let new: Vec<_> = (0..2000).map(|_| take(heap.alloc(), 1 + random.below(3000), 0xEE)).collect();
     blocks.extend(new);
     blocks.sort_unstable();
-    assert!(blocks.windows(2).all(|pair| pair[0].0 + u64::from(pair[0].1) <= pair[1].0));
+    assert!(blocks.windows(2).all(|pair| pair[0].0.0 + u64::from(pair[0].1) <= pair[1].0.0));
     blocks.into_iter().for_each(|block| give_back(heap.alloc(), block));
     drop(tx);
     unmap(heap);

@@ -9,10 +9,10 @@ use sal::prelude::*;
 use sal::{HeapOptions, Recovery, SalCollect};
 use std::alloc::Layout;
 use support::heaps::{opened, run_and_kill, unmap};
-use support::{alone, bytes, fresh_path, process};
+use support::{Address, alone, bytes, fresh_path, process};
 
 /// Addresses of two large objects and of a small block that only the first one leads to.
-const PLACES: Root<SalVec<u64>> = Root::new("places");
+const PLACES: Root<SalVec<Address>> = Root::new("places");
 const LEN: usize = 8 << 30;
 /// Words of the first one that lead on: its first and its last, and one in between.
 const WORDS: [usize; 3] = [0, LEN / 16, LEN / 8 - 1];
@@ -29,11 +29,11 @@ fn make(heap: &Heap) {
     let (first, lost) = (take(LEN), take(LEN));
     let tx = heap.write().unwrap();
     let places = tx.root_or_default(PLACES).unwrap();
-    places.push(first);
+    places.push(Address(first));
     for at in WORDS {
         // Kept under another name than the conservative search knows.
         let small = take(100);
-        places.push(!small);
+        places.push(Address(!small));
         // SAFETY: within blocks that were taken above.
         unsafe {
             word(small, 0).write(at as u64);
@@ -52,8 +52,8 @@ fn check(heap: &Heap) {
     for (place, at) in WORDS.into_iter().enumerate() {
         // SAFETY: blocks that were committed, and are reached from the root.
         unsafe {
-            assert_eq!(*word(places[0], at), !places[place + 1]);
-            assert_eq!(*word(!places[place + 1], 0), at as u64);
+            assert_eq!(*word(places[0].0, at), !places[place + 1].0);
+            assert_eq!(*word(!places[place + 1].0, 0), at as u64);
         }
     }
 }
@@ -145,13 +145,13 @@ fn collecting_sees_what_no_commit_has_seen_and_what_only_the_log_holds() {
     check(&heap);
     let tx = heap.write().unwrap();
     let places = tx.root_mut(PLACES).unwrap();
-    places.extend(0..100_000);
+    places.extend((0..100_000).map(Address));
     let taken = heap.alloc().allocate_zeroed(Layout::from_size_align(LEN, 8).unwrap()).unwrap();
     let taken = taken.cast::<u8>().as_ptr().expose_provenance() as u64;
     // SAFETY: within a block that was taken just now, and one that the root leads to.
     unsafe {
         word(taken, LEN / 32).write(7);
-        word(places[0], LEN / 32).write(taken);
+        word(places[0].0, LEN / 32).write(taken);
     }
     drop(tx);
     // SAFETY: as above.

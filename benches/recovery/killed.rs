@@ -1,6 +1,6 @@
 //! Heap files that were left behind by killed processes: this very program, started again in another role.
 
-use super::{HEADS, link, make};
+use super::{HEADS, link, make, offsets};
 use allocator_api2::alloc::Allocator;
 use criterion::{Criterion, SamplingMode, Throughput};
 use sal::{Heap, HeapOptions, SyncLevel};
@@ -33,7 +33,7 @@ pub(super) fn play_role() -> bool {
             let heap = open(&path);
             let nodes = make(&heap, count.parse().expect("a number"));
             let heads = link(&nodes, &(0..nodes.len()).collect::<Vec<_>>());
-            heap.write().expect("a session").root_or_default(HEADS).expect("a root").extend(heads);
+            heap.write().expect("a session").root_or_default(HEADS).expect("a root").extend(offsets(&heap, heads));
             heap.sync().expect("a commit");
             wait(&heap, String::from("done"))
         }
@@ -43,7 +43,7 @@ pub(super) fn play_role() -> bool {
             let read = heap.read().expect("a session");
             let first = read.root(HEADS).expect("the root")[0];
             let took = started.elapsed();
-            assert_ne!(first, 0);
+            assert_ne!(first.bytes(), 0);
             drop(read);
             let replaying = heap.wait_for_recovery().expect("a recovery").replaying;
             wait(&heap, took.saturating_sub(replaying).as_nanos().to_string())

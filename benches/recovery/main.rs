@@ -1,6 +1,7 @@
 //! What recovery does with a heap of many objects, per object: `recovery/SHAPE/64B/all`, where the shapes are a list in
 //! the order of its addresses and one in random order, a map (one wide block and what it refers to) in both, a deep tree,
-//! and blocks that nothing reaches any more.
+//! and blocks that nothing reaches any more. Of these objects no types are known: each word of them is looked at. The shapes
+//! whose names begin with `typed_` are made of shared values, which are followed by their types and counted.
 //!
 //! It is done to a live heap in memory that nobody else uses, by the same code that an unclean stop calls for: marking from
 //! the roots, then sweeping. What a file would add, reading its pages, is not in it. The number of objects is 10 million;
@@ -23,13 +24,33 @@ mod killed;
 use allocator_api2::boxed::Box as SalBox;
 use criterion::{Criterion, Throughput};
 use sal::collections::SalVec;
-use sal::{Heap, HeapOptions, Root, SalCollect};
+use sal::{Heap, HeapOptions, Offset, Persist, Root, SalCollect, SalCow, SalRc};
 use std::time::Duration;
 
-/// Addresses of what the shapes begin with.
-const HEADS: Root<SalVec<u64>> = Root::new("heads");
+/// What the shapes begin with.
+const HEADS: Root<SalVec<Offset<Node>>> = Root::new("heads");
+const TYPED: Root<SalVec<SalRc<Typed>>> = Root::new("typed heads");
 
 type Node = [u64; 8];
+
+/// A node with a type, of the same size.
+#[derive(Persist)]
+#[repr(C)]
+struct Typed {
+    number: u64,
+    left: Link,
+    right: Link,
+    more: [u64; 3],
+}
+
+#[derive(Persist)]
+#[repr(C, u8)]
+enum Link {
+    End,
+    Node(SalRc<Typed>),
+}
+
+const _: () = assert!(size_of::<Typed>() == size_of::<Node>());
 
 fn main() {
     if killed::play_role() {
@@ -51,6 +72,10 @@ fn main() {
         }
         vec![nodes[0]]
     });
+    typed(&mut criterion, "typed_list", objects, |nodes| link_typed(nodes, false));
+    typed(&mut criterion, "typed_list_shuffled", objects, |nodes| link_typed(nodes, true));
+    typed(&mut criterion, "typed_map", objects, |nodes| nodes);
+    typed(&mut criterion, "typed_map_shuffled", objects, |nodes| in_order(nodes, true).collect());
     sweeping(&mut criterion, objects);
     killed::first_answer(&mut criterion, objects);
     killed::replay(&mut criterion);
@@ -59,6 +84,28 @@ fn main() {
 
 fn new_heap() -> Heap {
     HeapOptions::new().capacity(16 << 30).volatile().expect("a heap")
+}
+
+/// The nodes in the order of their addresses, or in a random one.
+fn in_order(nodes: Vec<SalRc<Typed>>, is_shuffled: bool) -> impl Iterator<Item = SalRc<Typed>> {
+    let order = if is_shuffled { shuffled(nodes.len()) } else { (0..nodes.len()).rev().collect() };
+    let mut nodes: Vec<_> = nodes.into_iter().map(Some).collect();
+    order.into_iter().map(move |at| nodes[at].take().expect("each once"))
+}
+
+fn link_typed(nodes: Vec<SalRc<Typed>>, is_shuffled: bool) -> Vec<SalRc<Typed>> {
+    let list = in_order(nodes, is_shuffled).reduce(|next, mut node| {
+        SalRc::get_mut(&mut node).expect("nobody else has it").left = Link::Node(next);
+        node
+    });
+    list.into_iter().collect()
+}
+
+fn offsets(heap: &Heap, nodes: Vec<u64>) -> impl Iterator<Item = Offset<Node>> {
+    nodes.into_iter().map(|node| {
+        let node = std::ptr::with_exposed_provenance(node as usize);
+        Offset::of(heap.alloc(), node).expect("it lies in the heap")
+    })
 }
 
 fn make(heap: &Heap, count: usize) -> Vec<u64> {
@@ -90,12 +137,29 @@ fn shuffled(count: usize) -> Vec<usize> {
 fn marking(criterion: &mut Criterion, shape: &str, objects: usize, arrange: impl FnOnce(Vec<u64>) -> Vec<u64>) {
     let heap = new_heap();
     let heads = arrange(make(&heap, objects));
-    heap.write().expect("a session").root_or_default(HEADS).expect("a root").extend(heads);
+    heap.write().expect("a session").root_or_default(HEADS).expect("a root").extend(offsets(&heap, heads));
+    measure(criterion, shape, objects, &heap);
+}
+
+fn typed(
+    criterion: &mut Criterion,
+    shape: &str,
+    objects: usize,
+    arrange: impl FnOnce(Vec<SalRc<Typed>>) -> Vec<SalRc<Typed>>,
+) {
+    let heap = new_heap();
+    let node = |number| Typed { number, left: Link::End, right: Link::End, more: [0; 3] };
+    let heads = arrange((0..objects as u64).map(|number| heap.rc(node(number))).collect());
+    heap.write().expect("a session").root_or_default(TYPED).expect("a root").extend(heads);
+    measure(criterion, shape, objects, &heap);
+}
+
+fn measure(criterion: &mut Criterion, shape: &str, objects: usize, heap: &Heap) {
     let mut workers = 0;
     let mut collect = || {
         // SAFETY: nobody else uses the heap, and what is used hangs on its root.
         let report = unsafe { heap.collect() }.expect("memory for its tables");
-        assert!(report.reclaimed_blocks <= 1 && report.marked_blocks >= objects as u64);
+        assert!(report.is_precise && report.reclaimed_blocks <= 1 && report.marked_blocks >= objects as u64);
         workers = report.workers;
         report.marking + report.sweeping
     };

@@ -88,8 +88,7 @@ impl Archaeology {
             load(layout.segments.offset + (head * UNIT) as u64, len);
         }
         let marks = Marks::new(units)?;
-        let free = self.free();
-        if let Some(free) = free {
+        if let Some(free) = self.free() {
             for (word, _) in self.table.runs.iter().flat_map(Runs::mark_words) {
                 marks.set_all(word, free.word(word));
             }
@@ -100,7 +99,7 @@ impl Archaeology {
         let image = unsafe { MarkedImage::new(start, self.header.window, layout, units) };
         if units > 0 {
             let job = crate::gc::marker::Job::default();
-            Marker::new(image, &self.table.runs, &marks, free, &job).with(1, crate::gc::marker::STACK).work(|| ())?;
+            Marker::new(image, &self.table.runs, &marks, &job).with(1, crate::gc::marker::STACK).work(|| ())?;
         }
         Ok(self.blocks_without(Some(&marks)).collect())
     }

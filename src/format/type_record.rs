@@ -3,6 +3,9 @@
 //! Records follow each other, 8-byte aligned, from the start of the area; a length of zero ends the table. A record
 //! is never changed; its length is written last.
 
+/// Longest description, in bytes.
+pub(crate) const LONGEST: u32 = 1 << 20;
+
 /// What stands before a description's bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]

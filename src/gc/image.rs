@@ -5,7 +5,7 @@
 //! nobody else is in the heap may the window itself be the image.
 //!
 //! # Invariants
-//! - **I1** The areas before the segments, and the first `units` units of them, are mapped and readable, and nobody
+//! - **I1** The areas of roots and types, and the first `units` units of the segments, are mapped and readable, and nobody
 //!   changes them while they are looked at. If it is known which pages hold data, that is true (P1), and no others are
 //!   looked at: they count as zeros.
 
@@ -22,6 +22,16 @@ const LONGEST_NAME: usize = 64 << 10;
 /// Words of a root directory's entry.
 const ENTRY_WORDS: usize = size_of::<RootEntry>() / 8;
 const _: () = assert!(PAGE % size_of::<RootEntry>() == 0);
+
+/// What is found in a root directory.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Found {
+    /// A root.
+    Root(RootEntry),
+    /// Something that makes no sense; its words follow.
+    Damage,
+    Word(u64),
+}
 
 /// See the module.
 #[derive(Clone, Copy, Debug)]
@@ -72,6 +82,41 @@ impl Image<'_> {
         part.start - segments..part.end - segments
     }
 
+    /// The first position from `start` on that may hold something else than zeros; `end` if there is none before.
+    pub(crate) fn first_data(&self, start: usize, end: usize) -> usize {
+        let Some(data) = self.data else { return start };
+        let segments = self.layout.segments.offset as usize;
+        data.first_in(segments + start, segments + end, PIECE).start - segments
+    }
+
+    /// The aligned word at a position of the segments; of what is not there, zeros.
+    #[inline(always)]
+    pub(crate) fn load(&self, position: usize) -> u64 {
+        debug_assert!(position % 8 == 0);
+        let is_there = position < self.segments_len() && position % 8 == 0;
+        if !is_there || !self.has_data(self.layout.segments.offset as usize + position) {
+            return 0;
+        }
+        // SAFETY: in the segments, which end with a unit, and aligned as they are.
+        unsafe { Self::read(self.at(position)) }
+    }
+
+    /// Bytes of the type table.
+    pub(crate) fn types_len(&self) -> usize {
+        self.layout.types.len as usize
+    }
+
+    /// The aligned word at a position of the type table; zeros behind it.
+    pub(crate) fn types_word(&self, position: usize) -> u64 {
+        let offset = self.layout.types.offset as usize + position;
+        if position % 8 != 0 || position + 8 > self.types_len() || !self.has_data(offset) {
+            return 0;
+        }
+        // SAFETY: in the area (I1), which is aligned to a page.
+        unsafe { Self::read(self.bytes.wrapping_add(offset).cast()) }
+    }
+
+    #[inline(always)]
     fn has_data(&self, offset: usize) -> bool {
         self.data.is_none_or(|data| data.has(offset))
     }
@@ -108,10 +153,23 @@ impl Image<'_> {
         unsafe { place.read_volatile() }
     }
 
-    /// Calls `visit` with every word of the root directory that may be a position in the heap.
-    ///
-    /// Of an entry that makes sense these are the value's and the name's offsets; of one that does not, all words.
+    /// Calls `visit` with every word of the root directory that may be a position in the heap: [`Image::for_each_entry`]
+    /// without types.
     pub(crate) fn for_each_root(&self, runs: &Runs, mut visit: impl FnMut(u64)) {
+        self.for_each_entry(runs, |found| match found {
+            Found::Root(entry) => {
+                visit(entry.value);
+                if entry.state == BY_NAME {
+                    visit(entry.tag);
+                }
+            }
+            Found::Word(word) => visit(word),
+            Found::Damage => {}
+        });
+    }
+
+    /// Calls `visit` with every entry of the root directory that makes sense, and with all words of those that do not.
+    pub(crate) fn for_each_entry(&self, runs: &Runs, mut visit: impl FnMut(Found)) {
         let room = self.layout.roots.len as usize / size_of::<RootEntry>();
         let counts = self.root_entry(0);
         let is_good = counts.state == COUNTS && counts.checksum == counts.expected_checksum(&[]);
@@ -119,20 +177,25 @@ impl Image<'_> {
         let end = match usize::try_from(counts.tag) {
             _ if is_empty => 0,
             Ok(last) if is_good && last < room => last + 1,
-            _ => room,
+            _ => {
+                visit(Found::Damage);
+                room
+            }
         };
         for slot in 1..end {
             let entry = self.root_entry(slot);
             match entry.state {
                 FREE => {}
-                BY_CLASS if entry.checksum == entry.expected_checksum(&[]) => visit(entry.value),
+                BY_CLASS if entry.checksum == entry.expected_checksum(&[]) => visit(Found::Root(entry)),
                 BY_NAME
                     if self.name(&entry, runs).is_some_and(|name| entry.checksum == entry.expected_checksum(&name)) =>
                 {
-                    visit(entry.value);
-                    visit(entry.tag);
+                    visit(Found::Root(entry));
                 }
-                _ => self.root_words(slot).into_iter().for_each(&mut visit),
+                _ => {
+                    visit(Found::Damage);
+                    self.root_words(slot).into_iter().for_each(|word| visit(Found::Word(word)));
+                }
             }
         }
     }

@@ -7,25 +7,39 @@
 //! tree of any depth needs hardly any stack: a block's range goes on it as a whole, and what comes behind a block in a
 //! list is found when nothing else of it is left.
 //!
-//! A stack that is full drops what is pushed, and notes where the block lies. The block is marked and not looked at, so
-//! in the end all marked blocks there are looked at once more, as often as something was dropped ([`Pool`]). Each such
-//! round marks at least one block more than the last one, or it is the last.
+//! Where the stack is full, what is found in a block is put [aside](super::aside), and it is noted where the block lies. In the
+//! end what was put aside there is looked at, as often as something was ([`Pool`]). Each such round takes up at least one range,
+//! or it is the last. So every range is looked at once.
+//!
+//! With a [`Program`] ranges have types, and only pointers of values are followed ([`super::trace`]); without, every word is. A
+//! range of a block is what the block was first found for. That others who find it mean the same is the promise of whoever
+//! wrote the heap; what only one owner may have and is found twice makes marking refuse the types.
 //!
 //! # Invariants
 //! - **V1** Only blocks of the image's runs are looked at: positions come from [`Runs::find`] alone.
-//! - **V2** When no worker was aborted, every block that a word of a marked block or a root leads to is marked.
+//! - **V2** When no worker was stopped, every block that a marked block or a root leads to is marked: by a word of it, or
+//!   with types, by a pointer of a value in it.
 
+mod job;
+mod roots;
+
+pub(crate) use job::{Counters, Job};
+
+use super::aside::Aside;
 use super::image::Image;
 use super::marks::Marks;
 use super::pool::{Pool, Task};
 use super::runs::{Block, Runs};
-use super::stack::{Span, Stack};
+use super::stack::{PIECE, Span, Stack, WORTH_HALVING};
 use super::tallies::Tallies;
+use super::trace::run::{Sink, Tracer, Way};
+use super::trace::{Program, WORDS};
 use crate::format::UNIT_SHIFT;
 use crate::os::CallError;
 use core::ops::Range;
 use core::time::Duration;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::OnceLock;
+use std::sync::atomic::Ordering;
 
 /// Ranges whose memory is asked for before they are looked at; as many blocks may be found and not yet marked.
 const AHEAD: usize = 16;
@@ -33,48 +47,15 @@ const _: () = assert!(AHEAD.is_power_of_two());
 /// Bytes of a cache line, and how many of a block's are asked for; the rest follow by themselves.
 const LINE: usize = 64;
 const LINES: usize = 4;
-/// Ranges that are looked at between two looks at the clock and the counters.
+/// Ranges that are looked at, or blocks that are marked, between two looks at the clock and the counters.
 const TICK: u32 = 4096;
 /// Ranges that are given to others at once.
 const DONATION: usize = 256;
 /// How long a worker without work waits before it lets its caller look around.
 const PATIENCE: Duration = Duration::from_millis(20);
 
-/// Entries of a worker's stack, if nobody wants another number: 16 MiB, which are taken as they are used.
+/// Entries of a worker's stack, if nobody wants another number: 24 MiB, which are taken as they are used.
 pub(crate) const STACK: usize = 1 << 20;
-
-/// What the workers of one marking share, and others may look at meanwhile.
-#[derive(Debug, Default)]
-pub(crate) struct Job {
-    pub(crate) pool: Pool,
-    pub(crate) counters: Counters,
-}
-
-/// How far marking has come.
-#[derive(Debug, Default)]
-pub(crate) struct Counters {
-    /// Blocks that were marked, and bytes of them.
-    pub(crate) blocks: AtomicU64,
-    pub(crate) bytes: AtomicU64,
-    /// Bytes that were looked at.
-    pub(crate) scanned: AtomicU64,
-    /// How often blocks had to be looked at again.
-    pub(crate) rounds: AtomicU64,
-}
-
-impl Counters {
-    /// The same once more.
-    pub(crate) fn copy(&self) -> Self {
-        // Relaxed: nobody counts any more.
-        let copy = |counter: &AtomicU64| AtomicU64::new(counter.load(Ordering::Relaxed));
-        Self {
-            blocks: copy(&self.blocks),
-            bytes: copy(&self.bytes),
-            scanned: copy(&self.scanned),
-            rounds: copy(&self.rounds),
-        }
-    }
-}
 
 /// One marking, by one or more workers.
 #[derive(Debug)]
@@ -82,9 +63,11 @@ pub(crate) struct Marker<'a> {
     image: Image<'a>,
     runs: &'a Runs,
     marks: &'a Marks,
-    /// Blocks with a mark that are not to be looked at: they are free.
-    free: Option<&'a Marks>,
     tallies: Option<&'a Tallies>,
+    /// What follows types; without it, none are known.
+    tracer: Option<Tracer<'a>>,
+    /// What there was no room for, once that has happened.
+    aside: OnceLock<Aside>,
     pool: &'a Pool,
     counters: &'a Counters,
     /// Whether there may be more than one worker.
@@ -93,17 +76,12 @@ pub(crate) struct Marker<'a> {
 }
 
 impl<'a> Marker<'a> {
-    /// A marking of an image with those runs, which sets `marks`. If a block is free according to `free`, it has its mark
-    /// already.
-    pub(crate) fn new(
-        image: Image<'a>,
-        runs: &'a Runs,
-        marks: &'a Marks,
-        free: Option<&'a Marks>,
-        job: &'a Job,
-    ) -> Self {
+    /// A marking of an image with those runs, which sets `marks`. What has its mark already, as free blocks may, is not looked
+    /// at.
+    pub(crate) fn new(image: Image<'a>, runs: &'a Runs, marks: &'a Marks, job: &'a Job) -> Self {
         let (pool, counters) = (&job.pool, &job.counters);
-        Self { image, runs, marks, free, tallies: None, pool, counters, shared: true, stack: STACK }
+        let aside = OnceLock::new();
+        Self { image, runs, marks, tallies: None, tracer: None, aside, pool, counters, shared: true, stack: STACK }
     }
 
     /// With so many workers, and so many entries on each one's stack.
@@ -111,25 +89,54 @@ impl<'a> Marker<'a> {
         Self { shared: workers > 1, stack, ..self }
     }
 
-    /// Also counts the pointers that are counted; [`Marker::finish`] ends that.
+    /// Follows the types of a program. If something is not of its type, the [`Pool`] is refused, and nothing is worth what was
+    /// marked and counted.
+    pub(crate) fn typed(self, program: Option<&'a Program>) -> Self {
+        let tracer = program.map(|program| Tracer { program, image: self.image, runs: self.runs });
+        Self { tracer, ..self }
+    }
+
+    /// Also counts the pointers that are counted.
     pub(crate) fn counting(self, tallies: &'a Tallies) -> Self {
         Self { tallies: Some(tallies), ..self }
     }
 
-    /// When all is marked: makes the tallies right if blocks had to be looked at more than once. By one thread.
-    pub(crate) fn finish(&self) {
-        if let Some(tallies) = self.tallies {
-            // Relaxed: the workers have been joined.
-            if self.counters.rounds.load(Ordering::Relaxed) > 0 {
-                tallies.count_again(&self.image, self.runs, self.marks, self.free);
+    /// The first part of a range that is to be looked at.
+    #[inline(always)]
+    fn first_part(&self, span: &Span) -> Range<usize> {
+        match &self.tracer {
+            _ if span.plan == WORDS => self.image.first_part(span.start, span.end),
+            Some(tracer) if span.end - span.start > PIECE => tracer.first_part(span),
+            _ => span.start..span.end,
+        }
+    }
+
+    /// Where a range that is long enough for that can be cut in two.
+    fn middle(&self, span: &Span) -> Option<usize> {
+        match &self.tracer {
+            Some(tracer) => tracer.middle(span, WORTH_HALVING),
+            None => {
+                let len = span.end - span.start;
+                (len >= WORTH_HALVING).then_some(span.start + len / 2 / PIECE * PIECE)
             }
         }
     }
 
-    /// Works until all is marked or somebody aborts; calls `tick` from time to time. Each worker calls this once.
+    /// Where what there is no room for goes.
+    fn aside(&self) -> Result<&Aside, CallError> {
+        if let Some(aside) = self.aside.get() {
+            return Ok(aside);
+        }
+        // Of two that come here at once, one makes a table for nothing.
+        let made = Aside::new(self.runs.units())?;
+        Ok(self.aside.get_or_init(|| made))
+    }
+
+    /// Works until all is marked or somebody stops it; calls `tick` from time to time. Each worker calls this once.
     ///
     /// # Errors
-    /// If there is no memory for its stack. The others do its work, if there are any.
+    /// If there is no memory for its stack, and the others do its work, if there are any; or for what finds no room there,
+    /// which ends all.
     pub(crate) fn work(&self, mut tick: impl FnMut()) -> Result<(), CallError> {
         let mut worker = Worker {
             marker: self,
@@ -137,10 +144,11 @@ impl<'a> Marker<'a> {
             queue: [Span::default(); AHEAD],
             first: 0,
             queued: 0,
-            found: [Block::default(); AHEAD],
+            found: [Found::default(); AHEAD],
             first_found: 0,
             found_count: 0,
             dropped: None,
+            failed: None,
             counts: Counts::default(),
             until_tick: TICK,
             tick: &mut tick,
@@ -151,8 +159,8 @@ impl<'a> Marker<'a> {
             let task = self.pool.next(had_task, worker.dropped.take(), PATIENCE);
             had_task = !matches!(task, Task::Wait | Task::Done);
             match task {
-                Task::Roots => self.image.for_each_root(self.runs, |word| worker.visit(word)),
-                Task::Spans(spans) => spans.into_iter().for_each(|span| worker.push(span)),
+                Task::Roots => worker.roots(),
+                Task::Spans(spans) => spans.into_iter().for_each(|span| worker.take(span)),
                 Task::Again(units) => worker.again(units),
                 Task::Wait => (worker.tick)(),
                 Task::Done => break,
@@ -160,7 +168,7 @@ impl<'a> Marker<'a> {
             worker.drain();
             worker.report();
         }
-        Ok(())
+        worker.failed.take().map_or(Ok(()), Err)
     }
 }
 
@@ -182,6 +190,14 @@ struct Counts {
     scanned: u64,
 }
 
+/// A block that was found and not yet marked, and what is to be looked at in it.
+#[derive(Clone, Copy, Default)]
+struct Found {
+    block: Block,
+    inside: Span,
+    way: Way,
+}
+
 struct Worker<'m, 'a> {
     marker: &'m Marker<'a>,
     stack: Stack,
@@ -190,10 +206,13 @@ struct Worker<'m, 'a> {
     first: usize,
     queued: usize,
     /// A ring of blocks that were found and not yet marked.
-    found: [Block; AHEAD],
+    found: [Found; AHEAD],
     first_found: usize,
     found_count: usize,
+    /// Units of blocks that were put aside.
     dropped: Option<Range<usize>>,
+    /// Why nothing could be put aside.
+    failed: Option<CallError>,
     counts: Counts,
     until_tick: u32,
     tick: &'m mut dyn FnMut(),
@@ -202,10 +221,10 @@ struct Worker<'m, 'a> {
 impl Worker<'_, '_> {
     /// Looks at everything on the stack, and at what that leads to.
     fn drain(&mut self) {
-        let image = &self.marker.image;
+        let marker = self.marker;
         loop {
             while self.queued < AHEAD {
-                let Some(span) = self.stack.take(|start, end| image.first_part(start, end)) else { break };
+                let Some(span) = self.stack.take(|span| marker.first_part(span)) else { break };
                 self.prefetch(span);
                 self.queue[(self.first + self.queued) % AHEAD] = span;
                 self.queued += 1;
@@ -221,15 +240,15 @@ impl Worker<'_, '_> {
             self.first = (self.first + 1) % AHEAD;
             self.queued -= 1;
             self.scan(span);
-            self.until_tick -= 1;
-            if self.until_tick == 0 {
+            self.until_tick = self.until_tick.saturating_sub(1);
+            if self.until_tick == 0 || self.counts.blocks >= u64::from(TICK) {
                 self.report();
                 (self.tick)();
             }
-            if self.marker.pool.is_hungry() && self.stack.has_to_spare() {
+            if self.marker.pool.is_hungry() && self.stack.has_to_spare(|span| marker.middle(span)) {
                 self.donate();
             }
-            if self.marker.pool.is_aborted() {
+            if self.marker.pool.is_stopped() {
                 self.stack.clear();
                 self.queued = 0;
                 self.found_count = 0;
@@ -241,7 +260,8 @@ impl Worker<'_, '_> {
     #[cold]
     fn donate(&mut self) {
         let stack = &mut self.stack;
-        self.marker.pool.give(|spans| stack.donate(DONATION, |span| spans.push(span)));
+        let marker = self.marker;
+        marker.pool.give(|spans| stack.donate(DONATION, |span| marker.middle(span), |span| spans.push(span)));
     }
 
     #[inline(always)]
@@ -252,9 +272,22 @@ impl Worker<'_, '_> {
         }
     }
 
-    /// Looks at each word of a range that lies in a block.
+    /// Looks at a range that lies in a block.
     #[inline(always)]
     fn scan(&mut self, span: Span) {
+        if span.plan == WORDS {
+            return self.scan_words(span);
+        }
+        self.counts.scanned += (span.end - span.start) as u64;
+        let Some(tracer) = self.marker.tracer else { return };
+        if tracer.trace(span, self).is_err() {
+            self.marker.pool.refuse();
+        }
+    }
+
+    /// Looks at each word of a range.
+    #[inline(always)]
+    fn scan_words(&mut self, span: Span) {
         let start = self.marker.image.at(span.start);
         let words = (span.end - span.start) / 8;
         self.counts.scanned += (words * 8) as u64;
@@ -269,24 +302,26 @@ impl Worker<'_, '_> {
     fn visit(&mut self, word: u64) {
         let image = &self.marker.image;
         if let Some((position, block)) = self.marker.runs.find_word(image, word) {
-            if Tallies::is_counted(position, &block) {
-                self.tally(&block);
-            }
-            prefetch(self.marker.marks.place(block.word));
-            // It will be looked at soon if it has no mark, and most have none.
-            prefetch(image.at(block.start).cast());
-            if self.found_count == AHEAD {
-                self.mark_oldest();
-            }
-            self.found[(self.first_found + self.found_count) % AHEAD] = block;
-            self.found_count += 1;
+            let way = if Tallies::is_counted(position, &block) { Way::Counted } else { Way::Any };
+            self.find(Found { block, inside: Span::words(block.start, block.start + block.len), way });
         }
     }
 
-    fn tally(&self, block: &Block) {
-        if let Some(tallies) = self.marker.tallies {
-            tallies.add(block);
+    #[inline(always)]
+    fn find(&mut self, found: Found) {
+        prefetch(self.marker.marks.place(found.block.word));
+        if let (Way::Counted, Some(tallies)) = (found.way, self.marker.tallies) {
+            prefetch(tallies.place(&found.block));
         }
+        if !found.inside.is_empty() {
+            // It will be looked at soon if it has no mark, and most have none.
+            prefetch(self.marker.image.at(found.inside.start).cast());
+        }
+        if self.found_count == AHEAD {
+            self.mark_oldest();
+        }
+        self.found[(self.first_found + self.found_count) % AHEAD] = found;
+        self.found_count += 1;
     }
 
     /// Marks all blocks that were found.
@@ -306,47 +341,72 @@ impl Worker<'_, '_> {
     }
 
     #[inline(always)]
-    fn mark(&mut self, block: Block) {
+    fn mark(&mut self, found: Found) {
+        let Found { block, inside, way } = found;
+        if let (Way::Counted, Some(tallies)) = (way, self.marker.tallies) {
+            tallies.add(&block, self.marker.shared);
+        }
         if self.marker.marks.set(block.word, block.bit, self.marker.shared) {
             self.counts.blocks += 1;
             self.counts.bytes += block.len as u64;
-            self.push(Span { start: block.start, end: block.start + block.len });
+            if !inside.is_empty() && !self.stack.push(inside) {
+                self.put_aside(&block, inside);
+            }
+        } else if way == Way::Owned && self.marker.tracer.is_some_and(|tracer| !tracer.program.has_opaque()) {
+            // Somebody else has it already, or it is free.
+            self.marker.pool.refuse();
         }
     }
 
-    #[inline(always)]
-    fn push(&mut self, span: Span) {
+    /// Takes over what another worker has found.
+    fn take(&mut self, span: Span) {
         if !self.stack.push(span) {
-            self.drop_block(span);
+            self.drain();
+            if !self.stack.push(span) {
+                self.scan_whole(span);
+            }
+        }
+    }
+
+    /// Looks at a range without needing the stack for it.
+    fn scan_whole(&mut self, mut span: Span) {
+        while !span.is_empty() && !self.marker.pool.is_stopped() {
+            let part = self.marker.first_part(&span);
+            self.scan(Span { start: part.start, end: part.end, ..span });
+            self.drain();
+            span.start = part.end;
         }
     }
 
     #[cold]
-    fn drop_block(&mut self, span: Span) {
-        let unit = span.start >> UNIT_SHIFT;
+    fn put_aside(&mut self, block: &Block, inside: Span) {
+        match self.marker.aside() {
+            Ok(aside) => aside.put(block, inside),
+            Err(error) => {
+                self.failed = Some(error);
+                return self.marker.pool.abort();
+            }
+        }
+        let unit = block.start >> UNIT_SHIFT;
         let before = self.dropped.take().unwrap_or(unit..unit + 1);
         self.dropped = Some(before.start.min(unit)..before.end.max(unit + 1));
     }
 
-    /// Looks once more at the marked blocks of the runs in these units, without needing the stack for them.
+    /// Looks at what was put aside of the runs in these units.
     #[cold]
     fn again(&mut self, units: Range<usize>) {
         self.marker.counters.rounds.fetch_add(1, Ordering::Relaxed);
+        let Some(aside) = self.marker.aside.get() else { return };
         for run in self.marker.runs.in_units(units) {
             for (word, all) in Runs::mark_words(run) {
-                let free = self.marker.free.map_or(0, |free| free.word(word));
-                let mut marked = self.marker.marks.word(word) & all & !free;
-                while marked != 0 {
-                    let block = Runs::block_of_mark(run, word, marked.trailing_zeros());
-                    marked &= marked - 1;
-                    let (mut start, end) = (block.start, block.start + block.len);
-                    while start < end {
-                        let part = self.marker.image.first_part(start, end);
-                        self.scan(Span { start: part.start, end: part.end });
-                        self.drain();
-                        start = part.end;
+                let mut waiting = aside.word(word) & all;
+                while waiting != 0 {
+                    let block = Runs::block_of_mark(run, word, waiting.trailing_zeros());
+                    waiting &= waiting - 1;
+                    if let Some(span) = aside.take(&block) {
+                        self.scan_whole(span);
                     }
-                    if self.marker.pool.is_aborted() {
+                    if self.marker.pool.is_stopped() {
                         return;
                     }
                 }
@@ -363,6 +423,30 @@ impl Worker<'_, '_> {
         counters.bytes.fetch_add(counts.bytes, Ordering::Relaxed);
         counters.scanned.fetch_add(counts.scanned, Ordering::Relaxed);
         self.until_tick = TICK;
+    }
+}
+
+impl Sink for Worker<'_, '_> {
+    #[inline(always)]
+    fn reached(&mut self, block: Block, inside: Span, way: Way) {
+        self.find(Found { block, inside, way });
+    }
+
+    #[inline(always)]
+    fn word(&mut self, word: u64) {
+        self.visit(word);
+    }
+
+    fn more(&mut self, mut span: Span) {
+        if span.is_empty() || self.stack.push(span) {
+            return;
+        }
+        // Its parts lead to blocks, which have a place of their own.
+        while !span.is_empty() && !self.marker.pool.is_stopped() {
+            let part = self.marker.first_part(&span);
+            self.scan(Span { start: part.start, end: part.end, ..span });
+            span.start = part.end;
+        }
     }
 }
 

@@ -10,7 +10,7 @@ use crate::sync::{AtomicU64, Ordering};
 
 /// See the module.
 ///
-/// All accesses are Relaxed: who reads bits that others set has joined them, or does not mind missing some.
+/// Accesses are Relaxed but where they say so: who reads bits that others set has joined them, or does not mind missing some.
 #[derive(Debug)]
 pub(crate) struct Marks {
     words: Zeroed<AtomicU64>,
@@ -46,6 +46,28 @@ impl Marks {
         }
         word.store(before | bit, Ordering::Relaxed);
         true
+    }
+
+    /// Clears a bit; true if it was set, which of several that clear it one is told. What was written before the bit was
+    /// published is seen then.
+    pub(crate) fn claim(&self, word: usize, bit: u64) -> bool {
+        // Acquire pairs with the Release in `publish`.
+        self.words.get(word).is_some_and(|word| word.fetch_and(!bit, Ordering::Acquire) & bit != 0)
+    }
+
+    /// Sets a bit after what whoever claims it is to see was written.
+    pub(crate) fn publish(&self, word: usize, bit: u64) {
+        if let Some(word) = self.words.get(word) {
+            // Release pairs with the Acquire in `claim`.
+            word.fetch_or(bit, Ordering::Release);
+        }
+    }
+
+    /// Clears all bits. Nobody sets any meanwhile.
+    pub(crate) fn clear(&self) {
+        for word in self.words.iter().filter(|word| word.load(Ordering::Relaxed) != 0) {
+            word.store(0, Ordering::Relaxed);
+        }
     }
 
     /// Sets all bits of a mask.

@@ -1,8 +1,8 @@
 //! What all workers together still have to look at.
 //!
 //! A worker asks for a task when it has nothing left, and gives part of what it has when others wait. The last one to run
-//! dry looks whether something was dropped for want of room; if so, it goes through the blocks there once more, and if
-//! not, marking is done.
+//! dry looks whether something was put aside for want of room; if so, it goes through the blocks there, and if not, marking
+//! is done.
 //!
 //! # Invariants
 //! - **D1** Everything marked and not yet looked at is in the pool, with a busy worker, or within `dropped`.
@@ -11,7 +11,7 @@
 use super::stack::Span;
 use core::ops::Range;
 use core::time::Duration;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 /// Ranges that a worker takes at once.
@@ -24,7 +24,7 @@ pub(crate) enum Task {
     Roots,
     /// Look at these ranges.
     Spans(Vec<Span>),
-    /// Look at the marked blocks of these units once more.
+    /// Look at the blocks of these units that were put aside.
     Again(Range<usize>),
     /// Nothing for so long; ask again.
     Wait,
@@ -37,7 +37,7 @@ struct State {
     has_begun: bool,
     spans: Vec<Span>,
     busy: usize,
-    /// Units of blocks that were marked and dropped.
+    /// Units of blocks that were marked and put aside.
     dropped: Option<Range<usize>>,
     is_done: bool,
 }
@@ -49,8 +49,14 @@ pub(crate) struct Pool {
     changed: Condvar,
     /// Workers that wait.
     waiting: AtomicUsize,
-    is_aborted: AtomicBool,
+    /// Why all stop: [`ABORTED`], [`REFUSED`], or both.
+    stopped: AtomicU8,
 }
+
+/// Somebody gave it up.
+const ABORTED: u8 = 1;
+/// What was found cannot be of the types that it is said to be.
+const REFUSED: u8 = 2;
 
 impl Pool {
     fn state(&self) -> MutexGuard<'_, State> {
@@ -65,15 +71,44 @@ impl Pool {
         self.waiting.load(Ordering::Relaxed) > 0
     }
 
+    /// Whether workers are to stop, for whatever reason.
     #[inline(always)]
-    pub(crate) fn is_aborted(&self) -> bool {
+    pub(crate) fn is_stopped(&self) -> bool {
         // Relaxed: nothing follows from it but to stop.
-        self.is_aborted.load(Ordering::Relaxed)
+        self.stopped.load(Ordering::Relaxed) != 0
     }
 
-    /// Lets all workers stop as soon as they can.
+    /// Whether somebody gave it up.
+    pub(crate) fn is_aborted(&self) -> bool {
+        // Relaxed: as above.
+        self.stopped.load(Ordering::Relaxed) & ABORTED != 0
+    }
+
+    /// Whether types cannot be followed.
+    pub(crate) fn is_refused(&self) -> bool {
+        // Relaxed: asked by who has joined the workers.
+        self.stopped.load(Ordering::Relaxed) & REFUSED != 0
+    }
+
+    /// Begins once more, from the roots, with types no more. When no worker runs; that somebody gave it up stays.
+    pub(crate) fn begin_again(&self) {
+        let mut state = self.state();
+        *state = State::default();
+        self.stopped.fetch_and(!REFUSED, Ordering::Relaxed);
+    }
+
+    /// Lets all workers stop as soon as they can: it is given up.
     pub(crate) fn abort(&self) {
-        self.is_aborted.store(true, Ordering::Relaxed);
+        self.stop(ABORTED);
+    }
+
+    /// Lets all workers stop as soon as they can: types cannot be followed.
+    pub(crate) fn refuse(&self) {
+        self.stop(REFUSED);
+    }
+
+    fn stop(&self, why: u8) {
+        self.stopped.fetch_or(why, Ordering::Relaxed);
         // With the lock: whoever is about to wait has not looked yet, or waits already.
         let _state = self.state();
         self.changed.notify_all();
@@ -113,7 +148,7 @@ impl Pool {
     }
 
     fn task(&self, state: &mut State) -> Option<Task> {
-        if state.is_done || self.is_aborted() {
+        if state.is_done || self.is_stopped() {
             return Some(Task::Done);
         }
         let task = if !std::mem::replace(&mut state.has_begun, true) {
@@ -146,8 +181,8 @@ mod tests {
         let pool = Pool::default();
         assert_eq!(pool.next(false, None, SOON), Task::Roots);
         assert_eq!(pool.next(false, None, SOON), Task::Wait);
-        pool.give(|spans| spans.push(Span { start: 0, end: 8 }));
-        assert_eq!(pool.next(false, None, SOON), Task::Spans(vec![Span { start: 0, end: 8 }]));
+        pool.give(|spans| spans.push(Span::words(0, 8)));
+        assert_eq!(pool.next(false, None, SOON), Task::Spans(vec![Span::words(0, 8)]));
         assert_eq!(pool.next(true, Some(5..9), SOON), Task::Wait);
         // The other one dropped something too; it is the last one.
         assert_eq!(pool.next(true, Some(2..3), SOON), Task::Again(2..9));

@@ -3,6 +3,7 @@
 //! A stack of ranges of the segments, bounded. A long range is looked at piece by piece and stays on the stack until its
 //! last piece is taken, so taking never needs room; only a new range may find none.
 
+use super::trace::{PlanId, WORDS};
 use super::zeroed::Zeroed;
 use crate::os::CallError;
 use core::ops::Range;
@@ -11,16 +12,30 @@ use zerocopy::{FromBytes, Immutable, IntoBytes};
 /// Bytes that are taken at once.
 pub(crate) const PIECE: usize = 1024;
 /// A range from here on is given to others by halves.
-const WORTH_HALVING: usize = 16 * PIECE;
+pub(crate) const WORTH_HALVING: usize = 16 * PIECE;
 /// Ranges that are worth sharing: handing over fewer costs more than looking at them.
 const LEAST_SHARED: usize = 32;
 
-/// Bytes of the segments, whole words.
+/// Bytes of the segments, and what lies there: whole words of which nothing is known, or whole values of a plan.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable)]
 #[repr(C)]
 pub(crate) struct Span {
     pub(crate) start: usize,
     pub(crate) end: usize,
+    pub(crate) plan: PlanId,
+    /// A number that plans have a use for: levels below a node of a tree, or which power of two the slots of a hash table are.
+    pub(crate) above: u32,
+}
+
+impl Span {
+    /// Words of which nothing is known.
+    pub(crate) fn words(start: usize, end: usize) -> Self {
+        Self { start, end, plan: WORDS, above: 0 }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.start >= self.end
+    }
 }
 
 /// See the module.
@@ -39,10 +54,10 @@ impl Stack {
         self.len == 0
     }
 
-    /// Whether there is so much that others should have a part.
-    pub(crate) fn has_to_spare(&self) -> bool {
+    /// Whether there is so much that others should have a part. `middle` says where a long range can be cut.
+    pub(crate) fn has_to_spare(&self, middle: impl Fn(&Span) -> Option<usize>) -> bool {
         let bottom = self.spans.first().filter(|_| self.len > 0);
-        self.len >= LEAST_SHARED || bottom.is_some_and(|bottom| bottom.end - bottom.start >= WORTH_HALVING)
+        self.len >= LEAST_SHARED || bottom.is_some_and(|bottom| middle(bottom).is_some())
     }
 
     /// False if there is no room.
@@ -58,18 +73,19 @@ impl Stack {
     /// The next piece: what `first_part` says is to be looked at first of a range, and an empty part at the end if nothing
     /// is.
     #[inline(always)]
-    pub(crate) fn take(&mut self, first_part: impl Fn(usize, usize) -> Range<usize>) -> Option<Span> {
+    pub(crate) fn take(&mut self, first_part: impl Fn(&Span) -> Range<usize>) -> Option<Span> {
         loop {
             let last = self.len.checked_sub(1)?;
             let span = self.spans.get_mut(last)?;
-            let part = first_part(span.start, span.end);
+            let part = first_part(span);
+            let (plan, above) = (span.plan, span.above);
             if part.end < span.end {
                 span.start = part.end;
             } else {
                 self.len = last;
             }
             if !part.is_empty() {
-                return Some(Span { start: part.start, end: part.end });
+                return Some(Span { start: part.start, end: part.end, plan, above });
             }
         }
     }
@@ -80,12 +96,11 @@ impl Stack {
     }
 
     /// Takes out work for others, from the bottom, where the most hangs on an entry: half of a long range, or up to
-    /// `most` ranges, half of those that are there.
-    pub(crate) fn donate(&mut self, most: usize, mut give: impl FnMut(Span)) {
+    /// `most` ranges, half of those that are there. `middle` says where a long range can be cut.
+    pub(crate) fn donate(&mut self, most: usize, middle: impl Fn(&Span) -> Option<usize>, mut give: impl FnMut(Span)) {
         let Some(bottom) = self.spans.first_mut().filter(|_| self.len > 0) else { return };
-        if bottom.end - bottom.start >= WORTH_HALVING {
-            let middle = bottom.start + (bottom.end - bottom.start) / 2 / PIECE * PIECE;
-            give(Span { start: middle, end: bottom.end });
+        if let Some(middle) = middle(bottom) {
+            give(Span { start: middle, ..*bottom });
             bottom.end = middle;
             return;
         }
@@ -104,11 +119,16 @@ mod tests {
     use super::*;
 
     fn span(start: usize, len: usize) -> Span {
-        Span { start, end: start + len }
+        Span::words(start, start + len)
     }
 
-    fn piece(start: usize, end: usize) -> Range<usize> {
-        start..end.min(start + PIECE)
+    fn piece(span: &Span) -> Range<usize> {
+        span.start..span.end.min(span.start + PIECE)
+    }
+
+    fn middle(span: &Span) -> Option<usize> {
+        let len = span.end - span.start;
+        (len >= WORTH_HALVING).then_some(span.start + len / 2 / PIECE * PIECE)
     }
 
     #[test]
@@ -128,7 +148,7 @@ mod tests {
                 assert!(stack.push(span(at * len, len)));
             }
             let mut words = Vec::new();
-            stack.donate(3, |span| words.extend((span.start..span.end).step_by(8)));
+            stack.donate(3, middle, |span| words.extend((span.start..span.end).step_by(8)));
             assert_eq!(words.is_empty(), count < 2 && len < WORTH_HALVING);
             while let Some(span) = stack.take(piece) {
                 words.extend((span.start..span.end).step_by(8));

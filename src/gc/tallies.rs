@@ -1,12 +1,10 @@
 //! How many counted pointers lead to each block.
 //!
-//! Such a pointer is known by its word: the address of a block's start, plus a tag. What looks like one and is none makes a
-//! number too high, which keeps the block for ever; none is ever too low.
+//! Such a pointer is known by its type or, where types are not known, by its word: the address of a block's start, plus a tag. What
+//! looks like one and is none then makes a number too high, which keeps the block for ever; none is ever too low.
 //!
 //! Laid out as the marks are, with a number for each bit.
 
-use super::image::Image;
-use super::marks::Marks;
 use super::runs::{Block, Runs};
 use super::zeroed::Zeroed;
 use crate::alloc::count_table;
@@ -40,15 +38,25 @@ impl Tallies {
         position == block.start + COUNTED
     }
 
-    /// Counts one more pointer to a block.
+    /// Where a block's number lies, to ask for it in advance.
+    #[inline(always)]
+    pub(crate) fn place(&self, block: &Block) -> *const u8 {
+        let number = block.word * 64 + block.bit.trailing_zeros() as usize;
+        self.numbers.as_ptr().wrapping_add(number).cast()
+    }
+
+    /// Counts one more pointer to a block. If not `shared`, nobody else counts at the same time.
     #[inline]
-    pub(crate) fn add(&self, block: &Block) {
+    pub(crate) fn add(&self, block: &Block, shared: bool) {
         let number = block.word * 64 + block.bit.trailing_zeros() as usize;
         let unit = block.word / WORDS_PER_UNIT;
         if let (Some(number), Some(unit)) = (self.numbers.get(number), self.units.get(unit)) {
             // Far below where it would wrap, and for the heap's count it is as good as any more.
-            if number.load(Ordering::Relaxed) < MOST {
+            let before = number.load(Ordering::Relaxed);
+            if before < MOST && shared {
                 number.fetch_add(1, Ordering::Relaxed);
+            } else if before < MOST {
+                number.store(before + 1, Ordering::Relaxed);
             }
             if !unit.load(Ordering::Relaxed) {
                 unit.store(true, Ordering::Relaxed);
@@ -61,37 +69,12 @@ impl Tallies {
         self.units.iter().any(|unit| unit.load(Ordering::Relaxed))
     }
 
-    /// Counts all over again: what marked blocks were looked at more than once is known then.
-    pub(crate) fn count_again(&self, image: &Image<'_>, runs: &Runs, marks: &Marks, free: Option<&Marks>) {
+    /// Forgets all numbers. Nobody counts meanwhile.
+    pub(crate) fn clear(&self, runs: &Runs) {
         for number in self.numbers_in_use(runs) {
             number.store(0, Ordering::Relaxed);
         }
-        let count = |word: u64| {
-            if let Some((position, block)) = runs.find_word(image, word) {
-                if Self::is_counted(position, &block) {
-                    self.add(&block);
-                }
-            }
-        };
-        image.for_each_root(runs, count);
-        for run in runs.iter() {
-            for (word, all) in Runs::mark_words(run) {
-                let mut marked = marks.word(word) & all & !free.map_or(0, |free| free.word(word));
-                while marked != 0 {
-                    let block = Runs::block_of_mark(run, word, marked.trailing_zeros());
-                    marked &= marked - 1;
-                    let (mut start, end) = (block.start, block.start + block.len);
-                    while start < end {
-                        let part = image.first_part(start, end);
-                        for at in (part.start..part.end).step_by(8) {
-                            // SAFETY: the part lies in a block of the image.
-                            count(unsafe { Image::read(image.at(at)) });
-                        }
-                        start = part.end;
-                    }
-                }
-            }
-        }
+        self.units.iter().for_each(|unit| unit.store(false, Ordering::Relaxed));
     }
 
     fn numbers_in_use<'a>(&'a self, runs: &'a Runs) -> impl Iterator<Item = &'a AtomicU32> {
@@ -110,6 +93,19 @@ impl Tallies {
                     .is_some_and(|units| units.iter().any(|unit| unit.load(Ordering::Relaxed)))
             })
             .flat_map(|run| Runs::mark_words(run).map(move |(word, _)| (run, word)))
+    }
+
+    /// The addresses of blocks with a number, and the numbers.
+    #[cfg(test)]
+    pub(crate) fn all(&self, core: &Core, runs: &Runs) -> Vec<(usize, u32)> {
+        let of_word = |(run, word): (Run, usize)| {
+            (0..64).filter_map(move |bit| {
+                let number = self.numbers[word * 64 + bit].load(Ordering::Relaxed);
+                let address = || core.segments + Runs::block_of_mark(run, word, bit as u32).start;
+                (number > 0).then(|| (address(), number))
+            })
+        };
+        self.words_in_use(runs).flat_map(of_word).collect()
     }
 
     /// Tells the heap's counts what was found, by `tell`.

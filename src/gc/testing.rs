@@ -133,8 +133,9 @@ impl Graph {
 
 /// All of it is readable in a mapped file.
 fn commit_roots(heap: &TestHeap) {
-    let roots = heap.layout.roots;
-    heap.backing.commit(heap.base, roots.offset as usize, roots.len as usize).unwrap();
+    for area in [heap.layout.roots, heap.layout.types] {
+        heap.backing.commit(heap.base, area.offset as usize, area.len as usize).unwrap();
+    }
 }
 
 fn copy(start: usize, len: usize) -> Vec<u8> {
@@ -177,7 +178,7 @@ impl Stopped {
     pub(crate) fn mark(&self, workers: usize, stack: usize) -> (Marks, u64, u64) {
         let marks = Marks::new(self.rebuilt.units).unwrap();
         let job = Job::default();
-        let marker = Marker::new(self.image(), &self.runs, &marks, None, &job).with(workers, stack);
+        let marker = Marker::new(self.image(), &self.runs, &marks, &job).with(workers, stack);
         std::thread::scope(|scope| {
             for _ in 0..workers {
                 scope.spawn(|| marker.work(|| ()).unwrap());

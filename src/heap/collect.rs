@@ -27,6 +27,7 @@ use crate::gc::marks::Marks;
 use crate::gc::runs::Runs;
 use crate::gc::sweep::{Swept, sweep};
 use crate::gc::tallies::Tallies;
+use crate::gc::trace::Program;
 use crate::os::CallError;
 use report::LEAK_BYTES;
 use std::cmp::Reverse;
@@ -47,9 +48,10 @@ pub(crate) fn default_workers() -> usize {
 
 /// Looking through a whole heap.
 ///
-/// What is reached is decided conservatively: each aligned word of a reached block that holds an address in a block, or its
-/// distance from the heap's start, reaches that block. Pointers that are packed, or put together from parts, are not
-/// seen.
+/// What is reached is decided by the types of the roots, as they are stored with them, if all are known
+/// ([`Trace`](crate::Trace)): pointers of values are followed, and a number that is an
+/// address is none. Otherwise each aligned word of a reached block that holds an address in a block, or its distance
+/// from the heap's start, reaches that block. [`CollectReport::is_precise`] says which it was.
 ///
 /// ```
 /// use sal::prelude::*;
@@ -106,10 +108,20 @@ struct Snapshot {
     runs: Runs,
     free: Marks,
     image: Image<'static>,
+    program: Program,
     /// What the image holds besides zeros, if that is known.
     data: Option<DataPages>,
     /// Addresses of blocks that are in use, whoever reaches them.
     kept: Vec<usize>,
+}
+
+/// What the roots of a quiet heap reach.
+struct Marked {
+    marks: Marks,
+    /// Threads that marked.
+    workers: usize,
+    /// Whether by types.
+    is_precise: bool,
 }
 
 impl Snapshot {
@@ -125,8 +137,10 @@ impl Snapshot {
             unsafe { (*core.space.get()).committed_units() }
         };
         if let Backing::Anonymous { .. } = core.backing {
-            // Of memory the directory is made usable as it grows, and without a root nothing of it is.
-            core.backing.commit(core.base, core.layout.roots.offset as usize, core.layout.roots.len as usize)?;
+            // Of memory directory and types are made usable as they grow, and without a root nothing of them is.
+            for area in [core.layout.roots, core.layout.types] {
+                core.backing.commit(core.base, area.offset as usize, area.len as usize)?;
+            }
         }
         // SAFETY: the caller's promise.
         unsafe {
@@ -134,13 +148,30 @@ impl Snapshot {
             let free = free_blocks(core, &runs)?;
             let image = Image::new(std::ptr::with_exposed_provenance(core.base), core.window, core.layout, units);
             let data = heap.atomic.as_ref().map(|atomic| atomic.data_pages(core, image.len())).transpose()?.flatten();
-            Ok(Self { runs, free, image, data, kept: heap.kept_blocks() })
+            let program = Program::of(&image.with_data(data.as_ref()));
+            Ok(Self { runs, free, image, program, data, kept: heap.kept_blocks() })
         }
     }
 
     /// Marks what the roots reach, beside what is free and what the heap keeps for itself; returns how many threads did. If there are
     /// `tallies`, pointers are counted.
-    fn mark(&self, job: &Job, tallies: Option<&Tallies>) -> Result<(Marks, usize), CollectError> {
+    fn mark(&self, job: &Job, tallies: Option<&Tallies>) -> Result<Marked, CollectError> {
+        if let Some(marked) = self.mark_by(Some(&self.program), job, tallies)? {
+            return Ok(marked);
+        }
+        // What was found so far means nothing.
+        job.begin_again();
+        tallies.inspect(|tallies| tallies.clear(&self.runs));
+        self.mark_by(None, job, tallies)?.ok_or(CollectError::Incomplete)
+    }
+
+    /// None if the types of a program cannot be followed.
+    fn mark_by(
+        &self,
+        program: Option<&Program>,
+        job: &Job,
+        tallies: Option<&Tallies>,
+    ) -> Result<Option<Marked>, CollectError> {
         let marks = copy_of(&self.free, &self.runs)?;
         for &address in &self.kept {
             if let Some((_, block)) = self.runs.find_word(&self.image, address as u64) {
@@ -150,18 +181,17 @@ impl Snapshot {
         let workers = default_workers();
         // SAFETY: pages that lie in a hole of the heap's very file and are not our own hold zeros, and nobody uses the heap.
         let image = unsafe { self.image.with_data(self.data.as_ref()) };
-        let marker = Marker::new(image, &self.runs, &marks, Some(&self.free), job).with(workers, STACK);
+        let marker = Marker::new(image, &self.runs, &marks, job).with(workers, STACK);
+        let marker = marker.typed(program);
         let marker = match tallies {
             Some(tallies) => marker.counting(tallies),
             None => marker,
         };
-        let ran = match mark(&marker, job, workers, || ()) {
-            Ok(ran) => ran,
-            Err(RecoveryError::Os(error)) => return Err(error.into()),
-            Err(RecoveryError::Aborted) => return Err(CollectError::Incomplete),
-        };
-        marker.finish();
-        Ok((marks, ran))
+        match mark(&marker, job, workers, || ()) {
+            Ok(ran) => Ok(ran.map(|workers| Marked { marks, workers, is_precise: program.is_some() })),
+            Err(RecoveryError::Os(error)) => Err(error.into()),
+            Err(RecoveryError::Aborted) => Err(CollectError::Incomplete),
+        }
     }
 
     /// What a block begins with.
@@ -331,7 +361,7 @@ impl SalCollect for Heap {
         let snapshot = unsafe { Snapshot::of(self.inner())? };
         let job = Job::default();
         let tallies = Tallies::new(snapshot.runs.units())?;
-        let (marks, workers) = snapshot.mark(&job, Some(&tallies))?;
+        let Marked { marks, workers, is_precise } = snapshot.mark(&job, Some(&tallies))?;
         let is_sealed = young::is_noted(core.segments);
         // SAFETY: the heap is open; only the roots hold its blocks, by the caller's promise, so what was counted is all there is.
         unsafe { tallies.tell(core, &snapshot.runs, |count, counted| count.set(counted, is_sealed))? };
@@ -345,14 +375,15 @@ impl SalCollect for Heap {
         // reach have one too, and nobody holds others by the caller's promise.
         unsafe { sweep(core, &snapshot.runs, &marks, &swept, || true) };
         atomic.inspect(|atomic| atomic.supersede_recovery(true));
-        Ok(CollectReport::new(&job.counters, &swept, [marking, started.elapsed()], workers))
+        let report = CollectReport::new(&job.counters, &swept, [marking, started.elapsed()], workers);
+        Ok(CollectReport { is_precise, ..report })
     }
 
     unsafe fn leak_report(&self) -> Result<LeakReport, CollectError> {
         let core = self.quiet_core(false)?;
         // SAFETY: the caller's promise.
         let snapshot = unsafe { Snapshot::of(self.inner())? };
-        let (marks, _) = snapshot.mark(&Job::default(), None)?;
+        let Marked { marks, .. } = snapshot.mark(&Job::default(), None)?;
         let mut report = LeakReport::default();
         // The smallest on top; of equal ones the one that lies last.
         let mut largest: BinaryHeap<Reverse<(usize, Reverse<usize>, bool)>> = BinaryHeap::new();
@@ -388,3 +419,6 @@ impl SalCollect for Heap {
         Ok(Objects { runs, free, segments: core.segments, unit: 0, words: Vec::new() })
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -44,6 +44,7 @@ use crate::gc::marks::Marks;
 use crate::gc::runs::Runs;
 use crate::gc::sweep::{Swept, sweep};
 use crate::gc::tallies::Tallies;
+use crate::gc::trace::Program;
 use crate::heap::collect::CollectReport;
 use crate::os::CallError;
 use std::fmt;
@@ -150,6 +151,8 @@ pub(crate) struct Recovery {
     data: Arc<OnceLock<Option<DataPages>>>,
     runs: Arc<Runs>,
     marks: Arc<Marks>,
+    /// The types of the roots, as they are stored with them.
+    program: Arc<Program>,
     /// The pointers that are counted; joined with the heap's counts when marking is over.
     tallies: Arc<Tallies>,
     job: Job,
@@ -158,6 +161,8 @@ pub(crate) struct Recovery {
     total_bytes: u64,
     phase: AtomicU8,
     is_marked: AtomicBool,
+    /// Whether marking could follow types.
+    is_precise: AtomicBool,
     /// Threads that marked, and nanoseconds that marking and sweeping took.
     workers: AtomicUsize,
     took: [AtomicU64; 2],
@@ -167,8 +172,8 @@ impl Recovery {
     /// Takes down which runs there are; to be called before the heap is used (Y1).
     ///
     /// # Safety
-    /// The heap has just been rebuilt, and nobody else is there. `image` is what it was rebuilt from, its blocks and roots
-    /// at least, and stays readable and unchanged until marking is over.
+    /// The heap has just been rebuilt, and nobody else is there. `image` is what it was rebuilt from, its blocks, roots and types
+    /// at least. Blocks and roots stay readable and unchanged until marking is over.
     pub(crate) unsafe fn prepare(core: &Core, image: Image<'static>) -> Result<Self, CallError> {
         // SAFETY: the caller's promise.
         let runs = unsafe { Runs::of(core, image.units())? };
@@ -181,12 +186,14 @@ impl Recovery {
             data: Arc::default(),
             runs: Arc::new(runs),
             marks,
+            program: Arc::new(Program::of(&image)),
             tallies,
             job: Job::default(),
             swept: Swept::default(),
             total_bytes,
             phase: AtomicU8::new(RecoveryPhase::Marking.number()),
             is_marked: AtomicBool::new(false),
+            is_precise: AtomicBool::new(false),
             workers: AtomicUsize::new(0),
             took: Default::default(),
         })
@@ -228,12 +235,14 @@ impl Recovery {
             data: Arc::clone(&self.data),
             runs: Arc::clone(&self.runs),
             marks,
+            program: Arc::clone(&self.program),
             tallies,
             job,
             swept: self.swept.copy(),
             total_bytes: self.total_bytes,
             phase: AtomicU8::new(phase.number()),
             is_marked: AtomicBool::new(is_marked),
+            is_precise: AtomicBool::new(self.is_precise.load(Ordering::Relaxed)),
             workers: AtomicUsize::new(self.workers.load(Ordering::Relaxed)),
             took: self.took.each_ref().map(|nanoseconds| AtomicU64::new(nanoseconds.load(Ordering::Relaxed))),
         })
@@ -296,7 +305,10 @@ impl Recovery {
         // Relaxed: written by this thread, or one that has ended.
         let took = self.took.each_ref().map(|nanoseconds| Duration::from_nanos(nanoseconds.load(Ordering::Relaxed)));
         let workers = self.workers.load(Ordering::Relaxed);
-        let collected = CollectReport::new(&self.job.counters, &self.swept, took, workers);
+        let collected = CollectReport {
+            is_precise: self.is_precise.load(Ordering::Relaxed),
+            ..CollectReport::new(&self.job.counters, &self.swept, took, workers)
+        };
         Ok(RecoveryReport { collected, ..RecoveryReport::default() })
     }
 
@@ -335,10 +347,21 @@ impl Recovery {
             // SAFETY: what is a hole in the file, which was asked itself, holds zeros in the image, by the promise of
             // `without_holes_of`.
             let image = unsafe { self.image.with_data(data) };
-            let marker = Marker::new(image, &self.runs, &self.marks, None, &self.job).with(workers, STACK);
-            let marker = marker.counting(&self.tallies);
-            let ran = mark(&marker, &self.job, workers, &mut ask)?;
-            marker.finish();
+            let marker = || {
+                let marker = Marker::new(image, &self.runs, &self.marks, &self.job).with(workers, STACK);
+                marker.counting(&self.tallies)
+            };
+            let (ran, is_precise) = match mark(&marker().typed(Some(&self.program)), &self.job, workers, &mut ask)? {
+                Some(ran) => (ran, true),
+                None => {
+                    // What was found so far means nothing.
+                    self.marks.clear();
+                    self.tallies.clear(&self.runs);
+                    self.job.begin_again();
+                    (mark(&marker(), &self.job, workers, &mut ask)?.ok_or(RecoveryError::Aborted)?, false)
+                }
+            };
+            self.is_precise.store(is_precise, Ordering::Relaxed);
             if !is_image_good() {
                 return Err(RecoveryError::Aborted);
             }
@@ -369,13 +392,14 @@ impl Recovery {
     }
 }
 
-/// Marks with up to so many threads, of which the calling one is one and calls `tick`; returns how many there were.
+/// Marks with up to so many threads, of which the calling one is one and calls `tick`; returns how many there were, and none
+/// if types cannot be followed.
 pub(super) fn mark(
     marker: &Marker<'_>,
     job: &Job,
     workers: usize,
     mut tick: impl FnMut(),
-) -> Result<usize, RecoveryError> {
+) -> Result<Option<usize>, RecoveryError> {
     let mut ran = 1;
     let own = thread::scope(|scope| {
         for _ in 1..workers {
@@ -386,10 +410,10 @@ pub(super) fn mark(
         marker.work(&mut tick)
     });
     if job.pool.is_done() {
-        return Ok(ran);
+        return Ok(Some(ran));
     }
     own?;
-    Err(RecoveryError::Aborted)
+    if job.pool.is_refused() && !job.pool.is_aborted() { Ok(None) } else { Err(RecoveryError::Aborted) }
 }
 
 /// Marks and sweeps before the heap is used: [`Recovery::prepare`] and [`Recovery::run`] at once. The image is the heap's own

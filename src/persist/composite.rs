@@ -6,11 +6,12 @@
 #![allow(unsafe_code)]
 
 use super::{BlockVisitor, Describer, Field, Node, Persist};
+use crate::gc::trace::layouts::id;
 use core::{cmp::Reverse, marker::PhantomData, mem::offset_of, num::NonZero, num::Wrapping};
 
 /// Containers' ids, see [`Node::Container`]: the ones of this file.
-pub(crate) const OPTION_ID: u64 = 0x01;
-const PHANTOM_ID: u64 = 0x02;
+pub(crate) const OPTION_ID: u64 = id::OPTION;
+const PHANTOM_ID: u64 = id::PHANTOM;
 
 // SAFETY: an array is its elements, one after the other without gaps; each is visited.
 unsafe impl<T: Persist, const N: usize> Persist for [T; N] {

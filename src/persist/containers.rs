@@ -11,6 +11,7 @@
 use super::composite::visit_all;
 use super::{BlockVisitor, Describer, Node, NodeId, Persist};
 use crate::SalAlloc;
+use crate::gc::trace::layouts::id;
 use allocator_api2::{
     alloc::{Allocator, handle_alloc_error},
     boxed::Box,
@@ -20,8 +21,8 @@ use core::{alloc::Layout, mem::ManuallyDrop, ptr, ptr::NonNull};
 use std::borrow::Cow;
 
 /// Containers' ids, see [`Node::Container`]: the ones of this file.
-const VEC_ID: u64 = 0x11;
-const BOX_ID: u64 = 0x12;
+const VEC_ID: u64 = id::VEC;
+const BOX_ID: u64 = id::BOX;
 
 const WORD: usize = size_of::<usize>();
 /// The whole words that a handle takes in a container.

@@ -4,8 +4,9 @@
 //! - **D1** A type in `visited` has its place in `nodes`, and no two types have the same.
 //! - **D2** A place is empty only while its type's `describe` runs; when the outermost `node_of` returns, none is.
 
-use super::{Node, NodeId, Persist};
+use super::{Field, Node, NodeId, Persist, TypeDescription};
 use core::any::TypeId;
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 /// Collects the nodes of a type and of all types below it, each once.
@@ -73,5 +74,22 @@ impl Describer {
         let nodes: Vec<Node> = self.nodes.into_iter().flatten().collect();
         assert_eq!(nodes.len(), count, "a node is still being described");
         nodes
+    }
+}
+
+impl TypeDescription {
+    /// Describes `T`. Nothing is cached: keep the result if you need it often.
+    pub fn of<T: Persist>() -> Self {
+        let mut describer = Describer::default();
+        let root = describer.node_of::<T>();
+        // T1: every id was handed out by this describer, which has filled the place of each.
+        Self::of_nodes(describer.into_nodes(), root)
+    }
+}
+
+impl Field {
+    /// The field `name` of type `T`, `offset` bytes from the start.
+    pub fn of<T: Persist>(describer: &mut Describer, name: &'static str, offset: usize) -> Self {
+        Self { name: Cow::Borrowed(name), offset: offset as u64, node: describer.node_of::<T>() }
     }
 }

@@ -12,7 +12,7 @@
 //!   and every bit pattern valid in one is valid, with the same meaning, in the other.
 //! - **P2** A value of a `Persist` type holds no address but those of blocks of the heap it lives in, each in an
 //!   aligned, unmodified word.
-//! - **P3** What [`Persist::visit_blocks`] does not name, the value does not own.
+//! - **P3** What [`Persist::visit_blocks`] does not name, the value does not own; what it names, the description leads to.
 //!
 //! # What survives a crash
 //! The encoded description of each root, as any other bytes of the heap. Nothing here is trusted when it is read
@@ -23,30 +23,23 @@ mod blocks;
 mod build;
 mod composite;
 mod containers;
-#[cfg(test)]
-mod damage;
 mod describer;
-mod description;
-mod difference;
-mod encoding;
-mod node;
 mod primitives;
 #[doc(hidden)]
 pub mod support;
+mod trace;
 
+pub use crate::schema::{DescriptionError, Field, LayoutDifference, Name, Node, NodeId, TypeDescription, Variant};
 pub use blocks::{BlockVisitor, Foreign, ForeignBlock};
 pub(crate) use composite::OPTION_ID;
 pub use describer::Describer;
-pub use description::TypeDescription;
-pub use difference::LayoutDifference;
-pub use encoding::DescriptionError;
-pub use node::{Field, Name, Node, NodeId, Variant};
+pub use trace::Trace;
 
 /// Implements the trait [`Persist`](trait@Persist) for a struct or an enum, after checking that it may be stored.
 ///
 /// A struct must be `#[repr(C)]` or `#[repr(transparent)]`, an enum `#[repr(u8)]` (or another integer) or
 /// `#[repr(C, u8)]`: a layout that the language promises is one that another compiler can read. Every field must be
-/// `Persist`; type parameters get that bound. Unions, `repr(packed)` and lifetime parameters are refused.
+/// `Persist`; type parameters get that bound. The type is [`Trace`], too. Unions, `repr(packed)` and lifetime parameters are refused.
 ///
 /// `#[persist(same_build)]` on the type lifts the demand for a `repr`, at the price that only the very same build of
 /// the program can read the value again: the description then holds the build id of the executable (or library) the
@@ -109,6 +102,9 @@ pub use sal_derive::Persist;
 /// - [`describe`](Persist::describe) is a function of the type alone. It tells the true layout, and asks
 ///   [`Describer::node_of`] for every type of which a value may hold or own another value. Its own part of the
 ///   description (the hand-assigned id, above all) is shared with no type that has other valid values.
+/// - What is described as a struct, an enum or an array owns what its fields own, and nothing else. What owns blocks by words of its
+///   own is a [`Node::Container`] with an id of its own. Recovery follows pointers by descriptions ([`Trace`]), and
+///   frees what they do not lead to.
 /// - [`visit_blocks`](Persist::visit_blocks) names every block the value owns and every handle in it, with its true
 ///   layout, and visits every `Persist` value within it and within those blocks. It does not panic.
 /// - [`OWNS_BLOCKS`](Persist::OWNS_BLOCKS) is false only if `visit_blocks` never names anything.

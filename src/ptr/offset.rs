@@ -10,6 +10,7 @@
 //! An offset is a plain number; it is as durable as the value it lies in.
 #![allow(unsafe_code)]
 
+use crate::gc::trace::layouts::id;
 use crate::heap::SalAlloc;
 use crate::persist::{BlockVisitor, Describer, Node, Persist};
 use core::cmp::Ordering;
@@ -20,6 +21,9 @@ use core::num::NonZero;
 use core::ptr::{self, NonNull};
 
 /// Where a `T` lies in its heap, in bytes from the heap's start: 8 bytes, with a niche for `None`.
+///
+/// It owns nothing. What nothing else leads to is still kept by recovery and [`collect`](crate::SalCollect::collect), with all that
+/// looks like a pointer in it.
 ///
 /// ```
 /// use sal::{HeapOptions, Offset};
@@ -41,7 +45,7 @@ pub struct Offset<T> {
 const _: () = assert!(size_of::<Option<Offset<u8>>>() == 8);
 
 /// Of [`Offset`] among the containers' ids.
-const CONTAINER_ID: u64 = 0x41;
+const CONTAINER_ID: u64 = id::OFFSET;
 
 impl<T> Offset<T> {
     /// The offset of a value in a heap; none if it does not lie there. Blocks of the default heap that have grown lie beside it

@@ -106,6 +106,12 @@ pub(super) const fn elements_offset<T>() -> usize {
     if align_of::<T>() > size_of::<usize>() { align_of::<T>() } else { size_of::<usize>() }
 }
 
+const _: () = {
+    use crate::gc::trace::layouts::{Shape, slice_elements};
+    assert!(elements_offset::<u8>() == slice_elements(Shape::of::<u8>()));
+    assert!(elements_offset::<u128>() == slice_elements(Shape::of::<u128>()));
+};
+
 /// The layout of a block for a slice of that many elements; none if it is too large.
 pub(super) fn slice_layout<T>(len: usize) -> Option<Layout> {
     let size = size_of::<T>().checked_mul(len)?.checked_add(elements_offset::<T>())?;

@@ -4,15 +4,25 @@
 //! is: nobody gets at it but by a copy. So of a root with such a value, a copy of the value's own bytes is all that is needed to come
 //! back to it.
 
+use crate::gc::trace::layouts::id;
 use crate::persist::{Node, NodeId, Persist, TypeDescription};
 use std::collections::HashSet;
 
-/// `SalRc` of a value, of a slice, of a text; `CowVec`, `CowHashMap`, `CowHashSet`, `CowMap`, its nodes, `CowSet`.
-const COUNTED: [u64; 9] = [0x42, 0x44, 0x45, 0x25, 0x63, 0x64, 0x71, 0x72, 0x73];
-/// `PhantomData`, `Offset`: they own nothing.
-const PLAIN: [u64; 2] = [0x02, 0x41];
-/// `Option`; `SalBox`, a counted pointer to a value that is changed through it, after it has moved if it is sealed.
-const WRAPPERS: [u64; 2] = [0x01, 0x43];
+/// What they lead to is changed by way of copies only.
+const COUNTED: [u64; 8] = [
+    id::SAL_RC,
+    id::SAL_RC_SLICE,
+    id::SAL_RC_STR,
+    id::COW_VEC,
+    id::COW_HASH_MAP,
+    id::COW_HASH_SET,
+    id::COW_MAP,
+    id::COW_SET,
+];
+/// They own nothing.
+const PLAIN: [u64; 2] = [id::PHANTOM, id::OFFSET];
+/// `Option`; boxes, of which a value is changed through the pointer, after it has moved if it is sealed.
+const WRAPPERS: [u64; 3] = [id::OPTION, id::SAL_BOX, id::SAL_BOX_SLICE];
 /// Leaves from here on are others' own, and may own what they like.
 const FOREIGN_LEAVES: u64 = 1 << 32;
 
@@ -34,7 +44,7 @@ pub(super) fn is_copy_on_write<T: Persist>(description: &TypeDescription) -> boo
                 left.extend(variants.iter().flat_map(|variant| &variant.fields).map(|field| field.node));
             }
             Node::Array { element, .. } => left.push(*element),
-            Node::Container { id, .. } if COUNTED.contains(id) || PLAIN.contains(id) => {}
+            Node::Container { id, .. } if COUNTED.contains(id) || PLAIN.contains(id) || *id == id::SAL_BOX_STR => {}
             Node::Container { id, parameters, .. } if WRAPPERS.contains(id) => left.extend(parameters),
             Node::Container { .. } => return false,
         }

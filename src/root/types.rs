@@ -2,13 +2,10 @@
 
 use crate::error::RootError;
 use crate::format::PAGE;
-use crate::format::type_record::{TypeRecord, record_stride};
+use crate::format::type_record::{LONGEST, TypeRecord, record_stride};
 use crate::heap::HeapInner;
 use crate::persist::TypeDescription;
 use std::ptr;
-
-/// Longest description, in bytes.
-const LONGEST: u32 = 1 << 20;
 
 /// The records of one heap's type table, as they lie in the mapping.
 #[derive(Clone, Copy)]

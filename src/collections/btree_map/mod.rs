@@ -46,6 +46,7 @@ pub use walk::ExtractIf;
 
 use crate::SalAlloc;
 use crate::collections::raw_block;
+use crate::gc::trace::layouts::sal_btree_map;
 use crate::heap::placement::heap_for_value_at;
 use core::mem::offset_of;
 use node::Node;
@@ -78,6 +79,7 @@ pub struct SalBTreeMap<K, V> {
 const _: () = {
     type Any = SalBTreeMap<u8, u8>;
     assert!(size_of::<Any>() == 3 * size_of::<usize>() && offset_of!(Any, root) == 0);
+    assert!(offset_of!(Any, root) == sal_btree_map::ROOT && offset_of!(Any, height) == sal_btree_map::HEIGHT);
     assert!(offset_of!(Any, height) == size_of::<usize>() && offset_of!(Any, len) == 2 * size_of::<usize>());
 };
 

@@ -18,6 +18,7 @@
 #![allow(unsafe_code)]
 
 use crate::collections::{TryReserveError, raw_block};
+use crate::gc::trace::layouts::{Shape, sal_btree_map};
 use core::alloc::Layout;
 use core::mem::{MaybeUninit, offset_of};
 use core::ptr::{self, NonNull};
@@ -48,6 +49,21 @@ const _: () = {
     assert!(size_of::<A>() == 192 && offset_of!(Internal<u64, u32>, children) == 192);
     assert!(size_of::<Internal<u64, u32>>() == 192 + 16 * size_of::<usize>());
 };
+
+/// Whether what follows types has the same byte map.
+const fn is_traced<K, V>() -> bool {
+    let node = sal_btree_map::node(Shape::of::<K>(), Shape::of::<V>());
+    node.len == offset_of!(Leaf<K, V>, len)
+        && node.keys == offset_of!(Leaf<K, V>, keys)
+        && node.values == offset_of!(Leaf<K, V>, values)
+        && node.children == offset_of!(Internal<K, V>, children)
+        && node.leaf.size == size_of::<Leaf<K, V>>()
+        && node.internal.size == size_of::<Internal<K, V>>()
+        && sal_btree_map::CAPACITY == CAPACITY
+}
+
+const _: () = assert!(is_traced::<u64, u32>() && is_traced::<u8, [u64; 3]>() && is_traced::<u128, u8>());
+const _: () = assert!(is_traced::<[u8; 3], ()>() && is_traced::<(), u128>() && is_traced::<u16, u128>());
 
 /// The address of a node. Copies of it are as good as it: who may do what with the node is said by who holds it.
 #[repr(transparent)]

@@ -3,10 +3,11 @@
 
 use super::SalBTreeMap;
 use super::node::Node as TreeNode;
+use crate::gc::trace::layouts::id;
 use crate::persist::{BlockVisitor, Describer, Node, Persist};
 
 /// The container's number, given by hand and never to another one.
-const ID: u64 = 0x33;
+const ID: u64 = id::SAL_BTREE_MAP;
 
 /// Changes with the meaning of the three words or of a node.
 const LAYOUT_VERSION: u32 = 1;

@@ -2,10 +2,11 @@
 #![allow(unsafe_code)]
 
 use super::SalBTreeSet;
+use crate::gc::trace::layouts::id;
 use crate::persist::{BlockVisitor, Describer, Node, Persist};
 
 /// The container's number, given by hand and never to another one.
-const ID: u64 = 0x34;
+const ID: u64 = id::SAL_BTREE_SET;
 
 /// Changes with that of `SalBTreeMap`.
 const LAYOUT_VERSION: u32 = 1;

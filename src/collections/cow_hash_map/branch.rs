@@ -55,6 +55,16 @@ const _: () = {
     assert!(kind::LEAF & SLOT == 0 && kind::BRANCH & SLOT == 0 && kind::NONE & SLOT == 0 && kind::SAME & SLOT == 0);
 };
 
+const _: () = {
+    use crate::gc::trace::layouts::cow_hash_map;
+    type Any = Branch<u8, u8>;
+    assert!(cow_hash_map::kind::MASK == !SLOT && cow_hash_map::branch::WIDTH == WIDTH);
+    assert!(cow_hash_map::kind::LEAF == kind::LEAF && cow_hash_map::kind::BRANCH == kind::BRANCH);
+    assert!(cow_hash_map::kind::NONE == kind::NONE && cow_hash_map::kind::SAME == kind::SAME);
+    assert!(offset_of!(Any, index) == 0 && offset_of!(Any, links) == cow_hash_map::branch::LINKS);
+    assert!(size_of::<Any>() == cow_hash_map::branch::SIZE);
+};
+
 /// The slot that a hash chooses in a branch below which `shift` bits are used up.
 #[inline(always)]
 pub(super) const fn slot(hash: u64, shift: u32) -> usize {

@@ -13,6 +13,7 @@
 #![allow(unsafe_code)]
 
 use super::tags::{GROUP, Tags};
+use crate::gc::trace::layouts::{Shape, cow_hash_map, sal_hash_map};
 use core::borrow::Borrow;
 use core::mem::{MaybeUninit, offset_of};
 use core::{ptr, slice};
@@ -55,6 +56,20 @@ const _: () = {
     assert!(offset_of!(Leaf<u64, u64, LARGE>, pairs) == 16 && size_of::<Leaf<u64, u64, LARGE>>() == 256);
     assert!(LARGE < GROUP);
 };
+
+/// Whether what follows types has the same byte map.
+const fn is_traced<K: 'static, V: 'static, const N: usize>() -> bool {
+    let (value, pair) = sal_hash_map::pair(Shape::of::<K>(), Shape::of::<V>());
+    let (pairs, leaf) = cow_hash_map::leaf(pair);
+    value == offset_of!(Pair<K, V>, value)
+        && cow_hash_map::leaf_capacity(pair) == capacity::<K, V>()
+        && capacity::<K, V>() == N
+        && pairs == offset_of!(Leaf<K, V, N>, pairs)
+        && leaf.size == size_of::<Leaf<K, V, N>>()
+}
+
+const _: () = assert!(is_traced::<u64, u64, LARGE>() && is_traced::<u8, u128, LARGE>() && is_traced::<u8, (), LARGE>());
+const _: () = assert!(is_traced::<[u64; 7], u8, MIDDLE>() && is_traced::<[u64; 20], u32, SMALL>());
 
 impl<K: 'static, V: 'static, const N: usize> Leaf<K, V, N> {
     /// A leaf without entries.

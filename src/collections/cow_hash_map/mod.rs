@@ -62,6 +62,7 @@ use super::TryReserveError;
 use super::error::or_raise;
 use super::hash::{SalHashBuilder, SalHasher, UNKNOWN_FINGERPRINT, fingerprint};
 use crate::SalAlloc;
+use crate::gc::trace::layouts::cow_hash_map;
 use crate::heap::placement::{HeapScope, heap_for_value_at};
 #[allow(unused_imports, reason = "named in the documentation")]
 use branch::LEVELS;
@@ -105,6 +106,11 @@ pub struct CowHashMap<K: 'static, V: 'static> {
 const _: () = {
     type Any = CowHashMap<u8, u8>;
     assert!(size_of::<Any>() == 2 * size_of::<usize>() + 24 && offset_of!(Any, root) == 0);
+    assert!(
+        offset_of!(Any, root) == cow_hash_map::ROOT
+            && offset_of!(Any, kind) == cow_hash_map::KIND
+            && size_of::<Any>() == cow_hash_map::SIZE
+    );
     assert!(
         offset_of!(Any, kind) == 8 && offset_of!(Any, len) == 16 && offset_of!(Any, seed) == 16 + size_of::<usize>()
     );

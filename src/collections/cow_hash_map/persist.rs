@@ -5,11 +5,12 @@ use super::CowHashMap;
 use super::branch::kind;
 use super::leaf::Pair;
 use super::link::Link;
+use crate::gc::trace::layouts::id;
 use crate::persist::{BlockVisitor, Describer, Field, Node, Persist};
 use core::mem::offset_of;
 
 /// The container's number, given by hand and never to another one.
-const ID: u64 = 0x63;
+const ID: u64 = id::COW_HASH_MAP;
 
 /// Changes with the meaning of the five words or of a node.
 const LAYOUT_VERSION: u32 = 1;

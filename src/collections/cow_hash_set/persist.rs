@@ -2,10 +2,11 @@
 #![allow(unsafe_code)]
 
 use super::CowHashSet;
+use crate::gc::trace::layouts::id;
 use crate::persist::{BlockVisitor, Describer, Node, Persist};
 
 /// The container's number, given by hand and never to another one.
-const ID: u64 = 0x64;
+const ID: u64 = id::COW_HASH_SET;
 
 /// Changes with that of `CowHashMap`.
 const LAYOUT_VERSION: u32 = 1;

@@ -53,6 +53,7 @@ pub use range::Range;
 
 use crate::SalAlloc;
 use crate::SalRc;
+use crate::gc::trace::layouts::cow_map;
 use crate::heap::placement::heap_for_value_at;
 use core::mem::offset_of;
 use node::Link;
@@ -88,6 +89,7 @@ pub struct CowMap<K: 'static, V: 'static> {
 const _: () = {
     type Any = CowMap<u8, u8>;
     assert!(size_of::<Any>() == 2 * size_of::<usize>());
+    assert!(offset_of!(Any, root) == cow_map::ROOT && size_of::<Any>() == cow_map::SIZE);
     assert!(offset_of!(Any, root) == 0 && offset_of!(Any, len) == size_of::<usize>());
 };
 

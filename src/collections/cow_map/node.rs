@@ -20,6 +20,7 @@
 #![allow(unsafe_code)]
 
 use crate::SalRc;
+use crate::gc::trace::layouts::{Shape, cow_map};
 use core::mem::{ManuallyDrop, MaybeUninit, offset_of};
 use core::ptr;
 use core::slice;
@@ -71,6 +72,25 @@ const _: () = {
         Node::<[u8; 300], u8>::BRANCH_CAPACITY == LEAST_CHILDREN && Node::<u8, [u64; 40]>::LEAF_CAPACITY == LEAST_PAIRS
     );
 };
+
+/// Whether what follows types has the same byte map.
+const fn is_traced<K: 'static, V: 'static>() -> bool {
+    type Any<K, V> = Node<K, V>;
+    let node = cow_map::node(Shape::of::<K>(), Shape::of::<V>());
+    let data = offset_of!(Any<K, V>, data);
+    node.len == offset_of!(Any<K, V>, len)
+        && node.height == offset_of!(Any<K, V>, height)
+        && node.keys == data
+        && node.values == data + Any::<K, V>::VALUES
+        && node.children == data + Any::<K, V>::CHILDREN
+        && node.leaf_capacity == Any::<K, V>::LEAF_CAPACITY
+        && node.branch_capacity == Any::<K, V>::BRANCH_CAPACITY
+        && node.whole.size == size_of::<Any<K, V>>()
+}
+
+const _: () = assert!(is_traced::<u64, u64>() && is_traced::<[u8; 300], u8>() && is_traced::<u8, [u64; 40]>());
+const _: () =
+    assert!(is_traced::<u128, u8>() && is_traced::<u8, u128>() && is_traced::<(), ()>() && is_traced::<u16, ()>());
 
 /// Where, behind so many keys, the second array begins.
 const fn second_at(keys: usize, key: usize, align: usize) -> usize {

@@ -3,10 +3,11 @@
 
 use super::CowMap;
 use super::node::Node as TreeNode;
+use crate::gc::trace::layouts::id;
 use crate::persist::{BlockVisitor, Describer, Node, Persist};
 
 /// The container's number, given by hand and never to another one.
-const ID: u64 = 0x71;
+const ID: u64 = id::COW_MAP;
 /// Likewise, for a node of the tree.
 const NODE_ID: u64 = 0x72;
 

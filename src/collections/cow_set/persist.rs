@@ -2,10 +2,11 @@
 #![allow(unsafe_code)]
 
 use super::CowSet;
+use crate::gc::trace::layouts::id;
 use crate::persist::{BlockVisitor, Describer, Node, Persist};
 
 /// The container's number, given by hand and never to another one.
-const ID: u64 = 0x73;
+const ID: u64 = id::COW_SET;
 
 /// Changes with that of `CowMap`.
 const LAYOUT_VERSION: u32 = 1;

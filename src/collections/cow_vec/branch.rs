@@ -8,7 +8,7 @@
 
 use super::leaf::Leaf;
 use crate::ptr::SalRc;
-use core::mem::ManuallyDrop;
+use core::mem::{ManuallyDrop, offset_of};
 use core::{ptr, slice};
 
 /// Bits of a leaf's number that choose a child.
@@ -34,6 +34,13 @@ pub(super) struct Branch<T: 'static> {
 }
 
 const _: () = assert!(size_of::<Branch<u8>>() == 8 + 8 * FAN && align_of::<Branch<u128>>() == 8);
+
+const _: () = {
+    use crate::gc::trace::layouts::cow_vec::branch;
+    assert!(offset_of!(Branch<u8>, level) == branch::LEVEL && offset_of!(Branch<u8>, len) == branch::LEN);
+    assert!(offset_of!(Branch<u8>, children) == branch::CHILDREN && branch::FAN == FAN);
+    assert!(size_of::<Branch<u8>>() == branch::SIZE);
+};
 
 /// The children of a branch.
 pub(super) enum Children<'b, T: 'static> {

@@ -11,10 +11,12 @@
 
 use crate::collections::TryReserveError;
 use crate::collections::error::no_room_for;
+
+use crate::gc::trace::layouts::{Shape, cow_vec};
 use crate::heap::SalAlloc;
 use crate::heap::placement::HeapScope;
 use crate::ptr::SalRc;
-use core::mem::{ManuallyDrop, MaybeUninit, needs_drop, transmute};
+use core::mem::{ManuallyDrop, MaybeUninit, needs_drop, offset_of, transmute};
 use core::{ptr, slice};
 
 /// Bytes of a leaf whose elements are not large.
@@ -62,6 +64,19 @@ pub(super) struct Tail<T: 'static> {
 
 const _: () = assert!(size_of::<Leaf<u64>>() == LEAF_BYTES && size_of::<Tail<u64>>() == LEAF_BYTES + 8);
 const _: () = assert!(size_of::<Leaf<[u64; 100]>>() == 3200);
+
+/// Whether what follows types has the same byte map.
+const fn is_traced<T: 'static>() -> bool {
+    let (slots, tail) = cow_vec::tail(Shape::of::<T>());
+    cow_vec::width(Shape::of::<T>()) == width::<T>()
+        && cow_vec::leaf(Shape::of::<T>()).size == size_of::<Leaf<T>>()
+        && offset_of!(Tail<T>, len) == 0
+        && offset_of!(Tail<T>, slots) == slots
+        && size_of::<Tail<T>>() == tail.size
+}
+
+const _: () = assert!(is_traced::<u8>() && is_traced::<u64>() && is_traced::<u128>() && is_traced::<[u64; 100]>());
+const _: () = assert!(is_traced::<[u8; 24]>() && is_traced::<[u8; 65]>() && is_traced::<[u16; 7]>());
 
 /// Where the elements of a leaf that is being filled begin.
 fn slots_of<T: 'static>(leaf: &mut SalRc<MaybeUninit<Leaf<T>>>) -> *mut T {

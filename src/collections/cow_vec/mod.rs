@@ -45,6 +45,7 @@ pub use into_iter::IntoIter;
 pub use iter::{Chunks, Iter};
 pub use iter_mut::IterMut;
 
+use crate::gc::trace::layouts::cow_vec;
 use crate::ptr::SalRc;
 use branch::Branch;
 use core::mem::offset_of;
@@ -112,6 +113,7 @@ const _: () = {
     assert!(offset_of!(CowVec<u8>, root) == 0 && offset_of!(CowVec<u8>, tail) == 8);
     assert!(offset_of!(CowVec<u8>, len) == 16 && offset_of!(CowVec<u8>, tree_len) == 24);
     assert!(offset_of!(CowVec<u8>, height) == 32);
+    assert!(cow_vec::ROOT == 0 && cow_vec::TAIL == 8 && cow_vec::SIZE == 40);
 };
 
 impl<T: 'static> CowVec<T> {

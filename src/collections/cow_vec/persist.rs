@@ -4,13 +4,14 @@
 use super::CowVec;
 use super::branch::{Branch, Children, FAN};
 use super::leaf::width;
+use crate::gc::trace::layouts::id;
 use crate::persist::{BlockVisitor, Describer, Node, Persist};
 use crate::ptr::SalRc;
 use core::alloc::Layout;
 use core::ptr::NonNull;
 
 /// The container's number, given by hand and never to another one.
-const ID: u64 = 0x25;
+const ID: u64 = id::COW_VEC;
 
 /// Changes with the meaning of the five words or of a node, and with the sizes of nodes.
 const LAYOUT_VERSION: u32 = 1;

@@ -3,10 +3,11 @@
 
 use super::SalHashMap;
 use super::table::layout;
+use crate::gc::trace::layouts::id;
 use crate::persist::{BlockVisitor, Describer, Node, Persist};
 
 /// The container's number, given by hand and never to another one.
-const ID: u64 = 0x31;
+const ID: u64 = id::SAL_HASH_MAP;
 
 /// Changes with the meaning of the six words, of the control bytes, or with the place of the entries.
 const LAYOUT_VERSION: u32 = 1;

@@ -25,6 +25,7 @@ use super::control::{DELETED, EMPTY, GROUP, Group, is_full, tag};
 use super::raw_iter::RawIter;
 use crate::SalAlloc;
 use crate::collections::{TryReserveError, raw_block};
+use crate::gc::trace::layouts::sal_hash_map;
 use crate::heap::placement::heap_for_value_at;
 use core::alloc::Layout;
 use core::marker::PhantomData;
@@ -47,6 +48,11 @@ const _: () = {
     assert!(offset_of!(Any, block) == 0 && offset_of!(Any, slots) == size_of::<usize>());
     assert!(offset_of!(Any, len) == 2 * size_of::<usize>());
     assert!(offset_of!(Any, growth_left) == 3 * size_of::<usize>());
+    // What follows types says the same.
+    assert!(offset_of!(Any, block) == sal_hash_map::BLOCK && offset_of!(Any, slots) == sal_hash_map::SLOTS);
+    assert!(entries_offset::<u8>(4) == sal_hash_map::pairs(4, 1) && sal_hash_map::GROUP == GROUP);
+    assert!(entries_offset::<u64>(64) == sal_hash_map::pairs(64, 8));
+    assert!(!sal_hash_map::is_full(EMPTY) && !sal_hash_map::is_full(DELETED) && sal_hash_map::is_full(tag(u64::MAX)));
 };
 
 /// How many entries a table of so many slots may hold.

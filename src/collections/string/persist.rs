@@ -2,11 +2,12 @@
 #![allow(unsafe_code)]
 
 use super::SalString;
+use crate::gc::trace::layouts::id;
 use crate::persist::{BlockVisitor, Describer, Node, Persist};
 
 /// The container's number, given by hand and never to another one. It says too that the bytes are UTF-8, so
 /// a file of byte vectors is not taken for one of strings.
-const ID: u64 = 0x22;
+const ID: u64 = id::SAL_STRING;
 
 /// Changes with the layout of the byte vector.
 const LAYOUT_VERSION: u32 = 1;

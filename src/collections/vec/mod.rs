@@ -38,6 +38,7 @@ pub(crate) use range::resolve;
 
 use super::error::{TryReserveError, or_raise};
 use super::raw_block;
+use crate::gc::trace::layouts::sal_vec;
 use core::alloc::Layout;
 use core::marker::PhantomData;
 use core::mem::{self, MaybeUninit, offset_of};
@@ -88,9 +89,9 @@ pub struct SalVec<T> {
 const _: () = {
     assert!(size_of::<SalVec<u8>>() == 24 && align_of::<SalVec<u8>>() == 8);
     assert!(size_of::<SalVec<[u128; 3]>>() == 24 && align_of::<SalVec<[u128; 3]>>() == 8);
-    assert!(offset_of!(SalVec<u8>, block) == 0);
-    assert!(offset_of!(SalVec<u8>, len) == 8);
-    assert!(offset_of!(SalVec<u8>, capacity) == 16);
+    assert!(offset_of!(SalVec<u8>, block) == 0 && sal_vec::BLOCK == 0);
+    assert!(offset_of!(SalVec<u8>, len) == 8 && sal_vec::LEN == 8);
+    assert!(offset_of!(SalVec<u8>, capacity) == 16 && sal_vec::CAPACITY == 16 && sal_vec::SIZE == 24);
 };
 
 // SAFETY: by V3 the vector owns its elements as an array of them would.

@@ -2,10 +2,11 @@
 #![allow(unsafe_code)]
 
 use super::SalVec;
+use crate::gc::trace::layouts::id;
 use crate::persist::{BlockVisitor, Describer, Node, Persist};
 
 /// The container's number, given by hand and never to another one.
-const ID: u64 = 0x21;
+const ID: u64 = id::SAL_VEC;
 
 /// Changes with the meaning of the three words or of the block.
 const LAYOUT_VERSION: u32 = 1;

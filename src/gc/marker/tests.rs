@@ -215,7 +215,7 @@ fn an_image_elsewhere_gives_the_same_marks() {
     // SAFETY: the copy lives as long as the image.
     let image = unsafe { Image::new(copied.as_ptr(), stopped.heap.window, layout, stopped.rebuilt.units) };
     let job = Job::default();
-    let marker = Marker::new(image, &stopped.runs, &marks, None, &job);
+    let marker = Marker::new(image, &stopped.runs, &marks, &job);
     marker.work(|| ()).unwrap();
     hold(&stopped, &nodes, &reached, &marks, job.counters.blocks.load(Relaxed));
 }
@@ -251,7 +251,7 @@ fn an_abort_stops_all_workers_and_says_so() {
     let stopped = graph.stop();
     let marks = Marks::new(stopped.rebuilt.units).unwrap();
     let job = Job::default();
-    let marker = Marker::new(stopped.image(), &stopped.runs, &marks, None, &job).with(2, STACK);
+    let marker = Marker::new(stopped.image(), &stopped.runs, &marks, &job).with(2, STACK);
     std::thread::scope(|scope| {
         scope.spawn(|| marker.work(|| ()));
         marker

@@ -47,6 +47,10 @@ pub struct CollectReport {
     pub sweeping: Duration,
     /// Threads that looked.
     pub workers: usize,
+    /// Whether types were followed, so that nothing was kept by a word that only looks like a pointer; see
+    /// [`Trace`](crate::Trace). If not, some root is of a type that is not known to the last part, or something is not as
+    /// any value is.
+    pub is_precise: bool,
 }
 
 impl CollectReport {
@@ -68,6 +72,7 @@ impl CollectReport {
             marking,
             sweeping,
             workers,
+            is_precise: false,
         }
     }
 }

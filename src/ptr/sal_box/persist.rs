@@ -1,12 +1,13 @@
 //! Boxes in heap files.
 
 use super::SalBox;
+use crate::gc::trace::layouts::id;
 use crate::persist::{BlockVisitor, Describer, Node, Persist};
 
 /// Among the containers' ids.
-const CONTAINER_ID: u64 = 0x43;
-const SLICE_ID: u64 = 0x46;
-const TEXT_ID: u64 = 0x47;
+const CONTAINER_ID: u64 = id::SAL_BOX;
+const SLICE_ID: u64 = id::SAL_BOX_SLICE;
+const TEXT_ID: u64 = id::SAL_BOX_STR;
 
 // SAFETY: as for `SalRc`, and described as another container.
 unsafe impl<T: Persist> Persist for SalBox<T> {

@@ -1,15 +1,16 @@
 //! Pointers that share a value, in heap files.
 
 use super::SalRc;
+use crate::gc::trace::layouts::id;
 use crate::persist::{BlockVisitor, Describer, Node, Persist};
 use crate::ptr::target::Target;
 use core::alloc::Layout;
 use core::ptr::NonNull;
 
 /// Among the containers' ids.
-const CONTAINER_ID: u64 = 0x42;
-const SLICE_ID: u64 = 0x44;
-const TEXT_ID: u64 = 0x45;
+const CONTAINER_ID: u64 = id::SAL_RC;
+const SLICE_ID: u64 = id::SAL_RC_SLICE;
+const TEXT_ID: u64 = id::SAL_RC_STR;
 
 // SAFETY: the word is the address of a block of the heap, plus a tag that leaves it within the block, and aligned; the value
 // lies at the block's start, and is visited once for all pointers to it.

@@ -3,7 +3,6 @@
 //! A description is a table of nodes that name each other by index, not a tree of boxes: recursive types are cycles in
 //! the table, and nothing that walks it needs recursion. All sizes, alignments and offsets are in bytes.
 
-use super::{Describer, Persist};
 use std::borrow::Cow;
 
 /// A name in a description: a literal in the program, or text read from a heap.
@@ -11,7 +10,7 @@ pub type Name = Cow<'static, str>;
 
 /// The place of a node in its description's table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct NodeId(pub(super) u32);
+pub struct NodeId(pub(crate) u32);
 
 impl NodeId {
     /// The index in [`TypeDescription::nodes`](super::TypeDescription::nodes).
@@ -23,7 +22,8 @@ impl NodeId {
 /// One type in a description.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Node {
-    /// A type without parts. What its bytes mean, and which bit patterns are valid, is all in the id.
+    /// A type without parts. What its bytes mean, and which bit patterns are valid, is all in the id. This crate's own lead
+    /// nowhere; an aligned word of another one is followed if it looks like an address.
     Leaf {
         /// Assigned by hand, one for each meaning. Below 2^32 is this crate's; for your own pick a random one above,
         /// below 2^63.
@@ -111,11 +111,6 @@ pub struct Variant {
 impl Field {
     /// The offset of a field whose place only the compiler knows (in an enum without a `repr`).
     pub const UNKNOWN_OFFSET: u64 = u64::MAX;
-
-    /// The field `name` of type `T`, `offset` bytes from the start.
-    pub fn of<T: Persist>(describer: &mut Describer, name: &'static str, offset: usize) -> Self {
-        Self { name: Cow::Borrowed(name), offset: offset as u64, node: describer.node_of::<T>() }
-    }
 }
 
 impl Node {

@@ -1,6 +1,6 @@
 //! The finished description of a type, and how people see it.
 
-use super::{Describer, Field, Node, NodeId, Persist};
+use super::{Field, Node, NodeId};
 use core::fmt;
 use std::collections::BTreeSet;
 
@@ -40,12 +40,9 @@ const MAX_SHOWN_ARRAYS: usize = 4;
 const MAX_MEASURED_ARRAYS: usize = 256;
 
 impl TypeDescription {
-    /// Describes `T`. Nothing is cached: keep the result if you need it often.
-    pub fn of<T: Persist>() -> Self {
-        let mut describer = Describer::default();
-        let root = describer.node_of::<T>();
-        // T1: every id was handed out by this describer, which has filled the place of each.
-        Self { nodes: describer.into_nodes(), root }
+    /// Puts a table together. T1 is for the caller to keep.
+    pub(crate) fn of_nodes(nodes: Vec<Node>, root: NodeId) -> Self {
+        Self { nodes, root }
     }
 
     /// The table of all types in the description.
@@ -69,12 +66,12 @@ impl TypeDescription {
         }
     }
 
-    pub(super) fn node(&self, id: NodeId) -> &Node {
+    pub(crate) fn node(&self, id: NodeId) -> &Node {
         &self.nodes[id.index()]
     }
 
     /// Size and alignment, if found within [`MAX_MEASURED_ARRAYS`] steps: damaged bytes may have arrays of themselves.
-    fn extent(&self, mut id: NodeId) -> Option<(u64, u64)> {
+    pub(crate) fn extent(&self, mut id: NodeId) -> Option<(u64, u64)> {
         let mut times = 1u64;
         for _ in 0..MAX_MEASURED_ARRAYS {
             match *self.node(id) {

@@ -1,0 +1,336 @@
+//! Carrying out a program: from a range of values to the blocks that they lead to.
+
+use super::layouts::sal_btree_map::MOST_LEVELS;
+use super::layouts::sal_hash_map;
+use super::{Count, DEEPEST, Op, Ops, Otherwise, Plan, PlanId, Program};
+use crate::alloc::ref_count::COUNTED;
+use crate::gc::image::Image;
+use crate::gc::runs::{Block, Runs};
+use crate::gc::stack::{PIECE, Span};
+
+/// Something is not as any value is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Refused;
+
+/// How a block was found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// By a word that may mean anything.
+    #[default]
+    Any,
+    /// By a pointer that is counted.
+    Counted,
+    /// By the only pointer to it.
+    Owned,
+}
+
+/// Who is told what a program finds.
+pub(crate) trait Sink {
+    /// A block was found, in which that is to be looked at; nothing, if the range is empty.
+    fn reached(&mut self, block: Block, inside: Span, way: Way);
+
+    /// A word that may lead anywhere.
+    fn word(&mut self, word: u64);
+
+    /// What lies in a block was found.
+    fn more(&mut self, span: Span);
+}
+
+/// A program and what it is carried out on.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Tracer<'a> {
+    pub(crate) program: &'a Program,
+    pub(crate) image: Image<'a>,
+    pub(crate) runs: &'a Runs,
+}
+
+impl Tracer<'_> {
+    /// The first part of a range that is to be looked at, as in [`Image::first_part`]; whole values of it.
+    #[inline(always)]
+    pub(crate) fn first_part(&self, span: &Span) -> core::ops::Range<usize> {
+        let (start, end) = (span.start, span.end);
+        match self.program.plan(span.plan) {
+            Plan::Words => self.image.first_part(start, end),
+            Plan::Values { size, .. } => {
+                if end - start <= size.max(PIECE) {
+                    return start..end;
+                }
+                // Zeros are no pointers, whatever type they are of.
+                let from = self.image.first_data(start, end);
+                let start = start + (from - start) / size * size;
+                start..end.min(start + (PIECE / size).max(1) * size)
+            }
+            Plan::Slots { .. } => start..end.min(start + PIECE / 8),
+            Plan::Slice { .. } => start..end,
+        }
+    }
+
+    /// Where a long range can be cut in two.
+    pub(crate) fn middle(&self, span: &Span, worth: usize) -> Option<usize> {
+        let (unit, weight) = match self.program.plan(span.plan) {
+            Plan::Words => (PIECE, 1),
+            Plan::Values { size, .. } => (size.max(1), 1),
+            Plan::Slots { values, .. } => match self.program.plan(values) {
+                Plan::Values { size, .. } => (1, size),
+                _ => return None,
+            },
+            Plan::Slice { .. } => return None,
+        };
+        let len = span.end - span.start;
+        let middle = span.start + len / 2 / unit * unit;
+        (len.saturating_mul(weight) >= worth && middle > span.start).then_some(middle)
+    }
+
+    /// Finds what the values of a range lead to.
+    ///
+    /// # Errors
+    /// If they cannot be values of their types.
+    #[inline(always)]
+    pub(crate) fn trace(&self, span: Span, sink: &mut impl Sink) -> Result<(), Refused> {
+        match self.program.plan(span.plan) {
+            Plan::Words => {
+                // Pointers are aligned words.
+                let first = span.start.next_multiple_of(8);
+                (first..span.end / 8 * 8).step_by(8).for_each(|at| sink.word(self.image.load(at)));
+                Ok(())
+            }
+            Plan::Values { size, ops, .. } => {
+                let ops = self.program.ops(ops);
+                // By O3 the range has whole values; of those without a size there are no operations.
+                let mut at = span.start;
+                if let [Op::Counted { at: place, to }] = *ops {
+                    while at < span.end {
+                        self.one(self.field(at + place as usize, 8)?, to, 0, Way::Counted, sink)?;
+                        at += size.max(1);
+                    }
+                    return Ok(());
+                }
+                while at < span.end {
+                    self.operations(ops, at, span.above, 0, sink)?;
+                    at += size.max(1);
+                }
+                Ok(())
+            }
+            Plan::Slice { first, values } => self.slice(span, first, values, sink),
+            Plan::Slots { align, values } => self.slots(span, align, values, sink),
+        }
+    }
+
+    /// # Errors
+    /// If more values are said to be there than the block has room for.
+    fn slice(&self, span: Span, first: usize, values: PlanId, sink: &mut impl Sink) -> Result<(), Refused> {
+        let Plan::Values { size, .. } = self.program.plan(values) else { return Err(Refused) };
+        let len = self.image.load(span.start);
+        let bytes = size_of_values(len, size)?;
+        let start = span.start + first;
+        if start > span.end || bytes > span.end - start {
+            return Err(Refused);
+        }
+        sink.more(Span { start, end: start + bytes, plan: values, above: 0 });
+        Ok(())
+    }
+
+    /// `span` is a range of control bytes.
+    fn slots(&self, span: Span, align: usize, values: PlanId, sink: &mut impl Sink) -> Result<(), Refused> {
+        let Plan::Values { size, ops, .. } = self.program.plan(values) else { return Err(Refused) };
+        let (block, ops) = (self.runs.find(span.start).ok_or(Refused)?, self.program.ops(ops));
+        let pairs = block.start + sal_hash_map::pairs(1 << span.above, align);
+        let mut control = self.image.load(span.start & !7);
+        for at in span.start..span.end {
+            if at % 8 == 0 {
+                control = self.image.load(at);
+            }
+            if sal_hash_map::is_full((control >> (at % 8 * 8)) as u8) {
+                self.operations(ops, pairs + (at - block.start) * size, 0, 0, sink)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The field of `width` bytes at a position.
+    #[inline(always)]
+    fn field(&self, position: usize, width: u8) -> Result<u64, Refused> {
+        let width = usize::from(width);
+        // So it lies in one word.
+        if position % width != 0 {
+            return Err(Refused);
+        }
+        let word = self.image.load(position & !7);
+        Ok((word >> (position % 8 * 8)) & (u64::MAX >> (64 - 8 * width)))
+    }
+
+    /// The block that begins where an address says, and has that many bytes.
+    #[inline(always)]
+    fn block(&self, address: u64, tag: usize, least: usize) -> Result<Block, Refused> {
+        let [segments, _] = self.image.segments_start();
+        let position = address.wrapping_sub(segments);
+        if position >= self.image.segments_len() as u64 {
+            return Err(Refused);
+        }
+        let block = self.runs.find(position as usize).ok_or(Refused)?;
+        if position as usize != block.start + tag || block.len < least {
+            return Err(Refused);
+        }
+        Ok(block)
+    }
+
+    /// Tells of a block with one value in it, or what else a whole block has.
+    #[inline(always)]
+    fn one(&self, word: u64, to: PlanId, above: u32, way: Way, sink: &mut impl Sink) -> Result<(), Refused> {
+        if word == 0 {
+            return Ok(());
+        }
+        let tag = if way == Way::Counted { COUNTED } else { 0 };
+        let (least, len) = match self.program.plan(to) {
+            Plan::Values { size, least, ops } => (least[usize::from(above > 0)], if ops.is_empty() { 0 } else { size }),
+            Plan::Slice { first, .. } => (first, if self.program.is_plain(to) { 0 } else { usize::MAX }),
+            _ => return Err(Refused),
+        };
+        let block = self.block(word, tag, least)?;
+        // Of a slice, how many there are is read when the block is looked at.
+        let len = len.min(block.len);
+        sink.reached(block, Span { start: block.start, end: block.start + len, plan: to, above }, way);
+        Ok(())
+    }
+
+    /// Tells of a node of a tree, so many levels above the leaves.
+    fn node(&self, word: u64, to: PlanId, above: u32, sink: &mut impl Sink) -> Result<(), Refused> {
+        if above == 0 {
+            if let Plan::Values { ops, least, .. } = self.program.plan(to) {
+                if matches!(self.program.ops(ops), [Op::Children { .. }]) {
+                    // Neither keys nor values lead anywhere, and a leaf has nothing else.
+                    let block = self.block(word, 0, least[0])?;
+                    let inside = Span { start: block.start, end: block.start, plan: to, above };
+                    sink.reached(block, inside, Way::Owned);
+                    return Ok(());
+                }
+            }
+        }
+        self.one(word, to, above, Way::Owned, sink)
+    }
+
+    /// # Errors
+    /// If something is there that cannot be.
+    fn operations(&self, ops: &[Op], at: usize, above: u32, depth: u32, sink: &mut impl Sink) -> Result<(), Refused> {
+        let place = |offset: u32| at + offset as usize;
+        for op in ops {
+            match *op {
+                Op::Counted { at, to } => {
+                    self.one(self.field(place(at), 8)?, to, 0, Way::Counted, sink)?;
+                }
+                Op::Owned { at, to } => {
+                    self.one(self.field(place(at), 8)?, to, 0, Way::Owned, sink)?;
+                }
+                Op::Vector { block, len, capacity, dangles, values } => {
+                    let [word, capacity] = [self.field(place(block), 8)?, self.field(place(capacity), 8)?];
+                    if capacity == 0 {
+                        if word != 0 && !dangles {
+                            return Err(Refused);
+                        }
+                        continue;
+                    }
+                    let Plan::Values { size, .. } = self.program.plan(values) else { return Err(Refused) };
+                    let bytes = size_of_values(self.field(place(len), 8)?, size)?;
+                    let block = self.block(word, 0, bytes)?;
+                    let end = block.start + if self.program.is_plain(values) { 0 } else { bytes };
+                    sink.reached(block, Span { start: block.start, end, plan: values, above: 0 }, Way::Owned);
+                }
+                Op::Table { block, slots, to } => {
+                    let [word, slots] = [self.field(place(block), 8)?, self.field(place(slots), 8)?];
+                    match (word, slots) {
+                        (0, 0) => continue,
+                        _ if !sal_hash_map::is_possible(slots) => return Err(Refused),
+                        _ => {}
+                    }
+                    let Plan::Slots { align, values } = self.program.plan(to) else { return Err(Refused) };
+                    let Plan::Values { size, .. } = self.program.plan(values) else { return Err(Refused) };
+                    let pairs = sal_hash_map::pairs(slots as usize, align);
+                    let least = pairs.checked_add(size_of_values(slots, size)?).ok_or(Refused)?;
+                    let block = self.block(word, 0, least)?;
+                    let end = block.start + if self.program.is_plain(to) { 0 } else { slots as usize };
+                    let span = Span { start: block.start, end, plan: to, above: slots.trailing_zeros() };
+                    sink.reached(block, span, Way::Owned);
+                }
+                Op::Tree { root, height, to } => {
+                    let [word, height] = [self.field(place(root), 8)?, self.field(place(height), 8)?];
+                    if word != 0 {
+                        if height > MOST_LEVELS {
+                            return Err(Refused);
+                        }
+                        self.node(word, to, height as u32, sink)?;
+                    }
+                }
+                Op::Children { at, len, most, to } => {
+                    if above > 0 {
+                        let len = self.field(place(len), 8)?;
+                        if len > u64::from(most) {
+                            return Err(Refused);
+                        }
+                        for child in 0..=len as usize {
+                            let word = self.field(place(at) + child * 8, 8)?;
+                            self.node(word, to, above - 1, sink)?;
+                        }
+                    }
+                }
+                Op::Repeat { at, size, count, ops } => {
+                    if depth == DEEPEST {
+                        return Err(Refused);
+                    }
+                    let ops = self.program.ops(ops);
+                    let count = self.count(count, &place)?;
+                    for number in 0..count {
+                        self.operations(ops, place(at) + number as usize * size as usize, above, depth + 1, sink)?;
+                    }
+                }
+                Op::Choice { at, width, mask, arms, otherwise } => {
+                    if depth == DEEPEST {
+                        return Err(Refused);
+                    }
+                    let ops = self.program.ops(self.chosen(place(at), width, mask, arms, otherwise)?);
+                    match *ops {
+                        [] => {}
+                        [Op::Counted { at, to }] => {
+                            self.one(self.field(place(at), 8)?, to, 0, Way::Counted, sink)?;
+                        }
+                        _ => self.operations(ops, place(0), above, depth + 1, sink)?,
+                    }
+                }
+                Op::Words { at, len } => {
+                    let first = place(at).next_multiple_of(8);
+                    let end = place(at + len) / 8 * 8;
+                    (first..end).step_by(8).for_each(|at| sink.word(self.image.load(at)));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    #[inline(always)]
+    fn chosen(&self, at: usize, width: u8, mask: u8, arms: Ops, otherwise: Otherwise) -> Result<Ops, Refused> {
+        let value = self.field(at, width)? & (u64::MAX << 8 | u64::from(mask));
+        self.program.arm(arms, value, otherwise).ok_or(Refused)
+    }
+
+    fn count(&self, count: Count, place: &impl Fn(u32) -> usize) -> Result<u32, Refused> {
+        let (count, most) = match count {
+            Count::Fixed(count) => return Ok(count),
+            Count::Field { at, width, less, most } => {
+                (self.field(place(at), width)?.saturating_sub(u64::from(less)), most)
+            }
+            Count::Tags { at, most } => {
+                let mut count = 0;
+                while count < 16 && self.field(place(at + count), 1)? != 0 {
+                    count += 1;
+                }
+                (u64::from(count), most)
+            }
+        };
+        if count > u64::from(most) { Err(Refused) } else { Ok(count as u32) }
+    }
+}
+
+/// Bytes of so many values.
+#[inline(always)]
+fn size_of_values(len: u64, size: usize) -> Result<usize, Refused> {
+    usize::try_from(len).ok().and_then(|len| len.checked_mul(size)).ok_or(Refused)
+}
