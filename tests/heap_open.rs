@@ -396,11 +396,14 @@ fn a_heap_that_is_open_is_locked_for_everyone_else_and_names_the_holder() {
 }
 
 #[test]
-fn a_heap_whose_process_died_is_refused_as_unclean() {
+fn a_heap_whose_process_died_is_as_of_its_last_sync_or_refused() {
     if let Some((role, path)) = process::role() {
         let heap = create(&path);
         let tx = heap.write().unwrap();
         tx.set_root(Root::new("seven"), 7_u64).unwrap();
+        if role == "plain" {
+            tx.set_root(Root::new("eight"), sal::collections::SalString::from("eight")).unwrap();
+        }
         if role == "sync" {
             tx.sync().unwrap();
         } else {
@@ -414,9 +417,10 @@ fn a_heap_whose_process_died_is_refused_as_unclean() {
         hear();
         return;
     }
-    for role in ["kill", "sync", "exit"] {
+    let _alone = alone();
+    for role in ["kill", "sync", "exit", "plain"] {
         let (_directory, path) = fresh_path();
-        let mut child = process::start("a_heap_whose_process_died_is_refused_as_unclean", role, &path);
+        let mut child = process::start("a_heap_whose_process_died_is_as_of_its_last_sync_or_refused", role, &path);
         child.wait_for("made");
         if role == "exit" {
             assert!(child.end().0.success());
@@ -424,11 +428,19 @@ fn a_heap_whose_process_died_is_refused_as_unclean() {
             assert!(matches!(open(&path), Err(OpenError::Locked { holder }) if holder == Some(child.id())));
             child.kill();
         }
-        let before = bytes::hash(&path);
-        assert!(matches!(open(&path), Err(OpenError::Unclean)), "{role}");
-        // SAFETY: see `open_with`.
-        assert!(matches!(unsafe { Heap::open(&path) }, Err(OpenError::Unclean)), "{role}");
-        assert_eq!(bytes::hash(&path), before);
+        let refused = open_with(&HeapOptions::new().read_only(true), &path);
+        assert!(matches!(refused, Err(OpenError::Unclean)), "{role}");
+        if role == "plain" {
+            assert!(matches!(open(&path), Err(OpenError::PlainRoots { roots }) if roots == ["eight"]));
+            // SAFETY: see `open_with`.
+            let refused = unsafe { Heap::open(&path) };
+            assert!(matches!(refused, Err(OpenError::PlainRoots { .. })));
+            continue;
+        }
+        let heap = open(&path).unwrap();
+        let seven = heap.read().unwrap().root(Root::<u64>::new("seven")).ok().copied();
+        assert_eq!(seven, (role == "sync").then_some(7), "{role}");
+        unmap(heap);
     }
 }
 

@@ -95,7 +95,8 @@ pub(crate) struct Header {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub(crate) struct RootsCopyAt {
-    /// Where the copy lies ([`roots_copy`](super::roots_copy)), how long it is, and its CRC32C.
+    /// Where the copy lies ([`roots_copy`](super::roots_copy)), how long it is, and its CRC32C. Without roots there is none, and its place
+    /// is the last number that was given to one.
     pub(crate) offset: u64,
     pub(crate) len: u64,
     pub(crate) checksum: u32,

@@ -103,7 +103,7 @@ pub trait SalCollect {
     unsafe fn objects(&self) -> Result<Objects, CollectError>;
 }
 
-/// The blocks of a quiet heap.
+/// The blocks of a quiet heap; those that it keeps for itself count as free.
 struct Snapshot {
     runs: Runs,
     free: Marks,
@@ -111,8 +111,6 @@ struct Snapshot {
     program: Program,
     /// What the image holds besides zeros, if that is known.
     data: Option<DataPages>,
-    /// Addresses of blocks that are in use, whoever reaches them.
-    kept: Vec<usize>,
 }
 
 /// What the roots of a quiet heap reach.
@@ -148,12 +146,17 @@ impl Snapshot {
             let free = free_blocks(core, &runs)?;
             let image = Image::new(std::ptr::with_exposed_provenance(core.base), core.window, core.layout, units);
             let data = heap.atomic.as_ref().map(|atomic| atomic.data_pages(core, image.len())).transpose()?.flatten();
+            for address in heap.kept_blocks() {
+                if let Some((_, block)) = runs.find_word(&image, address as u64) {
+                    free.set(block.word, block.bit, false);
+                }
+            }
             let program = Program::of(&image.with_data(data.as_ref()));
-            Ok(Self { runs, free, image, program, data, kept: heap.kept_blocks() })
+            Ok(Self { runs, free, image, program, data })
         }
     }
 
-    /// Marks what the roots reach, beside what is free and what the heap keeps for itself; returns how many threads did. If there are
+    /// Marks what the roots reach, beside what is free; returns how many threads did. If there are
     /// `tallies`, pointers are counted.
     fn mark(&self, job: &Job, tallies: Option<&Tallies>) -> Result<Marked, CollectError> {
         if let Some(marked) = self.mark_by(Some(&self.program), job, tallies)? {
@@ -173,11 +176,6 @@ impl Snapshot {
         tallies: Option<&Tallies>,
     ) -> Result<Option<Marked>, CollectError> {
         let marks = copy_of(&self.free, &self.runs)?;
-        for &address in &self.kept {
-            if let Some((_, block)) = self.runs.find_word(&self.image, address as u64) {
-                marks.set(block.word, block.bit, false);
-            }
-        }
         let workers = default_workers();
         // SAFETY: pages that lie in a hole of the heap's very file and are not our own hold zeros, and nobody uses the heap.
         let image = unsafe { self.image.with_data(self.data.as_ref()) };

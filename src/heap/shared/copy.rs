@@ -70,6 +70,10 @@ pub(super) fn write(heap: &HeapInner, spare: &mut Option<Block>) -> Result<(Root
     // What lies behind is not used, and may lie behind the end of the file.
     let bytes = Bytes { base: core.base, len: core.layout.segments.offset + committed_bytes(core) };
     let copy = copy_of(&bytes, &core.layout).ok_or(CallError { call: "roots", errno: errno::IO })?;
+    if let Some((CopyHeader { roots: 0, sequence, .. }, _)) = roots(&copy) {
+        // All that there is to know has room in the header.
+        return Ok((RootsCopyAt { offset: sequence, kind: DURABLE, ..RootsCopyAt::default() }, None));
+    }
     let (len, checksum) = (copy.len() as u64, crc32c::crc32c(&copy));
     let fits = |block: &mut Block| block.1.size() >= copy.len();
     let Block(block, layout) = match spare.take_if(fits) {
@@ -160,9 +164,15 @@ pub(super) fn go_back(header: &Header, file: &File, drop_plain: bool) -> Result<
     let base = header.window as usize * crate::format::WINDOW;
     let mapped = Bytes { base, len: file.metadata()?.len.min(areas.end()) };
     let mut copy = vec![0; usize::try_from(header.copy.len.min(mapped.len)).unwrap_or(0)];
-    mapped.read(header.copy.offset, &mut copy).ok_or(OpenError::Inconsistent { field: "place of the roots' copy" })?;
-    if copy.len() as u64 != header.copy.len || crc32c::crc32c(&copy) != header.copy.checksum {
-        return Err(nonsense);
+    if header.copy.len == 0 {
+        copy = CopyHeader { sequence: header.copy.offset, ..CopyHeader::default() }.as_bytes().to_vec();
+    }
+    if header.copy.len > 0 {
+        let place = OpenError::Inconsistent { field: "place of the roots' copy" };
+        mapped.read(header.copy.offset, &mut copy).ok_or(place)?;
+        if copy.len() as u64 != header.copy.len || crc32c::crc32c(&copy) != header.copy.checksum {
+            return Err(nonsense);
+        }
     }
     let (start, found) = roots(&copy).ok_or(OpenError::Inconsistent { field: "copy of the roots" })?;
     let found: Vec<_> = found.collect::<Result<_, _>>().map_err(|field| OpenError::Inconsistent { field })?;
@@ -196,7 +206,7 @@ pub(super) fn go_back(header: &Header, file: &File, drop_plain: bool) -> Result<
         })
     };
     let out_of_place = || OpenError::Inconsistent { field: "place of a root" };
-    if start.last_slot > 0 {
+    if start.sequence > 0 {
         write(areas.roots.offset, counts.as_bytes()).ok_or_else(out_of_place)?;
     }
     for root in found.iter() {
