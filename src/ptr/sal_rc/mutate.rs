@@ -13,7 +13,7 @@ impl<T: ?Sized + Target> SalRc<T> {
     /// ```
     /// use sal::SalRc;
     /// let mut seven = SalRc::new(7);
-    /// *SalRc::alone_mut(&mut seven).expect("nobody else has it") += 1;
+    /// *SalRc::get_mut(&mut seven).expect("nobody else has it") += 1;
     /// let other = seven.clone();
     /// assert_eq!((*other, SalRc::get_mut(&mut seven)), (8, None));
     /// ```
