@@ -38,9 +38,10 @@ pub(crate) use range::resolve;
 
 use super::error::{TryReserveError, or_raise};
 use super::raw_block;
+use crate::ptr::drop_moved::drop_elements;
 use core::alloc::Layout;
 use core::marker::PhantomData;
-use core::mem::{self, MaybeUninit, offset_of};
+use core::mem::{MaybeUninit, offset_of};
 use core::ops::{Deref, DerefMut};
 use core::ptr::{self, NonNull};
 use core::slice;
@@ -288,12 +289,10 @@ impl<T> Drop for SalVec<T> {
             self.check();
         }
         let vec = Free(self);
-        if mem::needs_drop::<T>() {
-            let elements = ptr::slice_from_raw_parts_mut(vec.0.base().as_ptr(), vec.0.len);
-            vec.0.len = 0;
-            // SAFETY: by V3 these elements were ours; `len` no longer counts them.
-            unsafe { elements.drop_in_place() }
-        }
+        let elements = ptr::slice_from_raw_parts_mut(vec.0.base().as_ptr(), vec.0.len);
+        vec.0.len = 0;
+        // SAFETY: by V3 these elements were ours; `len` no longer counts them.
+        unsafe { drop_elements(elements) }
     }
 }
 
