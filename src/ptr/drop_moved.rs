@@ -9,7 +9,9 @@
 //! The nodes of copy-on-write collections are values of counted pointers: what is in them has been moved with them.
 //!
 //! # Invariants
-//! - **D1** Elements in plain blocks are dropped by [`drop_element`] or [`drop_elements`], or are moved out at all times, as those of a
+//! - **D1** The collections and pointers of this crate write nothing to themselves, nor to their blocks, when they are dropped: others
+//!   may drop them where they lie.
+//! - **D2** Elements in plain blocks are dropped by [`drop_element`] or [`drop_elements`], or are moved out at all times, as those of a
 //!   `SalBTreeMap` are.
 #![allow(unsafe_code)]
 
