@@ -220,6 +220,12 @@ pub(crate) fn is_withholding(name: u32) -> bool {
     with_current(|current| current.withheld.get() == name)
 }
 
+/// Whether the thread has a [`Withholding`] of whatever heap: what it drops meanwhile may be where nobody may write.
+#[inline(always)]
+pub(crate) fn is_withholding_any() -> bool {
+    with_current(|current| current.withheld.get() != 0)
+}
+
 /// The heap with that name is looked for on the chain when it is next used.
 fn forget_name(current: &Current, name: u32) {
     let slot = name as usize % CACHED;

@@ -6,7 +6,9 @@
 //! from the heap of the one before it. See [`TryReserveError::ForeignHeap`] for the one case this refuses.
 //!
 //! Dropping a collection frees memory and does nothing else: one that is forgotten leaks its block, which
-//! the heap's collector finds again.
+//! the heap's collector finds again. Nothing is written to a collection that is dropped, nor to its blocks, to which
+//! the last commit of a shared heap may lead; elements, which may write to themselves, are dropped by
+//! `ptr::drop_moved`, which moves them out first where that matters.
 
 pub mod btree_map;
 pub mod btree_set;

@@ -58,6 +58,10 @@ pub enum SealPolicy {
     /// Yes: [`SalRc::make_mut`](crate::SalRc::make_mut) copies a value that was there at the last sync,
     /// [`SalRc::get_mut`](crate::SalRc::get_mut) does not give it, and a [`SalBox`](crate::SalBox) moves it when it is borrowed
     /// mutably. It is what [`Mode::Shared`] heaps do unless said otherwise. Making a value costs some nanoseconds more.
+    ///
+    /// In a [`Mode::Shared`] heap values that are dropped stay as they are until the next sync as well, save for what their `Drop` writes
+    /// to blocks that they own (as one that scrubs a buffer does), or to elements of a `Vec` or `Box` of `allocator_api2`, which
+    /// drop them where they lie.
     Logical,
     /// As [`SealPolicy::Logical`], and memory that holds nothing but sealed values is made read-only: a stray write to it, by a wild
     /// pointer or a bug in unsafe code, ends the process with a fault (`SIGSEGV`) instead of damaging the value.

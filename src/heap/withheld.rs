@@ -3,6 +3,7 @@
 //! The file of a shared heap changes at any moment, so what its last durable commit reaches must stay as it is until the next
 //! one is durable: also when the program has freed it. Values are sealed, so nobody changes them; and when the last pointer to a
 //! sealed value goes, its block, and every block that the value frees as it is dropped, is noted here instead of being given back.
+//! What lies in those blocks is dropped by `ptr::drop_moved`, which does not write to them.
 //!
 //! # Invariants
 //! - **W1** A noted block is free for everybody but its heap's allocator, which counts it as in use.

@@ -107,6 +107,9 @@ pub use sal_derive::Persist;
 ///   frees what they do not lead to.
 /// - [`visit_blocks`](Persist::visit_blocks) names every block the value owns and every handle in it, with its true
 ///   layout, and visits every `Persist` value within it and within those blocks. It does not panic.
+/// - In a [`Mode::Shared`](crate::Mode) heap a `Drop` of its own writes to no block that the value owns, and lets none outlive it, nor does
+///   it write to the value itself in a `Vec` or `Box` of `allocator_api2`, which drop elements where they lie: a kill may bring back
+///   what was dropped.
 /// - [`OWNS_BLOCKS`](Persist::OWNS_BLOCKS) is false only if `visit_blocks` never names anything.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be stored in a heap file",

@@ -8,8 +8,9 @@
 //!   is one, a `T` lies at the block's start.
 //! - **K2** There are no weak pointers to such blocks, and their numbers are known: they were made by this process.
 
+use super::drop_moved::drop_moved;
 use super::sal_rc::current_heap;
-use super::target::{drop_moved, sized_layout};
+use super::target::sized_layout;
 use crate::SalAlloc;
 use crate::alloc::ref_count::{Dropped, RefCount};
 use crate::heap::counted;

@@ -6,6 +6,7 @@
 //! - **G1** A block begins with the value, or with the length of the slice, which never changes.
 
 use super::SalRc;
+use super::drop_moved::{drop_each_moved, drop_moved};
 use crate::SalAlloc;
 use crate::heap::placement::HeapScope;
 use core::alloc::Layout;
@@ -52,26 +53,6 @@ pub unsafe trait Target: sealed::Sealed + 'static {
     /// It is dropped by nobody else, nor used any more.
     #[doc(hidden)]
     unsafe fn drop_moved(value: NonNull<Self>);
-}
-
-/// Bytes of a value that finds room on the stack.
-const FITS_STACK: usize = 1 << 10;
-
-/// # Safety
-/// As for [`Target::drop_moved`].
-#[cold]
-#[inline(never)]
-pub(super) unsafe fn drop_moved<T>(value: *mut T) {
-    // SAFETY: the caller's promise: the value is moved out, byte by byte where it does not fit on the stack.
-    unsafe {
-        if size_of::<T>() <= FITS_STACK {
-            drop(value.read());
-        } else {
-            let mut moved = Box::<T>::new_uninit();
-            moved.as_mut_ptr().copy_from_nonoverlapping(value, 1);
-            drop(moved.assume_init());
-        }
-    }
 }
 
 /// Values that [`SalRc::make_mut`] can copy.
@@ -182,27 +163,8 @@ unsafe impl<T: 'static> Target for [T] {
     }
 
     unsafe fn drop_moved(value: NonNull<[T]>) {
-        /// Goes on with the rest if an element panics when it is dropped.
-        struct Rest<T>(*mut T, usize);
-        impl<T> Rest<T> {
-            fn go_on(&mut self) {
-                while self.1 > 0 {
-                    let element = self.0;
-                    // SAFETY: the caller's promise: so many elements are left.
-                    unsafe {
-                        self.0 = element.add(1);
-                        self.1 -= 1;
-                        drop_moved(element);
-                    }
-                }
-            }
-        }
-        impl<T> Drop for Rest<T> {
-            fn drop(&mut self) {
-                self.go_on();
-            }
-        }
-        Rest(value.as_ptr().cast::<T>(), value.len()).go_on();
+        // SAFETY: the caller's promise.
+        unsafe { drop_each_moved(value.as_ptr()) }
     }
 }
 

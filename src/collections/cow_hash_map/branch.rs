@@ -164,14 +164,15 @@ impl<K: 'static, V: 'static> Branch<K, V> {
 impl<K: 'static, V: 'static> Drop for Branch<K, V> {
     fn drop(&mut self) {
         /// Drops the links that are left, also if an entry panics when it is dropped.
-        struct Rest<'a, K: 'static, V: 'static>(&'a mut Branch<K, V>, usize);
+        struct Rest<'a, K: 'static, V: 'static>(&'a Branch<K, V>, usize);
         impl<K: 'static, V: 'static> Rest<'_, K, V> {
             fn release(&mut self) {
                 while let Some(at) = self.0.next(self.1) {
                     self.1 = at + 1;
                     let kind = self.0.range(at).1;
-                    // SAFETY: it is of this kind (R2), and nobody uses the branch any more.
-                    unsafe { self.0.take(at).release(kind) };
+                    // SAFETY: it is of this kind (R2), and nobody uses the branch any more, in which it stays as it is: it is
+                    // released once.
+                    unsafe { core::ptr::read(self.0.link(at)).release(kind) };
                 }
             }
         }

@@ -251,8 +251,7 @@ impl<K: Eq + Hash + Clone + 'static, V: Clone + 'static> CowHashMap<K, V> {
 impl<K: 'static, V: 'static> Drop for CowHashMap<K, V> {
     #[inline]
     fn drop(&mut self) {
-        let root = core::mem::replace(&mut self.root, Link::none());
-        // SAFETY: M1.
-        unsafe { root.release(self.kind()) };
+        // SAFETY: M1; the map goes away, and with it the link, which stays as it is (D1 of `ptr::drop_moved`): it is released once.
+        unsafe { core::ptr::read(&self.root).release(self.kind()) };
     }
 }

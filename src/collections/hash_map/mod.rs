@@ -327,17 +327,19 @@ impl<K: Eq + Hash, V> SalHashMap<K, V> {
 
 impl<K, V> Drop for SalHashMap<K, V> {
     fn drop(&mut self) {
-        struct Free<'a, K, V>(&'a mut SalHashMap<K, V>);
+        /// Frees the block even if an entry panics.
+        struct Free<'a, K, V>(&'a RawTable<Pair<K, V>>);
         impl<K, V> Drop for Free<'_, K, V> {
             fn drop(&mut self) {
                 // SAFETY: the map goes away, and its entries were dropped.
-                unsafe { self.0.table.free_block() };
+                unsafe { self.0.free_block() };
             }
         }
-        let map = Free(self);
+        // Nothing is written to the map, nor to its control bytes (D1 of `ptr::drop_moved`).
+        let table = Free(&self.table);
         if core::mem::needs_drop::<Pair<K, V>>() {
             // SAFETY: full slots have values (T3), and the map goes away.
-            unsafe { map.0.table.iter().drop_all() };
+            unsafe { table.0.iter().drop_all() };
         }
     }
 }

@@ -3,6 +3,7 @@
 
 use super::control::{GROUP, Group, Mask};
 use super::table::{RawTable, entries_offset};
+use crate::ptr::drop_moved::drop_element;
 use core::ptr::NonNull;
 
 /// The full slots of a table, as raw as it gets: it borrows nothing.
@@ -89,14 +90,14 @@ impl<T> RawIter<T> {
             fn drop(&mut self) {
                 while let Some(entry) = self.0.next() {
                     // SAFETY: a full slot's entry is a value (T3), and nobody uses it again.
-                    unsafe { entry.drop_in_place() };
+                    unsafe { drop_element(entry) };
                 }
             }
         }
         let rest = Rest(self);
         while let Some(entry) = rest.0.next() {
             // SAFETY: as above. The entry is behind the walk, so `rest` does not drop it again if it panics.
-            unsafe { entry.drop_in_place() };
+            unsafe { drop_element(entry) };
         }
     }
 }

@@ -305,7 +305,7 @@ impl<T> RawTable<T> {
     /// # Safety
     /// The table is not used again, but for being overwritten. What entries there are leak.
     #[inline]
-    pub(super) unsafe fn free_block(&mut self) {
+    pub(super) unsafe fn free_block(&self) {
         if let Some(block) = self.block {
             // SAFETY: by T2 the block came from `raw_block` with this layout, and it is not used again.
             unsafe { raw_block::deallocate(block, layout::<T>(self.slots).unwrap_unchecked()) };

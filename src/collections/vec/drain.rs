@@ -6,6 +6,7 @@
 //!   until the iterator is dropped and gives it back.
 
 use super::SalVec;
+use crate::ptr::drop_moved::drop_elements;
 use core::fmt;
 use core::iter::FusedIterator;
 use core::mem;
@@ -89,9 +90,7 @@ impl<T> Drop for Drain<'_, T> {
         let left = mem::replace(&mut gap.0.left, 0..0);
         let base = gap.0.vec.as_mut_ptr();
         // SAFETY: by D1 these elements are initialised and ours; `left` no longer counts them.
-        unsafe {
-            ptr::slice_from_raw_parts_mut(base.add(left.start), left.len()).drop_in_place();
-        }
+        unsafe { drop_elements(ptr::slice_from_raw_parts_mut(base.add(left.start), left.len())) }
     }
 }
 

@@ -3,6 +3,7 @@
 use super::{Drain, SalVec, TryReserveError, or_raise, resolve};
 use crate::collections::raw_block::heap_of_block;
 use crate::heap::placement::HeapScope;
+use crate::ptr::drop_moved::drop_elements;
 use core::ops::RangeBounds;
 use core::ptr;
 
@@ -123,7 +124,7 @@ impl<T> SalVec<T> {
         self.len = len;
         // SAFETY: by V3 these elements were ours; `len` no longer counts them, so a panic here loses none
         // and drops none twice (V4).
-        unsafe { surplus.drop_in_place() }
+        unsafe { drop_elements(surplus) }
     }
 
     /// Drops all elements. The capacity stays.

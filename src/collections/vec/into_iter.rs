@@ -5,6 +5,7 @@
 //!   are initialised and belong to the iterator.
 
 use super::SalVec;
+use crate::ptr::drop_moved::drop_elements;
 use core::fmt;
 use core::iter::FusedIterator;
 use core::mem;
@@ -78,9 +79,7 @@ impl<T> Drop for IntoIter<T> {
         let base = self.vec.as_mut_ptr();
         // SAFETY: by I1 these elements are initialised and ours; `left` no longer counts them. The vector
         // frees the block afterwards, also if one of them panics.
-        unsafe {
-            ptr::slice_from_raw_parts_mut(base.add(left.start), left.len()).drop_in_place();
-        }
+        unsafe { drop_elements(ptr::slice_from_raw_parts_mut(base.add(left.start), left.len())) }
     }
 }
 

@@ -12,7 +12,8 @@
 //! - **V3** The first `len` elements are initialised, and owned by the vector alone.
 //! - **V4** All of this holds whenever foreign code runs: a closure, an iterator, `Clone` or `Drop` of an
 //!   element. A method that moves elements past such code first lowers `len`, and a guard restores it. A
-//!   panic therefore leaves a valid vector, and so does forgetting an iterator that borrows it.
+//!   panic therefore leaves a valid vector, and so does forgetting an iterator that borrows it. Only a vector that is
+//!   dropped counts its elements still while they are dropped: nobody sees it again.
 //!
 //! # What survives a crash
 //! The words and the elements as the last sync found them. Nothing is cached elsewhere and nothing is
@@ -39,9 +40,11 @@ pub(crate) use range::resolve;
 use super::error::{TryReserveError, or_raise};
 use super::raw_block;
 use crate::gc::trace::layouts::sal_vec;
+
+use crate::ptr::drop_moved::drop_elements;
 use core::alloc::Layout;
 use core::marker::PhantomData;
-use core::mem::{self, MaybeUninit, offset_of};
+use core::mem::{MaybeUninit, offset_of};
 use core::ops::{Deref, DerefMut};
 use core::ptr::{self, NonNull};
 use core::slice;
@@ -279,22 +282,23 @@ impl<T> SalVec<T> {
 impl<T> Drop for SalVec<T> {
     fn drop(&mut self) {
         /// Frees the block even if an element panics.
-        struct Free<'v, T>(&'v mut SalVec<T>);
-        impl<T> Drop for Free<'_, T> {
+        struct Free<T>(Option<NonNull<T>>, Layout);
+        impl<T> Drop for Free<T> {
             fn drop(&mut self) {
-                self.0.free_block();
+                if let Some(block) = self.0 {
+                    // SAFETY: by V1 the block is in use and the layout fits it; the vector goes away.
+                    unsafe { raw_block::deallocate(block.cast(), self.1) }
+                }
             }
         }
+        // Nothing is written to the vector (D1 of `ptr::drop_moved`).
+        let vec = &*self;
         if cfg!(debug_assertions) {
-            self.check();
+            vec.check();
         }
-        let vec = Free(self);
-        if mem::needs_drop::<T>() {
-            let elements = ptr::slice_from_raw_parts_mut(vec.0.base().as_ptr(), vec.0.len);
-            vec.0.len = 0;
-            // SAFETY: by V3 these elements were ours; `len` no longer counts them.
-            unsafe { elements.drop_in_place() }
-        }
+        let _free = Free(vec.block, vec.layout());
+        // SAFETY: by V3 these elements are ours, and the vector goes away.
+        unsafe { drop_elements(ptr::slice_from_raw_parts_mut(vec.base().as_ptr(), vec.len)) }
     }
 }
 

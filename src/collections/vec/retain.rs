@@ -5,6 +5,7 @@
 //!   `next` to `len` are still to be judged, and the places between are vacant.
 
 use super::SalVec;
+use crate::ptr::drop_moved::drop_element;
 use core::ptr;
 
 /// Walks over a vector and closes the gaps behind it; when dropped, early or not, it keeps what is unjudged.
@@ -35,7 +36,7 @@ impl<'v, T> Sieve<'v, T> {
                 let dropped = ptr::from_mut(element);
                 self.next += 1;
                 // SAFETY: the sieve no longer counts the element, so a panic does not drop it again.
-                unsafe { dropped.drop_in_place() }
+                unsafe { drop_element(dropped) }
             } else {
                 if self.kept != self.next {
                     // SAFETY: by K1 the place `kept` is vacant; `next` is so from now on.
