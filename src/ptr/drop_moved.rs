@@ -19,7 +19,7 @@ use crate::alloc::current;
 use core::mem::needs_drop;
 
 /// Bytes of a value that finds room on the stack.
-const FITS_STACK: usize = 16 << 10;
+const FITS_STACK: usize = 1 << 10;
 
 /// Drops an element of a collection: where it is, or [moved out](drop_moved) if that may not be written to.
 ///
