@@ -6,8 +6,8 @@
 //! otherwise. [`SalArcCell`] is a place for a [`SalRc`] that threads read and change without a lock.
 //!
 //! Bottom to top: [`target`] says what can be pointed to, and how it lies in its block; [`tagged`] is the word itself;
-//! [`drop_moved`]
-//! drops what may not be written to, and [`drop_later`] chains of any length; [`weak_table`] knows who is pointed to weakly.
+//! [`drop_moved`] drops what may not be written to, and [`drop_later`] chains of any length; [`weak_table`] knows who is pointed
+//! to weakly.
 #![allow(unsafe_code)]
 
 mod arc_cell;
