@@ -217,7 +217,10 @@ fn assert_is_fine(heap: &Heap) {
     assert!(sizes.keys().any(|size| !SizeClasses::default().sizes().any(|usual| usual == *size)));
     let counted: BTreeMap<_, _> =
         heap.stats().classes.iter().filter(|class| class.live > 0).map(|class| (class.size, class.live)).collect();
-    assert_eq!(sizes, counted);
+    // A shared heap has up to three blocks of its own, for copies of its roots.
+    let own = if heap.mode() == Mode::Shared { 3 } else { 0 };
+    assert!(counted.values().sum::<u64>() <= sizes.values().sum::<u64>() + own, "{sizes:?} {counted:?}");
+    assert!(sizes.iter().all(|(size, number)| counted.get(size).is_some_and(|counted| counted >= number)));
 }
 
 #[test]
