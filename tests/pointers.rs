@@ -277,16 +277,17 @@ fn a_value_is_whole_for_threads_that_wait_for_it() {
 fn cells_are_changed_by_many_threads_and_no_change_is_lost() {
     let heap = HeapOptions::new().volatile().unwrap();
     let cell = SalArcCell::new(SalRc::new_in([0_u64; 2], heap.alloc()));
-    std::thread::scope(|threads| {
-        for _ in 0..4 {
-            threads.spawn(|| {
-                for _ in 0..500 {
-                    let after = cell.update(|value| value[0] += 1);
-                    assert!(after[0] > 0 && SalRc::heap(&after) == heap.alloc());
-                    cell.rcu(|value| SalRc::new_near([value[0], value[1] + 1], value));
-                }
-            });
+    let change = || {
+        for _ in 0..500 {
+            let after = cell.update(|value| value[0] += 1);
+            assert!(after[0] > 0 && SalRc::heap(&after) == heap.alloc());
+            cell.rcu(|value| SalRc::new_near([value[0], value[1] + 1], value));
         }
+    };
+    // Joined one by one: a scope does not wait until its threads have handed over what they have counted.
+    std::thread::scope(|threads| {
+        let changers = [(); 4].map(|()| threads.spawn(change));
+        changers.into_iter().for_each(|thread| thread.join().unwrap());
     });
     assert_eq!(*cell.into_inner(), [2000, 2000]);
     assert_eq!(heap.stats().live_bytes, 0);

@@ -381,7 +381,7 @@ fn drop_elsewhere(heap: &Heap) {
     let (map, shared, other) =
         (tx.take_root(MAP).unwrap(), tx.take_root(SHARED).unwrap(), tx.take_root(OTHER).unwrap());
     drop(tx);
-    thread::scope(|scope| drop(scope.spawn(|| drop((map, shared, other)))));
+    thread::scope(|scope| scope.spawn(|| drop((map, shared, other))).join().unwrap());
 }
 
 type Way = (&'static str, fn(&Heap));

@@ -187,17 +187,12 @@ fn threads_that_clone_and_drop_leave_nothing() {
     let heap = HeapOptions::new().volatile().unwrap();
     let dropped = counter();
     let values: Vec<SalRc<Counted>> = (0..100).map(|_| SalRc::new_in(Counted(dropped), heap.alloc())).collect();
+    // Joined one by one: a scope does not wait until its threads have handed over what they have counted.
     std::thread::scope(|threads| {
-        for _ in 0..4 {
-            let mine = values.clone();
-            threads.spawn(move || {
-                for _ in 0..100 {
-                    let again = mine.clone();
-                    drop(again);
-                }
-            });
-        }
+        let clone_and_drop = |mine: Vec<SalRc<Counted>>| (0..100).for_each(|_| drop(mine.clone()));
+        let all = [(); 4].map(|()| values.clone()).map(|mine| threads.spawn(move || clone_and_drop(mine)));
         drop(values);
+        all.into_iter().for_each(|thread| thread.join().unwrap());
     });
     assert_eq!((dropped.load(Ordering::Relaxed), heap.stats().live_bytes), (100, 0));
 }
