@@ -11,9 +11,10 @@ use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{BufReader, BufWriter, Read, Write};
-use std::os::fd::AsRawFd;
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use support::bytes::extents;
 use support::heaps::{run_and_kill, unmap};
 use support::{Random, alone, fresh_path, process};
 
@@ -33,6 +34,18 @@ fn open_with(options: &HeapOptions, path: &Path) -> Result<Heap, OpenError> {
 
 fn open(path: &Path) -> Heap {
     open_with(&options(), path).unwrap()
+}
+
+/// Drops all roots and versions, and syncs.
+fn drop_all(heap: &Heap) {
+    let tx = heap.write().unwrap();
+    for name in tx.versions(MAP).unwrap() {
+        tx.drop_version(MAP, &name).unwrap();
+    }
+    let _ = tx.take_root(MAP);
+    let _ = tx.take_root(LIST);
+    drop(tx);
+    heap.sync().unwrap();
 }
 
 /// What the roots hold, as text.
@@ -232,14 +245,7 @@ fn a_killed_heap_is_as_of_the_last_sync_that_counts_and_loses_and_leaks_nothing(
         let heap = open_with(&options(parse(&role).0), &path).unwrap();
         assert!(state_of(&heap) == expected, "{role}");
         // Counts are right: what nothing leads to any more goes.
-        let tx = heap.write().unwrap();
-        for name in tx.versions(MAP).unwrap() {
-            tx.drop_version(MAP, &name).unwrap();
-        }
-        let _ = tx.take_root(MAP);
-        let _ = tx.take_root(LIST);
-        drop(tx);
-        heap.sync().unwrap();
+        drop_all(&heap);
         assert!(heap.stats().live_bytes < 4096, "{role}: {}", heap.stats());
         unmap(heap);
     }
@@ -343,19 +349,8 @@ type Page = Box<[u8; PAGE]>;
 
 /// The pages of a file that hold data.
 fn data_pages(file: &File) -> Vec<u64> {
-    let mut pages = Vec::new();
-    let mut at = 0;
-    loop {
-        // SAFETY: asks about a file.
-        let start = unsafe { libc::lseek(file.as_raw_fd(), at, libc::SEEK_DATA) };
-        if start < 0 {
-            return pages;
-        }
-        // SAFETY: as above.
-        let end = unsafe { libc::lseek(file.as_raw_fd(), start, libc::SEEK_HOLE) };
-        pages.extend(start as u64 / PAGE as u64..(end as u64).div_ceil(PAGE as u64));
-        at = end;
-    }
+    let pages = |data: Range<u64>| data.start / PAGE as u64..data.end.div_ceil(PAGE as u64);
+    extents(file).into_iter().flat_map(pages).collect()
 }
 
 /// Writes down what has changed in a file since the last time.
@@ -503,14 +498,7 @@ fn a_power_cut_leads_back_to_the_last_durable_sync_whatever_has_reached_the_disk
                 assert!(heap.verify().is_good());
                 // It can be used, and what is dropped goes.
                 let mut changer = Changer::new(images);
-                let tx = heap.write().unwrap();
-                for name in tx.versions(MAP).unwrap() {
-                    tx.drop_version(MAP, &name).unwrap();
-                }
-                let _ = tx.take_root(MAP);
-                let _ = tx.take_root(LIST);
-                drop(tx);
-                heap.sync().unwrap();
+                drop_all(&heap);
                 assert!(heap.stats().live_bytes < 4096, "{}", heap.stats());
                 (0..20).for_each(|_| changer.change(&heap));
                 assert!(state_of(&heap) == changer.model.state());

@@ -241,6 +241,13 @@ impl Core {
         self.soft
     }
 
+    /// Units that the heap has taken from its backing; takes the lock.
+    pub(crate) fn committed_units(&self) -> usize {
+        let _guard = self.lock.lock();
+        // SAFETY: under the lock (K1).
+        unsafe { (*self.space.get()).committed_units() }
+    }
+
     /// The unit that an address of the segments area lies in.
     #[inline(always)]
     pub(crate) fn unit_of(&self, address: usize) -> usize {

@@ -6,11 +6,11 @@ use crate::commit::inspect::Inspected;
 use crate::commit::journal::Journal;
 use crate::commit::real::RealStorage;
 use crate::error::OpenError;
-use crate::format::header::{CLEAN, HEADER_LEN};
+use crate::format::header::CLEAN;
 use crate::format::{PAGE, WINDOW};
 use crate::heap::committed_table::CommittedTable;
 use crate::heap::create::{directory_of, log_path, to_c_string};
-use crate::heap::lifecycle::{mode_of, newest_header, read_holder};
+use crate::heap::lifecycle::{mode_of, newest_header, read_holder, read_slots};
 use crate::heap::verify::check_slots;
 use crate::heap::{Flaw, Mode, VerifyReport};
 use crate::os::errno;
@@ -68,10 +68,7 @@ fn open(path: &Path, options: &ArchaeologyOptions) -> Result<Archaeology, OpenEr
     if !options.ignore_lock && !lock.try_lock(false)? {
         return Err(OpenError::Locked { holder: read_holder(&lock) });
     }
-    let mut slots = [[0; HEADER_LEN]; 2];
-    for (index, slot) in slots.iter_mut().enumerate() {
-        lock.read_at(slot, (index * PAGE) as u64)?;
-    }
+    let slots = read_slots(&lock)?;
     let mut damage = VerifyReport::default();
     check_slots(&slots, &mut damage);
     let mut header = newest_header(&slots)?;

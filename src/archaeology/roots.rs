@@ -1,7 +1,7 @@
 //! The directory of roots and the type table of a heap file that is not believed.
 
 use super::Archaeology;
-use crate::format::root_entry::{BY_CLASS, BY_NAME, COUNTS, FREE, RootEntry};
+use crate::format::root_entry::{BY_CLASS, BY_NAME, COUNTS, FREE, LONGEST_NAME, RootEntry};
 use crate::format::type_record::{TypeRecord, record_stride};
 use crate::heap::{Flaw, VerifyReport};
 use crate::persist::TypeDescription;
@@ -9,8 +9,7 @@ use crate::root::{RootId, RootInfo, Tag};
 use std::borrow::Cow;
 use zerocopy::FromBytes;
 
-/// Longest name, and longest description of a type, in bytes.
-const LONGEST_NAME: u32 = 64 << 10;
+/// Longest description of a type, in bytes.
 const LONGEST_DESCRIPTION: u32 = 1 << 20;
 /// Entries that are read at once: a page of them.
 const GROUP: u64 = 64;
@@ -108,7 +107,7 @@ impl Archaeology {
         if len == 0 {
             return Some(String::new());
         }
-        if entry.name_len > LONGEST_NAME || !self.is_in_block(entry.tag, len) {
+        if entry.name_len as usize > LONGEST_NAME || !self.is_in_block(entry.tag, len) {
             return None;
         }
         String::from_utf8(self.bytes(entry.tag, len)?.to_vec()).ok()

@@ -269,6 +269,11 @@ impl Header {
         Ok(())
     }
 
+    /// Makes this the header that follows, in another slot than that of generation `kept`, which is not written to.
+    pub(crate) fn advance_beside(&mut self, kept: u64) {
+        self.generation += 1 + u64::from((self.generation + 1) % 2 == kept % 2);
+    }
+
     /// Where this header's slot lies.
     pub(crate) fn slot_offset(&self) -> u64 {
         self.generation % 2 * PAGE as u64

@@ -13,6 +13,9 @@ pub(crate) const BY_CLASS: u32 = u32::from_le_bytes(*b"CLAS");
 /// In slot 0, once there has been a root.
 pub(crate) const COUNTS: u32 = u32::from_le_bytes(*b"SLOT");
 
+/// Longest name, in bytes.
+pub(crate) const LONGEST_NAME: usize = 64 << 10;
+
 /// The value owns blocks by way of counted pointers only: what those lead to is not changed in place once it is sealed.
 pub(crate) const COPY_ON_WRITE: u64 = 1;
 

@@ -13,12 +13,10 @@ use super::data_pages::DataPages;
 use super::runs::Runs;
 use super::stack::PIECE;
 use crate::format::layout::Layout;
-use crate::format::root_entry::{BY_CLASS, BY_NAME, COUNTS, FREE, RootEntry};
+use crate::format::root_entry::{BY_CLASS, BY_NAME, COUNTS, FREE, LONGEST_NAME, RootEntry};
 use crate::format::{PAGE, UNIT, WINDOW};
 use core::ops::Range;
 
-/// Longest name whose checksum is looked at.
-const LONGEST_NAME: usize = 64 << 10;
 /// Words of a root directory's entry.
 const ENTRY_WORDS: usize = size_of::<RootEntry>() / 8;
 const _: () = assert!(PAGE % size_of::<RootEntry>() == 0);

@@ -129,11 +129,7 @@ impl Snapshot {
         let core = heap.core();
         // What waits to be freed would count as in use.
         protect::open_all(core);
-        let units = {
-            let _guard = core.lock.lock();
-            // SAFETY: under the lock (K1).
-            unsafe { (*core.space.get()).committed_units() }
-        };
+        let units = core.committed_units();
         if let Backing::Anonymous { .. } = core.backing {
             // Of memory directory and types are made usable as they grow, and without a root nothing of them is.
             for area in [core.layout.roots, core.layout.types] {

@@ -118,15 +118,24 @@ pub(crate) unsafe fn give_up(block: NonNull<u8>, layout: Layout) {
 /// As for [`count_of`], and nobody uses the block any more; the last pointer to it was dropped, or [given up](give_up).
 #[inline]
 pub(crate) unsafe fn free(block: NonNull<u8>, layout: Layout) {
-    // SAFETY: the caller's promise; a heap that was closed takes nothing back.
+    // SAFETY: the caller's promise.
     unsafe {
         let count = count_of(block, layout);
-        if !is_young(count) && keep_sealed(block, layout) {
-            return;
+        if is_young(count) || !keep_sealed(block, layout) {
+            free_counted(block, layout, count);
         }
-        count.end();
-        allocate::free(heap_of(block), block.as_ptr(), whole(layout));
     }
+}
+
+/// Ends a block's count and gives the block back.
+///
+/// # Safety
+/// As for [`free`], and nobody keeps it.
+#[inline(always)]
+unsafe fn free_counted(block: NonNull<u8>, layout: Layout, count: &RefCount) {
+    count.end();
+    // SAFETY: the caller's promise; a heap that was closed takes nothing back.
+    unsafe { allocate::free(heap_of(block), block.as_ptr(), whole(layout)) };
 }
 
 /// Keeps a block that is being freed and may be sealed, if that is not to be used again yet: because the last commit leads to it, or
@@ -149,8 +158,7 @@ pub(super) unsafe fn free_kept(block: NonNull<u8>, layout: Layout) {
     // SAFETY: the caller's promise.
     unsafe {
         if !protect::free_sealed(block, layout) {
-            count_of(block, layout).end();
-            allocate::free(heap_of(block), block.as_ptr(), whole(layout));
+            free_counted(block, layout, count_of(block, layout));
         }
     }
 }

@@ -262,11 +262,16 @@ pub(super) fn check_use(header: &Header, used_units: u64) -> Result<(), OpenErro
 
 /// The header that counts.
 pub(crate) fn read_header(file: &File) -> Result<Header, OpenError> {
+    newest_header(&read_slots(file)?)
+}
+
+/// Both header slots; zeros where the file has ended.
+pub(crate) fn read_slots(file: &File) -> Result<[[u8; HEADER_LEN]; 2], CallError> {
     let mut slots = [[0; HEADER_LEN]; 2];
     for (index, slot) in slots.iter_mut().enumerate() {
         file.read_at(slot, (index * PAGE) as u64)?;
     }
-    newest_header(&slots)
+    Ok(slots)
 }
 
 /// The header that counts among the two slots.

@@ -9,26 +9,23 @@ mod copy;
 
 pub(super) use commit::SharedCommits;
 
-use super::seal::SealPolicy;
-use super::withheld;
-
 use super::collect::{count_pointers, default_workers};
 use super::create::{reserve_always_read, write_header};
 use super::lifecycle::{
     PUNCH_AT_CLOSE, at_its_place, check_soft_state, check_use, copy_used, limit_capacity, make_core, prepare_counts,
-    publish,
+    publish, read_slots,
 };
 use super::options::{HeapOptions, Mode};
 use super::owner::{Heap, HeapInner};
 use super::recovery::recover_eagerly;
+use super::seal::SealPolicy;
+use super::withheld;
 use crate::alloc::backing::Backing;
 use crate::alloc::count_table;
 use crate::alloc::heap_core::Core;
 use crate::alloc::rebuild::rebuild_shorter;
 use crate::error::{CloseError, CollectError, OpenError, SyncError};
-use crate::format::header::{
-    CLEAN, COUNTED, HEADER_LEN, HOLDER_OFFSET, Header, Holder, IN_USE, RootsCopyAt, newest_with_copy,
-};
+use crate::format::header::{CLEAN, COUNTED, HOLDER_OFFSET, Header, Holder, IN_USE, RootsCopyAt, newest_with_copy};
 use crate::format::soft::SoftHeader;
 use crate::format::{PAGE, UNIT, WINDOW};
 use crate::gc::image::Image;
@@ -70,7 +67,7 @@ pub(super) fn open(
             // From here on the roots in their place count, and the copy is not needed any more.
             file.sync_data()?;
             header.copy = commit::unchanged(inode);
-            header.generation += 1 + u64::from((header.generation + 1) % 2 == kept % 2);
+            header.advance_beside(kept);
             write_header(&file, &header)?;
         }
         if !is_unclean {
@@ -114,11 +111,8 @@ pub(super) fn open(
 /// The header to whose copy of the roots a heap goes back that was not closed, and the generation of the one that stays until there
 /// is another durable one.
 fn find_copy(file: &File, inode: u64) -> Result<Option<(Header, u64)>, CallError> {
-    let mut slots = [[0; HEADER_LEN]; 2];
-    for (index, slot) in slots.iter_mut().enumerate() {
-        file.read_at(slot, (index * PAGE) as u64)?;
-    }
-    Ok(newest_with_copy([&slots[0], &slots[1]], inode, commit::run_of(file)))
+    let [first, second] = read_slots(file)?;
+    Ok(newest_with_copy([&first, &second], inode, commit::run_of(file)))
 }
 
 /// From now on a crash leads back to the last sync: the first one of which is made here, before anybody has the heap.
@@ -150,7 +144,7 @@ pub(super) enum Ending {
 
 /// Makes the last sync of a heap that is being closed, so that blocks that were withheld can be given back before the header says so.
 pub(super) fn commit_at_close(heap: &HeapInner) -> Result<Ending, CloseError> {
-    let (Some(commits), Some(file)) = (heap.shared.get(), heap.core().backing.file()) else { return Ok(Ending::Now) };
+    let Some((commits, file)) = heap.shared_commits() else { return Ok(Ending::Now) };
     match commits.commit_at_close(heap, file) {
         Ok(_) => Ok(Ending::Now),
         Err(SyncError::Os { call, source, .. }) => Err(CloseError::os(call, source)),

@@ -13,6 +13,7 @@ use super::session::Write;
 use super::shared::SharedCommits;
 use super::withheld;
 use crate::error::{CollectError, SessionError, SyncError};
+use crate::os::file::File;
 use std::io;
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -326,13 +327,18 @@ impl HeapInner {
 
     /// Makes the last durable commit one of now, where blocks that it leads to are not to be freed.
     pub(super) fn commit_if_shared(&self) -> Result<(), CollectError> {
-        let (Some(commits), Some(file)) = (self.shared.get(), self.core().backing.file()) else { return Ok(()) };
+        let Some((commits, file)) = self.shared_commits() else { return Ok(()) };
         let limit = if gate::is_held_by_this_thread() { Duration::ZERO } else { self.sync_timeout };
         match commits.commit(self, file, SyncLevel::Data, Some(limit)) {
             Ok(_) => Ok(()),
             Err(SyncError::Os { call, source, .. }) => Err(CollectError::os(call, source)),
             Err(_) => Err(CollectError::Incomplete),
         }
+    }
+
+    /// What a shared heap that seals has besides, and its file.
+    pub(super) fn shared_commits(&self) -> Option<(&SharedCommits, &File)> {
+        self.shared.get().zip(self.core().backing.file())
     }
 
     /// Blocks that are in use though no root leads to them.
@@ -351,7 +357,7 @@ impl HeapInner {
 
     /// Writes the pages of a shared mapping to the disk. The kernel has them already, so they survive the process.
     fn sync_shared(&self, level: SyncLevel, limit: Option<Duration>) -> Result<u64, SyncError> {
-        if let (Some(commits), Some(file)) = (self.shared.get(), self.core().backing.file()) {
+        if let Some((commits, file)) = self.shared_commits() {
             return commits.commit(self, file, level, limit);
         }
         let capture = self.close_gate(limit)?;

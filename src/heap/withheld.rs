@@ -50,25 +50,23 @@ fn heaps() -> MutexGuard<'static, Option<HashMap<u32, Lists>>> {
     HEAPS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn set(heap: SalAlloc, withholds: bool) {
-    if let Place::Window(name) = heap.place() {
-        // Relaxed: set before anybody has the heap, and unset when nobody is to have its blocks again.
-        WITHHOLDS[windows::window_of(name) as usize].store(withholds, Ordering::Relaxed);
-    }
+fn set(name: u32, withholds: bool) {
+    // Relaxed: set before anybody has the heap, and unset when nobody is to have its blocks again.
+    WITHHOLDS[windows::window_of(name) as usize].store(withholds, Ordering::Relaxed);
 }
 
 /// From now on sealed blocks of the heap are withheld. Before anybody has it.
 pub(super) fn begin(heap: SalAlloc) {
     if let Place::Window(name) = heap.place() {
         heaps().get_or_insert_default().insert(name, Lists::default());
-        set(heap, true);
+        set(name, true);
     }
 }
 
 /// The heap is closed: what was withheld is forgotten.
 pub(super) fn end(heap: SalAlloc) {
     if let Place::Window(name) = heap.place() {
-        set(heap, false);
+        set(name, false);
         if let Some(heaps) = heaps().as_mut() {
             heaps.remove(&name);
         }
@@ -124,10 +122,9 @@ pub(super) fn gate_closed(heap: SalAlloc) {
     });
 }
 
-/// The commit is durable: gives back what it does not reach any more; how many blocks that were.
-pub(super) fn give_back(heap: SalAlloc) -> usize {
-    let blocks = with_lists(heap, |lists| std::mem::take(&mut lists.before)).unwrap_or_default();
-    for &(block, freed) in &blocks {
+/// The commit is durable: gives back what it does not reach any more.
+pub(super) fn give_back(heap: SalAlloc) {
+    for (block, freed) in with_lists(heap, |lists| std::mem::take(&mut lists.before)).unwrap_or_default() {
         let Some(block) = NonNull::new(std::ptr::with_exposed_provenance_mut(block)) else { continue };
         // SAFETY: freed by its owner in just this way, and noted once (W1).
         unsafe {
@@ -137,7 +134,6 @@ pub(super) fn give_back(heap: SalAlloc) -> usize {
             }
         }
     }
-    blocks.len()
 }
 
 /// Where the blocks lie that are withheld.

@@ -7,16 +7,13 @@ use super::key::{RootId, Tag};
 use crate::alloc::heap_core::Core;
 use crate::error::RootError;
 use crate::format::PAGE;
-use crate::format::root_entry::{BY_CLASS, BY_NAME, COUNTS, FREE, RootEntry};
+use crate::format::root_entry::{BY_CLASS, BY_NAME, COUNTS, FREE, LONGEST_NAME, RootEntry};
 use crate::heap::HeapInner;
 use allocator_api2::alloc::Allocator;
 use std::alloc::Layout;
 use std::borrow::Cow;
 use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicU32, Ordering};
-
-/// Longest name, in bytes.
-const LONGEST_NAME: usize = 64 << 10;
 
 /// The entries of one heap's directory, as they lie in the mapping.
 #[derive(Clone, Copy)]

@@ -1,6 +1,7 @@
 //! Bytes of heap files, as the format lays them out.
 
 use std::fs::{File, OpenOptions};
+use std::ops::Range;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
@@ -102,22 +103,30 @@ pub(crate) fn read(path: &Path, at: u64, len: usize) -> Vec<u8> {
 /// The parts of a file that are no holes: pages that hold a byte that is not zero.
 pub(crate) fn pages(path: &Path) -> Vec<(u64, Vec<u8>)> {
     let file = File::open(path).unwrap();
-    let mut pages = Vec::new();
-    let mut at = 0_i64;
-    loop {
-        // SAFETY: plain calls on an open descriptor.
-        at = unsafe { libc::lseek(file.as_raw_fd(), at, libc::SEEK_DATA) };
-        if at < 0 {
-            return pages;
-        }
+    let page_at = |at: u64| {
         let mut page = vec![0; 4096];
-        let read = file.read_at(&mut page, at.unsigned_abs()).unwrap();
+        let read = file.read_at(&mut page, at).unwrap();
         page.truncate(read);
-        if page.iter().any(|&byte| byte != 0) {
-            pages.push((at.unsigned_abs(), page));
-        }
-        at += 4096;
+        (at, page)
+    };
+    let pages = extents(&file).into_iter().flat_map(|data| data.step_by(4096)).map(page_at);
+    pages.filter(|(_, page)| page.iter().any(|&byte| byte != 0)).collect()
+}
+
+/// Where a file is no hole; multiples of its blocks, or where it ends.
+pub(crate) fn extents(file: &File) -> Vec<Range<u64>> {
+    let seek = |at: i64, whence| {
+        // SAFETY: a plain call on an open descriptor.
+        let found = unsafe { libc::lseek(file.as_raw_fd(), at, whence) };
+        (found >= 0).then_some(found)
+    };
+    let mut extents = Vec::new();
+    let mut at = 0;
+    while let Some(start) = seek(at, libc::SEEK_DATA) {
+        at = seek(start, libc::SEEK_HOLE).unwrap();
+        extents.push(start.unsigned_abs()..at.unsigned_abs());
     }
+    extents
 }
 
 /// A number that any change of the file's contents or length changes.

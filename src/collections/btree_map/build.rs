@@ -7,6 +7,21 @@ use super::node::{CAPACITY, MIN_LEN};
 use super::path::Path;
 use crate::collections::TryReserveError;
 
+/// Entries in ascending order, of which the last one with a key counts.
+pub(in crate::collections) fn sorted<K: Ord, V>(entries: impl IntoIterator<Item = (K, V)>) -> Vec<(K, V)> {
+    let mut sorted: Vec<(K, V)> = entries.into_iter().collect();
+    sorted.sort_by(|a, b| a.0.cmp(&b.0));
+    // `dedup_by` drops the later of two; so values change places, and the first key stays.
+    sorted.dedup_by(|later, kept| {
+        let is_same = later.0 == kept.0;
+        if is_same {
+            core::mem::swap(&mut later.1, &mut kept.1);
+        }
+        is_same
+    });
+    sorted
+}
+
 /// Adds pairs at the end of a map.
 ///
 /// Meanwhile nodes on the way to the last leaf may have fewer pairs than they must; dropping the builder mends that.

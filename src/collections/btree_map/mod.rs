@@ -36,6 +36,7 @@ mod traits;
 mod walk;
 mod whole;
 
+pub(super) use build::sorted;
 pub use entry::{Entry, OccupiedEntry, VacantEntry};
 pub use entry_ref::{EntryRef, VacantEntryRef};
 pub use into_iter::{IntoIter, IntoKeys, IntoValues};

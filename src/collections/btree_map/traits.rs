@@ -1,5 +1,6 @@
 //! What the standard library's traits make of a map.
 
+use super::build::sorted;
 use super::{Iter, IterMut, SalBTreeMap};
 use crate::heap::placement::HeapScope;
 use core::cmp::Ordering;
@@ -85,18 +86,8 @@ impl<'a, K: Ord + Copy, V: Copy> Extend<(&'a K, &'a V)> for SalBTreeMap<K, V> {
 impl<K: Ord, V> FromIterator<(K, V)> for SalBTreeMap<K, V> {
     /// Sorts the entries, of which the last one with a key counts, and then fills the nodes from left to right.
     fn from_iter<I: IntoIterator<Item = (K, V)>>(entries: I) -> Self {
-        let mut sorted: Vec<(K, V)> = entries.into_iter().collect();
-        sorted.sort_by(|a, b| a.0.cmp(&b.0));
-        // `dedup_by` drops the later of two; so values change places, and the first key stays.
-        sorted.dedup_by(|later, kept| {
-            let is_same = later.0 == kept.0;
-            if is_same {
-                core::mem::swap(&mut later.1, &mut kept.1);
-            }
-            is_same
-        });
         let mut map = Self::new();
-        map.push_ascending(sorted);
+        map.push_ascending(sorted(entries));
         map
     }
 }

@@ -4,6 +4,7 @@ use super::CowMap;
 use super::copy::{fresh, new_beside, new_leaf, scope};
 use super::node::{Link, Node};
 use crate::collections::TryReserveError;
+use crate::collections::btree_map::sorted;
 use crate::collections::error::or_raise;
 use crate::heap::placement::heap_for_value_at;
 
@@ -43,17 +44,7 @@ impl<K: Ord + Clone + 'static, V: Clone + 'static> CowMap<K, V> {
     /// # Errors
     /// [`AllocError`](TryReserveError::AllocError); the entries are dropped.
     pub fn try_from_iter<I: IntoIterator<Item = (K, V)>>(entries: I) -> Result<Self, TryReserveError> {
-        let mut sorted: Vec<(K, V)> = entries.into_iter().collect();
-        sorted.sort_by(|a, b| a.0.cmp(&b.0));
-        // `dedup_by` drops the later of two; so values change places, and the first key stays.
-        sorted.dedup_by(|later, kept| {
-            let is_same = later.0 == kept.0;
-            if is_same {
-                core::mem::swap(&mut later.1, &mut kept.1);
-            }
-            is_same
-        });
-        Self::try_from_sorted(sorted)
+        Self::try_from_sorted(sorted(entries))
     }
 
     /// As [`extend`](Extend::extend), for a heap that may be full. The entries before the one that found no room stay in the map;

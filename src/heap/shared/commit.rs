@@ -99,25 +99,20 @@ impl SharedCommits {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Makes a header's generation that of the slot that may be written to (U1).
-    fn next_generation(state: &State, header: &mut Header) {
-        header.generation += 1 + u64::from((header.generation + 1) % 2 == state.durable % 2);
-    }
-
     /// Makes syncs what they are without copies: a crash leads nowhere.
     pub(super) fn give_up(&self, heap: &HeapInner, file: &File) -> Result<(), CallError> {
         let mut state = self.lock();
         state.is_off = true;
         let mut header = heap.header.lock().unwrap_or_else(PoisonError::into_inner);
         header.copy = RootsCopyAt::default();
-        Self::next_generation(&state, &mut header);
+        header.advance_beside(state.durable);
         state.durable = header.generation;
         write_header(file, &header)
     }
 
     /// The generation of the header that says that the heap was closed.
     pub(super) fn last_generation(&self, header: &mut Header) {
-        Self::next_generation(&self.lock(), header);
+        header.advance_beside(self.lock().durable);
     }
 
     /// Closes the gate, seals, and makes the heap one to which a crash leads back: of the process, or with `level` [`SyncLevel::Data`] of
@@ -161,7 +156,8 @@ impl SharedCommits {
             let copied = if state.is_off {
                 (RootsCopyAt::default(), None)
             } else {
-                copy(heap, &mut state.spare).map_err(|error| SyncError::os(error.call, error.errno))?
+                let made = copy(heap, &mut state.spare).map_err(|error| SyncError::os(error.call, error.errno))?;
+                (RootsCopyAt { inode: state.inode, ..made.0 }, made.1)
             };
             // If there is no room for a copy, nothing has happened.
             heap.seal(&closed);
@@ -203,17 +199,15 @@ impl SharedCommits {
         heap: &HeapInner,
         file: &File,
         (level, numbers): (SyncLevel, u64),
-        at: RootsCopyAt,
+        copy: RootsCopyAt,
     ) -> Result<u64, CallError> {
         // Nobody else changes it: the state is locked. Who looks at it need not wait for the disk.
         let mut next = *heap.header.lock().unwrap_or_else(PoisonError::into_inner);
         let is_durable = level >= SyncLevel::Data;
-        Self::next_generation(state, &mut next);
+        // U1.
+        next.advance_beside(state.durable);
         next.commit += numbers;
-        next.copy = RootsCopyAt { inode: state.inode, ..at };
-        if state.is_off {
-            next.copy = RootsCopyAt::default();
-        }
+        next.copy = copy;
         if is_durable {
             // Everything that the header speaks of first.
             if level == SyncLevel::Full { file.sync_all() } else { file.sync_data() }?;

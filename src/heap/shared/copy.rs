@@ -5,13 +5,13 @@ use super::super::allocate;
 use super::super::gate;
 use super::super::owner::HeapInner;
 use super::commit::{Block, NO_ROOM};
-use crate::alloc::heap_core::Core;
 use crate::error::OpenError;
 use crate::format::header::{DURABLE, Header, RootsCopyAt, UNCHANGED};
 use crate::format::layout::Layout as Areas;
-use crate::format::root_entry::{COPY_ON_WRITE, COUNTS, FREE, RootEntry};
+use crate::format::root_entry::{COPY_ON_WRITE, COUNTS, FREE, LONGEST_NAME, RootEntry};
 use crate::format::roots_copy::{CopiedRoot, CopyHeader, name_len, roots, value_len};
 use crate::format::type_record::{TypeRecord, record_stride};
+use crate::format::{UNIT, WINDOW};
 use crate::os::copy::copy_out;
 use crate::os::file::File;
 use crate::os::{CallError, errno};
@@ -68,7 +68,7 @@ impl Bytes {
 pub(super) fn write(heap: &HeapInner, spare: &mut Option<Block>) -> Result<(RootsCopyAt, Option<Block>), CallError> {
     let core = heap.core();
     // What lies behind is not used, and may lie behind the end of the file.
-    let bytes = Bytes { base: core.base, len: core.layout.segments.offset + committed_bytes(core) };
+    let bytes = Bytes { base: core.base, len: core.layout.segments.offset + (core.committed_units() * UNIT) as u64 };
     let copy = copy_of(&bytes, &core.layout).ok_or(CallError { call: "roots", errno: errno::IO })?;
     if let Some((CopyHeader { roots: 0, sequence, .. }, _)) = roots(&copy) {
         // All that there is to know has room in the header.
@@ -98,13 +98,6 @@ fn allocate(heap: &HeapInner, len: usize) -> Result<Block, CallError> {
     // Whoever is told that the heap fills up must not wait for a sync, of which this is a part.
     let block = gate::without_syncs(|| allocate::allocate(heap.alloc(), layout));
     Ok(Block(NonNull::new(block).ok_or(NO_ROOM)?, layout))
-}
-
-fn committed_bytes(core: &Core) -> u64 {
-    let _guard = core.lock.lock();
-    // SAFETY: under the lock (K1).
-    let units = unsafe { (*core.space.get()).committed_units() };
-    (units * crate::format::UNIT) as u64
 }
 
 fn copy_of(bytes: &Bytes, areas: &Areas) -> Option<Vec<u8>> {
@@ -159,26 +152,26 @@ pub(super) fn go_back(header: &Header, file: &File, drop_plain: bool) -> Result<
     if header.copy.kind == UNCHANGED {
         return Ok(());
     }
-    let nonsense = OpenError::Inconsistent { field: "copy of the roots" };
+    let nonsense = || OpenError::Inconsistent { field: "copy of the roots" };
     let areas = &header.layout;
-    let base = header.window as usize * crate::format::WINDOW;
+    let base = header.window as usize * WINDOW;
     let mapped = Bytes { base, len: file.metadata()?.len.min(areas.end()) };
-    let mut copy = vec![0; usize::try_from(header.copy.len.min(mapped.len)).unwrap_or(0)];
-    if header.copy.len == 0 {
-        copy = CopyHeader { sequence: header.copy.offset, ..CopyHeader::default() }.as_bytes().to_vec();
-    }
-    if header.copy.len > 0 {
+    let copy = if header.copy.len == 0 {
+        CopyHeader { sequence: header.copy.offset, ..CopyHeader::default() }.as_bytes().to_vec()
+    } else {
+        let mut copy = vec![0; usize::try_from(header.copy.len.min(mapped.len)).unwrap_or(0)];
         let place = OpenError::Inconsistent { field: "place of the roots' copy" };
         mapped.read(header.copy.offset, &mut copy).ok_or(place)?;
         if copy.len() as u64 != header.copy.len || crc32c::crc32c(&copy) != header.copy.checksum {
-            return Err(nonsense);
+            return Err(nonsense());
         }
-    }
-    let (start, found) = roots(&copy).ok_or(OpenError::Inconsistent { field: "copy of the roots" })?;
+        copy
+    };
+    let (start, found) = roots(&copy).ok_or_else(nonsense)?;
     let found: Vec<_> = found.collect::<Result<_, _>>().map_err(|field| OpenError::Inconsistent { field })?;
     let room = areas.roots.len / ENTRY as u64;
     if start.last_slot >= room || start.types_len > areas.types.len {
-        return Err(nonsense);
+        return Err(nonsense());
     }
     if !drop_plain {
         let copied = found.iter().filter(|root| root.value.is_none()).map(|root| tag_of(&root.entry, root.name));
@@ -215,10 +208,13 @@ pub(super) fn go_back(header: &Header, file: &File, drop_plain: bool) -> Result<
             return Err(out_of_place());
         }
         for (offset, bytes) in [(root.entry.value, value), (root.entry.tag, root.name)] {
-            let is_in_place = bytes.is_empty() || offset >= areas.segments.offset;
-            if !bytes.is_empty() {
-                is_in_place.then(|| write(offset, bytes)).flatten().ok_or_else(out_of_place)?;
+            if bytes.is_empty() {
+                continue;
             }
+            if offset < areas.segments.offset {
+                return Err(out_of_place());
+            }
+            write(offset, bytes).ok_or_else(out_of_place)?;
         }
         write(areas.roots.offset + root.slot * ENTRY as u64, root.entry.as_bytes()).ok_or_else(out_of_place)?;
     }
@@ -233,14 +229,11 @@ fn plain_roots(mapped: &Bytes, areas: &Areas) -> Vec<String> {
         let entry =
             mapped.entry(areas, slot).filter(|entry| entry.state != FREE && entry.flags & COPY_ON_WRITE == 0)?;
         let mut name = vec![0; name_len(&entry).min(LONGEST_NAME)];
-        mapped.read(entry.tag, &mut name).or(name.is_empty().then_some(()))?;
+        mapped.read(entry.tag, &mut name)?;
         (entry.checksum == entry.expected_checksum(&name)).then(|| tag_of(&entry, &name))
     };
     (1..=last_slot.min(room - 1)).filter_map(root).collect()
 }
-
-/// Longest name that is looked at.
-const LONGEST_NAME: usize = 64 << 10;
 
 /// What a root is called in an error.
 fn tag_of(entry: &RootEntry, name: &[u8]) -> String {
