@@ -4,6 +4,7 @@
 //! backs, and the number then soon names something else. A kept descriptor remembers the inode it was opened on, looks
 //! whether that is still behind its number, and never uses or closes what is not.
 
+use super::inode::Metadata;
 use super::{CallError, Errno, check};
 
 /// An open descriptor; closed on drop, if it is still ours.
@@ -19,9 +20,8 @@ impl Descriptor {
     pub(super) fn new(call: &'static str, returned: i64) -> Result<Self, CallError> {
         let fd = check(call, returned)? as i32;
         match identity(fd) {
-            Some((device, inode)) => Ok(Self { fd, device, inode }),
-            None => {
-                let errno = Errno::last();
+            Ok((device, inode)) => Ok(Self { fd, device, inode }),
+            Err(errno) => {
                 // SAFETY: the descriptor has just been opened and nobody else knows of it.
                 unsafe { libc::close(fd) };
                 Err(CallError { call: "fstat", errno })
@@ -35,7 +35,7 @@ impl Descriptor {
 
     /// Whether the number still names what was opened.
     pub(super) fn is_intact(&self) -> bool {
-        identity(self.fd) == Some((self.device, self.inode))
+        identity(self.fd) == Ok((self.device, self.inode))
     }
 }
 
@@ -48,11 +48,8 @@ impl Drop for Descriptor {
     }
 }
 
-fn identity(fd: i32) -> Option<(u64, u64)> {
-    // SAFETY: `stat` is plain data, for which zeros are a value.
-    let mut stat: libc::stat = unsafe { core::mem::zeroed() };
-    // SAFETY: `stat` is ours and of the right type.
-    (unsafe { libc::fstat(fd, &raw mut stat) } == 0).then_some((stat.st_dev, stat.st_ino))
+fn identity(fd: i32) -> Result<(u64, u64), Errno> {
+    Metadata::of(fd).map(|found| (found.device, found.inode))
 }
 
 #[cfg(test)]

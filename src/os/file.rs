@@ -1,5 +1,6 @@
 //! Files: opening, locking, reserving disk space, reading and writing at an offset.
 
+use super::inode::Metadata;
 use super::{CallError, Errno, check};
 use core::ffi::CStr;
 use core::sync::atomic::{AtomicI32, Ordering};
@@ -14,20 +15,6 @@ pub(crate) struct File {
 
 /// Where the lock lies that guards a file's length; far behind all data.
 const LENGTH_LOCK: i64 = 1 << 62;
-
-/// What a file's inode says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Metadata {
-    pub(crate) device: u64,
-    pub(crate) inode: u64,
-    /// Bytes.
-    pub(crate) len: u64,
-    /// Bytes that take space on the disk.
-    pub(crate) allocated: u64,
-    pub(crate) is_regular: bool,
-    /// Names that it has.
-    pub(crate) links: u64,
-}
 
 impl File {
     fn open_with(path: &CStr, flags: i32, mode: u32) -> Result<Self, CallError> {
@@ -160,19 +147,7 @@ impl File {
     }
 
     pub(crate) fn metadata(&self) -> Result<Metadata, CallError> {
-        // SAFETY: `stat` is plain data, for which zeros are a value.
-        let mut stat: libc::stat = unsafe { core::mem::zeroed() };
-        // SAFETY: `stat` is ours and of the right type.
-        let returned = unsafe { libc::fstat(self.fd(), &raw mut stat) };
-        check("fstat", i64::from(returned))?;
-        Ok(Metadata {
-            device: stat.st_dev,
-            inode: stat.st_ino,
-            len: stat.st_size as u64,
-            allocated: stat.st_blocks as u64 * 512,
-            is_regular: stat.st_mode & libc::S_IFMT == libc::S_IFREG,
-            links: stat.st_nlink as u64,
-        })
+        Metadata::of(self.fd()).map_err(|errno| CallError { call: "fstat", errno })
     }
 
     /// A number that no other mounting of the file's file system has in this run of the system, in the time before or after (Linux 6.8);

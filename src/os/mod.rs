@@ -16,6 +16,7 @@ pub(crate) mod file_ranges;
 pub(crate) mod fork;
 mod futex;
 pub(crate) mod image;
+mod inode;
 #[cfg(feature = "preload")]
 pub(crate) mod kept_stderr;
 #[cfg(any(feature = "preload", feature = "checked"))]
