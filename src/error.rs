@@ -188,6 +188,16 @@ pub enum SessionError {
     NoRoots,
 }
 
+/// Why a value could not be put in the place of another one.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum UpdateError {
+    /// The heap cannot be changed.
+    Session(SessionError),
+    /// The heap has no room for the new value.
+    OutOfMemory,
+}
+
 /// Why a sync failed.
 #[derive(Debug)]
 #[non_exhaustive]
@@ -402,6 +412,8 @@ pub enum Error {
     Maintenance(MaintenanceError),
     /// A region could not be made or grown.
     Region(RegionError),
+    /// A value could not be put in the place of another one.
+    Update(UpdateError),
 }
 
 /// Why a heap could not be looked through.
@@ -527,6 +539,15 @@ impl fmt::Display for SessionError {
     }
 }
 
+impl fmt::Display for UpdateError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Session(error) => error.fmt(f),
+            Self::OutOfMemory => f.write_str("the heap has no room for the new value"),
+        }
+    }
+}
+
 impl fmt::Display for SyncError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -624,6 +645,7 @@ impl fmt::Display for Error {
             Self::Collect(error) => error.fmt(f),
             Self::Maintenance(error) => error.fmt(f),
             Self::Region(error) => error.fmt(f),
+            Self::Update(error) => error.fmt(f),
         }
     }
 }
@@ -659,6 +681,7 @@ source_of_os!(OpenError CloseError SyncError CollectError MaintenanceError);
 impl std::error::Error for SessionError {}
 impl std::error::Error for RootError {}
 impl std::error::Error for RegionError {}
+impl std::error::Error for UpdateError {}
 
 impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
@@ -671,6 +694,7 @@ impl std::error::Error for Error {
             Self::Collect(error) => error.source(),
             Self::Maintenance(error) => error.source(),
             Self::Region(error) => error.source(),
+            Self::Update(error) => error.source(),
         }
     }
 }
@@ -687,7 +711,13 @@ macro_rules! into_error {
 
 into_error!(Open OpenError Close CloseError Session SessionError Root RootError Sync SyncError Collect CollectError);
 into_error!(Maintenance MaintenanceError);
-into_error!(Region RegionError);
+into_error!(Region RegionError Update UpdateError);
+
+impl From<SessionError> for UpdateError {
+    fn from(error: SessionError) -> Self {
+        Self::Session(error)
+    }
+}
 
 impl From<SessionError> for RootError {
     fn from(error: SessionError) -> Self {

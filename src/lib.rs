@@ -18,6 +18,8 @@ mod format;
 #[cfg(not(loom))]
 mod gc;
 #[cfg(not(loom))]
+mod handle;
+#[cfg(not(loom))]
 pub mod heap;
 #[cfg(not(loom))]
 mod os;
@@ -42,22 +44,26 @@ pub use archaeology::{Archaeology, ArchaeologyOptions, BlockRecord, RootRecord};
 #[cfg(not(loom))]
 pub use error::{
     CloseError, CollectError, Error, MaintenanceError, OpenError, RegionError, RootError, SessionError, SessionHolder,
-    SyncError,
+    SyncError, UpdateError,
 };
 #[cfg(not(loom))]
 pub use heap::{
-    Attached, BlockInfo, ClassStats, Classes, CollectReport, CommitStats, DamagedPage, DirtyTracking, Finding, Flaw,
-    Growth, Heap, HeapOptions, Leak, LeakReport, Maintenance, MaintenanceOptions, MaintenanceReport, MaintenanceStats,
-    Mode, Objects, PageDamage, Place, Purge, Read, Recovery, RecoveryPhase, RecoveryProgress, RecoveryReport,
-    Residency, SalAlloc, SalCollect, SalSync, ScrubProgress, ScrubReport, SealPolicy, SealStats, SizeClasses,
-    SnapshotProgress, Stats, SyncLevel, Tuning, VerifyReport, Watermark, WatermarkReached, Write,
+    Attached, BlockInfo, ClassStats, Classes, CollectReport, CommitStats, CompactOptions, CompactReport, DamagedPage,
+    DirtyTracking, Finding, Flaw, Growth, Heap, HeapOptions, Leak, LeakReport, Maintenance, MaintenanceOptions,
+    MaintenanceReport, MaintenanceStats, Mode, Objects, Order, PageDamage, Place, Purge, Read, Recovery, RecoveryPhase,
+    RecoveryProgress, RecoveryReport, Residency, SalAlloc, SalCollect, SalSync, ScrubProgress, ScrubReport, SealPolicy,
+    SealStats, SizeClasses, SnapshotProgress, Stats, SyncLevel, Tuning, VerifyReport, Watermark, WatermarkReached,
+    Write,
 };
 #[cfg(not(loom))]
 pub use persist::{Persist, Trace};
 #[cfg(all(feature = "archery", not(loom)))]
 pub use ptr::SalRcK;
 #[cfg(not(loom))]
-pub use ptr::{CloneTarget, Offset, SalArcCell, SalBox, SalCow, SalRc, SalWeak, Target};
+pub use ptr::{
+    CloneTarget, Handle, Movable, Offset, Pinned, SalArcCell, SalBox, SalCow, SalMovable, SalRc, SalWeak, Target,
+    WeakHandle,
+};
 #[cfg(not(loom))]
 pub use region::Region;
 #[cfg(not(loom))]
@@ -87,6 +93,11 @@ mod alloc {
     pub(crate) mod run_cache;
     pub(crate) mod split_count;
     mod unit_notes;
+}
+#[cfg(loom)]
+#[allow(dead_code, unsafe_code)]
+mod handle {
+    pub(crate) mod pin;
 }
 #[cfg(loom)]
 #[allow(dead_code, unsafe_code)]

@@ -9,6 +9,7 @@
 //! persist
 //! heap
 //! gc | commit
+//! handle
 //! alloc
 //! os | format | schema
 //! error | sync
@@ -16,10 +17,11 @@
 
 use std::path::{Path, PathBuf};
 
-const LAYERS: [&[&str]; 10] = [
+const LAYERS: [&[&str]; 11] = [
     &["error", "sync"],
     &["os", "format", "schema"],
     &["alloc"],
+    &["handle"],
     &["gc", "commit"],
     &["heap"],
     &["persist"],

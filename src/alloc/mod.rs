@@ -12,7 +12,8 @@
 //!
 //! [`ref_count`] is how many pointers share a block, and [`count_table`] where that is noted, of blocks that have such pointers;
 //! [`split_count`] is a pointer that threads take and replace at once. [`young`] tells which of these blocks no sync has sealed yet,
-//! by way of `unit_notes`; [`protection`] counts what is read-only because all its blocks are.
+//! by way of `unit_notes`; [`protection`] counts what is read-only because all its blocks are. [`tracts`] are segments with objects that
+//! may be moved.
 //!
 //! With the feature `preload`, `unit_classes` finds the class of a block without its layout, and `stray` serves threads that
 //! have ended.
@@ -56,6 +57,7 @@ pub(crate) mod stray;
 pub(crate) mod thread_counts;
 pub(crate) mod thread_heap;
 pub(crate) mod threads;
+pub(crate) mod tracts;
 pub(crate) mod tuning;
 #[cfg(feature = "preload")]
 pub(crate) mod unit_classes;

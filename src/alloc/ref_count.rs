@@ -81,6 +81,15 @@ impl RefCount {
         self.0.store(KNOWN | ONE, Ordering::Release);
     }
 
+    /// As [`RefCount::begin`], of a block that goes on being written to after it was sealed: nothing more is known of it than of one
+    /// that was found (N5).
+    #[cfg(not(loom))]
+    #[inline(always)]
+    pub(crate) fn begin_as_found(&self) {
+        // Release: as in `begin`.
+        self.0.store(KNOWN | ONE | SEALED | FOUND, Ordering::Release);
+    }
+
     /// The block has been allocated, and there is no pointer to it yet but weak ones.
     #[cfg(not(loom))]
     pub(crate) fn begin_weak(&self) {

@@ -9,6 +9,7 @@
 use super::count_table;
 use super::heap_core::{Core, state};
 use super::size_class::Ladder;
+use super::tracts;
 use super::young;
 use crate::format::{END_WINDOW, FIRST_WINDOW, WINDOW, WINDOW_SHIFT};
 use crate::os::lock::Lock;
@@ -120,6 +121,7 @@ pub(crate) unsafe fn release(first: u32, windows: u32) {
     unsafe {
         young::release(first, windows);
         count_table::release(first, windows);
+        tracts::release(first, windows);
     }
     // SAFETY: as above.
     let _ = unsafe { mapping::unmap(first as usize * WINDOW, windows as usize * WINDOW) };

@@ -21,6 +21,7 @@ mod error;
 pub mod hash;
 pub mod hash_map;
 pub mod hash_set;
+mod movable;
 pub(crate) mod raw_block;
 pub mod string;
 pub mod vec;

@@ -56,6 +56,21 @@ pub(crate) unsafe fn begin(block: NonNull<u8>, layout: Layout) {
     young::note(block.addr().get());
 }
 
+/// As [`begin`], of a block that a seal neither passes nor makes read-only.
+///
+/// # Safety
+/// As for [`begin`].
+#[inline(always)]
+pub(crate) unsafe fn begin_unsealed(block: NonNull<u8>, layout: Layout) {
+    // SAFETY: its counts are mapped.
+    let count = unsafe { count_of(block, layout) };
+    if young::is_noted(block.addr().get()) {
+        count.begin_as_found();
+    } else {
+        count.begin();
+    }
+}
+
 /// As [`begin`], of a block to which there are weak pointers already ([`RefCount::begin_weak`]).
 ///
 /// # Safety

@@ -13,8 +13,10 @@ use crate::alloc::growers::GROWERS;
 use crate::alloc::heap_core::{Core, state};
 #[cfg(feature = "preload")]
 use crate::alloc::stray;
+use crate::alloc::tracts;
 use crate::alloc::windows::{self, REGISTRY};
 use crate::format::PAGE;
+use crate::handle::object::MOVING;
 use crate::os::fork::Handshake;
 use crate::os::lock::Lock;
 use crate::os::mapping::{self, Access, Source};
@@ -58,6 +60,9 @@ unsafe extern "C" fn before() {
     MAKING.acquire();
     REGISTRY.acquire();
     for_each_core(|core, _| core.lock.acquire());
+    // SAFETY: the registry is locked.
+    unsafe { tracts::for_each_lock(Lock::acquire) };
+    MOVING.acquire();
     let handshake = defaults::made(Default::File).and_then(|_| Handshake::new());
     // SAFETY: under `MAKING`.
     unsafe { *HANDSHAKE.0.get() = handshake };
@@ -66,6 +71,8 @@ unsafe extern "C" fn before() {
 fn release_locks() {
     // SAFETY: all were taken by `before`, in this process or in the one it was copied from.
     unsafe {
+        MOVING.release();
+        tracts::for_each_lock(|lock| lock.release());
         for_each_core(|core, _| core.lock.release());
         REGISTRY.release();
         MAKING.release();

@@ -5,7 +5,7 @@
 //! session ends. A session belongs to the thread that began it, and other threads may borrow it.
 
 use super::gate::{self, Gate};
-use super::handle::SalAlloc;
+use super::handle::{Place, SalAlloc};
 use super::owner::HeapInner;
 use super::placement::{self, SessionScope};
 use crate::error::SessionError;
@@ -192,6 +192,20 @@ impl Drop for Attached<'_> {
             self.gate.poison();
         }
     }
+}
+
+/// Runs `work` in a write session of a heap, if it has sessions.
+///
+/// # Errors
+/// If none can begin.
+#[track_caller]
+pub(crate) fn in_session<R>(heap: SalAlloc, work: impl FnOnce() -> R) -> Result<R, SessionError> {
+    if let Place::Default(_) = heap.place() {
+        return Ok(work());
+    }
+    let inner = HeapInner::find(heap)?;
+    let _session = Write::begin(&inner, true)?;
+    Ok(work())
 }
 
 impl fmt::Debug for Write<'_> {

@@ -147,6 +147,13 @@ impl<'observer> BlockVisitor<'observer> {
         is_new && !self.is_shallow
     }
 
+    /// Takes note of an object that may be moved: it lies in the heap, and mostly in no block of its own.
+    pub(crate) fn object(&mut self, start: NonNull<u8>, layout: Layout) {
+        let observer = self.observer.take();
+        self.block(start, layout);
+        self.observer = observer;
+    }
+
     /// Takes note of a handle inside the visited value.
     pub fn handle(&mut self, handle: SalAlloc) {
         if handle != self.handle {

@@ -16,6 +16,7 @@ mod archery;
 mod cow;
 mod drop_later;
 pub(crate) mod drop_moved;
+mod handle;
 mod offset;
 mod option;
 mod sal_box;
@@ -29,6 +30,7 @@ pub use arc_cell::SalArcCell;
 #[cfg(feature = "archery")]
 pub use archery::SalRcK;
 pub use cow::SalCow;
+pub use handle::{Handle, Movable, Pinned, SalMovable, WeakHandle};
 pub use offset::Offset;
 pub use sal_box::SalBox;
 pub use sal_rc::SalRc;

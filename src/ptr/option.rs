@@ -1,7 +1,7 @@
 //! Places in heap files that have a pointer or none.
 #![allow(unsafe_code)]
 
-use super::{Offset, SalBox, SalRc, Target};
+use super::{Handle, Offset, SalBox, SalRc, Target};
 use crate::persist::{BlockVisitor, Describer, Node, OPTION_ID, Persist};
 
 macro_rules! options {
@@ -31,6 +31,7 @@ macro_rules! options {
 options! {
     [T: ?Sized + Target] SalRc<T>;
     [T: ?Sized + Target] SalBox<T>;
+    [T: ?Sized + Target] Handle<T>;
     [T: 'static] Offset<T>;
 }
 

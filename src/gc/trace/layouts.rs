@@ -75,6 +75,9 @@ pub(crate) mod id {
     pub(crate) const SAL_RC_STR: u64 = 0x45;
     pub(crate) const SAL_BOX_SLICE: u64 = 0x46;
     pub(crate) const SAL_BOX_STR: u64 = 0x47;
+    pub(crate) const HANDLE: u64 = 0x48;
+    pub(crate) const HANDLE_SLICE: u64 = 0x49;
+    pub(crate) const HANDLE_STR: u64 = 0x4A;
     pub(crate) const COW_HASH_MAP: u64 = 0x63;
     pub(crate) const COW_HASH_SET: u64 = 0x64;
     pub(crate) const COW_MAP: u64 = 0x71;

@@ -1,0 +1,468 @@
+//! Which segments are tracts, where in them objects lie, and how much of each is alive.
+//!
+//! A *tract* is a segment that holds objects which may be moved, one behind the other, and nothing else; for the heap below it is
+//! one large object. Beside it, in memory of the process, there are two bits for each sixteen bytes: whether an object *begun* there, and
+//! whether it has *ended*. Each bit is set once, by one thread: the first by who makes the object, the second by who drops, replaces
+//! or moves it. So neither has to look at what the other does.
+//!
+//! A word counts the granules of sixteen bytes that are alive. While objects are still being put into a tract, or while it is not
+//! known yet what it holds, the word is raised by more than all of it ([`HELD`]), so that it cannot become empty; what was put or
+//! found there is added when that ends. Who takes the last granule away is told so, and the tract is that thread's to free.
+//!
+//! # Invariants
+//! - **T1** A tract's bits are there from before its first object begins until after its last one ended, and all who have ended one
+//!   are done with them: the bits are changed before the word.
+//! - **T2** The word of a tract that is not held is the number of granules of objects that have begun and have not been given up.
+//! - **T3** Exactly one thread is told that a tract is empty.
+//!
+//! # Volatile
+//! All of it. Of a heap that was opened nothing is known until its pointers have been followed: each tract is held until then.
+
+use super::windows::REGISTRY;
+use crate::format::{END_WINDOW, SEGMENT_UNITS, UNIT, WINDOW, WINDOW_SHIFT};
+use crate::os::lock::Lock;
+use crate::os::mapping::{self, Access, Source};
+use core::ptr;
+use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
+
+/// Bytes of a tract, and what it is aligned to.
+pub(crate) const TRACT: usize = SEGMENT_UNITS * UNIT;
+/// What objects are aligned to at least, and what their bits stand for.
+pub(crate) const GRANULE: usize = 16;
+/// Granules of a tract.
+pub(crate) const GRANULES: u32 = (TRACT / GRANULE) as u32;
+/// Threads make objects in so many tracts at once.
+pub(crate) const FILLS: usize = 8;
+/// The fill of who moves objects, behind those of threads.
+pub(crate) const MOVED: usize = FILLS;
+
+/// More than any number of granules: set while a tract cannot become empty.
+const HELD: u32 = 1 << 31;
+/// What a held word begins with, so that it stays positive when objects end that are not added yet.
+const BEGIN: u32 = HELD | GRANULES;
+
+const WORDS: usize = TRACT / GRANULE / 64;
+const TRACTS: usize = WINDOW / TRACT;
+
+/// Where objects lie in a tract.
+#[derive(Debug)]
+#[repr(C)]
+struct Bits {
+    begun: [AtomicU64; WORDS],
+    ended: [AtomicU64; WORDS],
+}
+
+/// One tract.
+#[derive(Debug)]
+#[repr(C)]
+pub(crate) struct Tract {
+    word: AtomicU32,
+    /// How many tracts had been begun before this one: its age. Zero if it was there when the heap was opened.
+    born: AtomicU32,
+    /// Granules that were found by who followed the heap's pointers.
+    found: AtomicU32,
+    bits: AtomicPtr<Bits>,
+}
+
+/// Where objects are put next.
+#[derive(Debug)]
+#[repr(C, align(64))]
+pub(crate) struct Fill {
+    pub(crate) lock: Lock,
+    /// Address of the next free byte and where the tract ends; both 0 without one. Under the lock.
+    pub(crate) next: AtomicU64,
+    pub(crate) end: AtomicU64,
+    /// Granules of the objects in the tract. Under the lock.
+    pub(crate) granules: AtomicU32,
+}
+
+/// The tracts of one window.
+#[derive(Debug)]
+#[repr(C)]
+pub(crate) struct Table {
+    /// Tracts begun so far.
+    born: AtomicU32,
+    pub(crate) fills: [Fill; FILLS + 1],
+    tracts: [Tract; TRACTS],
+}
+
+static TABLES: [AtomicPtr<Table>; END_WINDOW as usize] =
+    [const { AtomicPtr::new(ptr::null_mut()) }; END_WINDOW as usize];
+
+const LEN: usize = size_of::<Table>().next_multiple_of(mapping::PAGE);
+const BITS_LEN: usize = size_of::<Bits>().next_multiple_of(mapping::PAGE);
+
+/// The table of the window that has an address, if there is one.
+#[inline(always)]
+pub(crate) fn table_at(address: usize) -> Option<&'static Table> {
+    // Acquire pairs with the Release in `make`.
+    // SAFETY: mapped until nobody uses an object of the window any more. All of it is atomic, and zeros are a table.
+    unsafe { TABLES.get(address >> WINDOW_SHIFT)?.load(Ordering::Acquire).as_ref() }
+}
+
+/// The table of the window that has an address, made if need be; none without memory.
+#[inline(always)]
+pub(crate) fn ensure_table_at(address: usize) -> Option<&'static Table> {
+    table_at(address).or_else(|| make(address))
+}
+
+#[cold]
+#[inline(never)]
+fn make(address: usize) -> Option<&'static Table> {
+    let place = TABLES.get(address >> WINDOW_SHIFT)?;
+    let _guard = REGISTRY.lock();
+    // Relaxed: under the lock.
+    if place.load(Ordering::Relaxed).is_null() {
+        let table = mapping::map_anywhere(LEN, Access::ReadWrite, Source::Anonymous).ok()?;
+        // Release pairs with the Acquire in `table_at`.
+        place.store(ptr::with_exposed_provenance_mut(table), Ordering::Release);
+    }
+    table_at(address)
+}
+
+/// Gives the tables of windows back.
+///
+/// # Safety
+/// The registry is locked, and nobody uses an object of these windows any more.
+pub(super) unsafe fn release(first: u32, windows: u32) {
+    for window in first as usize..(first + windows) as usize {
+        let Some(place) = TABLES.get(window) else { continue };
+        // Relaxed: under the lock.
+        let table = place.swap(ptr::null_mut(), Ordering::Relaxed);
+        if table.is_null() {
+            continue;
+        }
+        // SAFETY: mapped by `make`, and by the caller's promise nobody else uses it.
+        unsafe {
+            (*table).tracts.iter().for_each(|tract| tract.free_bits());
+            let _ = mapping::unmap(table.expose_provenance(), LEN);
+        }
+    }
+}
+
+/// All locks of all tables, which are held over a fork.
+///
+/// # Safety
+/// The registry is locked.
+pub(crate) unsafe fn for_each_lock(mut visit: impl FnMut(&Lock)) {
+    for place in &TABLES {
+        // SAFETY: mapped as long as it is in the registry. Relaxed: under its lock.
+        if let Some(table) = unsafe { place.load(Ordering::Relaxed).as_ref() } {
+            table.fills.iter().for_each(|fill| visit(&fill.lock));
+        }
+    }
+}
+
+impl Table {
+    /// The tract that an address of the window lies in.
+    #[inline(always)]
+    pub(crate) fn tract(&self, address: usize) -> &Tract {
+        &self.tracts[(address & (WINDOW - 1)) / TRACT]
+    }
+
+    /// A segment becomes a tract into which objects are put; false without memory.
+    #[must_use]
+    pub(crate) fn begin(&self, start: usize) -> bool {
+        let tract = self.tract(start);
+        if !tract.ensure_bits() {
+            return false;
+        }
+        // Relaxed: an age, and who finds an object there has got it from who made it.
+        let born = self.born.fetch_add(1, Ordering::Relaxed).saturating_add(1);
+        tract.born.store(born, Ordering::Relaxed);
+        tract.found.store(0, Ordering::Relaxed);
+        tract.word.store(BEGIN, Ordering::Relaxed);
+        true
+    }
+
+    /// Tracts begun so far.
+    pub(crate) fn time(&self) -> u32 {
+        // Relaxed: a figure.
+        self.born.load(Ordering::Relaxed)
+    }
+
+    /// The tracts of which something is known, and where they begin in the window.
+    pub(crate) fn known(&self) -> impl Iterator<Item = (usize, &Tract)> {
+        // Relaxed: who goes on with one looks again.
+        let is_there = |tract: &Tract| tract.word.load(Ordering::Relaxed) != 0;
+        self.tracts.iter().enumerate().filter(move |(_, tract)| is_there(tract)).map(|(at, tract)| (at * TRACT, tract))
+    }
+}
+
+impl Tract {
+    /// As long as the tract's first bits are made: zeros are bits.
+    fn ensure_bits(&self) -> bool {
+        // Acquire pairs with the Release below.
+        if !self.bits.load(Ordering::Acquire).is_null() {
+            return true;
+        }
+        let Ok(bits) = mapping::map_anywhere(BITS_LEN, Access::ReadWrite, Source::Anonymous) else { return false };
+        let new = ptr::with_exposed_provenance_mut(bits);
+        let is_first = self.bits.compare_exchange(ptr::null_mut(), new, Ordering::Release, Ordering::Relaxed).is_ok();
+        if !is_first {
+            // SAFETY: mapped just now, and nobody knows of it.
+            let _ = unsafe { mapping::unmap(bits, BITS_LEN) };
+        }
+        true
+    }
+
+    /// # Safety
+    /// Nobody uses the bits any more (T1).
+    unsafe fn free_bits(&self) {
+        // Relaxed: by the caller's promise nobody else is there.
+        let bits = self.bits.swap(ptr::null_mut(), Ordering::Relaxed);
+        if !bits.is_null() {
+            // SAFETY: mapped by `ensure_bits`, and the caller's promise.
+            let _ = unsafe { mapping::unmap(bits.expose_provenance(), BITS_LEN) };
+        }
+    }
+
+    /// The segment is no tract any more.
+    ///
+    /// # Safety
+    /// It was told to be empty, or is known to hold nothing that anybody uses, and the caller alone goes on with it (T3).
+    pub(crate) unsafe fn forget(&self) {
+        // SAFETY: the caller's promise.
+        unsafe { self.free_bits() };
+        // Relaxed: whoever gets the segment next gets this with it.
+        self.word.store(0, Ordering::Relaxed);
+        self.found.store(0, Ordering::Relaxed);
+    }
+
+    #[inline(always)]
+    fn bits(&self) -> Option<&Bits> {
+        // Acquire pairs with the Release in `ensure_bits`.
+        // SAFETY: T1.
+        unsafe { self.bits.load(Ordering::Acquire).as_ref() }
+    }
+
+    /// An object begins at an address; it is finished.
+    #[inline(always)]
+    pub(crate) fn note_begun(&self, address: usize) {
+        let (word, bit) = bit_of(address);
+        if let Some(bits) = self.bits() {
+            // Release pairs with the Acquire in `live_word`: who finds the object finds it whole.
+            bits.begun[word].fetch_or(bit, Ordering::Release);
+        }
+    }
+
+    /// The object at an address is not moved any more.
+    #[inline(always)]
+    pub(crate) fn note_ended(&self, address: usize) {
+        let (word, bit) = bit_of(address);
+        if self.bits().is_none() && !self.adopt() {
+            return;
+        }
+        if let Some(bits) = self.bits() {
+            // Release pairs with the Acquire in `live_word`.
+            bits.ended[word].fetch_or(bit, Ordering::Release);
+        }
+    }
+
+    /// A tract of a heap that was opened, of which nothing is known yet, is held; false without memory, and then it stays unknown.
+    #[cold]
+    #[inline(never)]
+    fn adopt(&self) -> bool {
+        // Acquire and Release: with the word come the bits.
+        self.ensure_bits() && {
+            let _ = self.word.compare_exchange(0, BEGIN, Ordering::AcqRel, Ordering::Relaxed);
+            true
+        }
+    }
+
+    /// So many granules are not used any more; whether the tract is empty, and the caller's (T3).
+    #[inline(always)]
+    #[must_use]
+    pub(crate) fn give(&self, granules: u32) -> bool {
+        // Relaxed: a tract that has no word is not known, and stays so.
+        if self.word.load(Ordering::Relaxed) == 0 {
+            return false;
+        }
+        // AcqRel: who is told that the tract is empty comes behind all who gave before.
+        self.word.fetch_sub(granules, Ordering::AcqRel) == granules
+    }
+
+    /// What was put into the tract, or found there, is so many granules, and that is all; whether it is empty, and the caller's.
+    #[must_use]
+    pub(crate) fn release(&self, granules: u32) -> bool {
+        let less = BEGIN - granules.min(GRANULES);
+        // AcqRel: as in `give`.
+        self.word.fetch_sub(less, Ordering::AcqRel) == less
+    }
+
+    /// The granules that are alive; none while more may come, or nothing is known.
+    pub(crate) fn live(&self) -> Option<u32> {
+        // Relaxed: a figure.
+        let word = self.word.load(Ordering::Relaxed);
+        (word != 0 && word & HELD == 0).then_some(word)
+    }
+
+    /// The granules that are alive in a tract into which so many have been put so far.
+    pub(crate) fn live_of(&self, put: u32) -> u32 {
+        // Relaxed: a figure. What was put last may have ended already, and not be counted.
+        (self.word.load(Ordering::Relaxed) & !HELD).wrapping_sub(GRANULES).wrapping_add(put)
+    }
+
+    /// When the tract was begun; see [`Table::time`].
+    pub(crate) fn born(&self) -> u32 {
+        // Relaxed: a figure.
+        self.born.load(Ordering::Relaxed)
+    }
+
+    /// The objects that have begun and not ended in 64 granules, a bit for each.
+    fn live_word(&self, word: usize) -> u64 {
+        // Relaxed: of a tract that is seen not to be empty, the bits stay as long as the pin that the caller has.
+        if self.word.load(Ordering::Relaxed) == 0 {
+            return 0;
+        }
+        // Acquire, both: pair with the Release of who set the bits.
+        self.bits()
+            .map_or(0, |bits| bits.begun[word].load(Ordering::Acquire) & !bits.ended[word].load(Ordering::Acquire))
+    }
+
+    /// Whether an object has begun at an address and not ended. With a pin, as for [`Tract::objects`].
+    pub(crate) fn is_live_at(&self, address: usize) -> bool {
+        let (word, bit) = bit_of(address);
+        self.live_word(word) & bit != 0
+    }
+
+    /// Where in the tract objects lie, from a granule on. Only with a pin: whoever finds the tract empty after the pin began keeps its bits
+    /// as long as that.
+    pub(crate) fn objects(&self, from: usize) -> impl Iterator<Item = usize> {
+        (from / 64..WORDS).flat_map(move |word| {
+            let mut bits = self.live_word(word);
+            if word == from / 64 {
+                bits &= u64::MAX << (from % 64);
+            }
+            core::iter::from_fn(move || {
+                let bit = bits.trailing_zeros();
+                bits &= bits.wrapping_sub(1);
+                (bit < 64).then_some((word * 64 + bit as usize) * GRANULE)
+            })
+        })
+    }
+
+    /// An object of so many granules was found at an address by following the heap's pointers; false if one has been found there
+    /// before, or the tract is known already.
+    pub(crate) fn note_found(&self, address: usize, granules: u32) -> bool {
+        if !self.adopt() {
+            return true;
+        }
+        let (word, bit) = bit_of(address);
+        let Some(bits) = self.bits() else { return true };
+        // Relaxed: told to others when all is found.
+        if bits.begun[word].fetch_or(bit, Ordering::Relaxed) & bit != 0 {
+            return false;
+        }
+        self.found.fetch_add(granules, Ordering::Relaxed);
+        true
+    }
+
+    /// All pointers have been followed: what was found is all there is. Whether the tract is empty, and the caller's.
+    #[must_use]
+    pub(crate) fn settle(&self) -> bool {
+        // Relaxed: once, by who followed the pointers.
+        let found = self.found.swap(0, Ordering::Relaxed);
+        found != 0 && self.release(found)
+    }
+
+    /// What was found means nothing.
+    pub(crate) fn unfind(&self) {
+        // Relaxed: as above.
+        if self.found.swap(0, Ordering::Relaxed) != 0 {
+            if let Some(bits) = self.bits() {
+                bits.begun.iter().for_each(|word| word.store(0, Ordering::Relaxed));
+            }
+        }
+    }
+}
+
+#[inline(always)]
+fn bit_of(address: usize) -> (usize, u64) {
+    let granule = (address & (TRACT - 1)) / GRANULE;
+    (granule / 64, 1 << (granule % 64))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const START: usize = 0x1040_0000_0000;
+
+    fn table() -> &'static Table {
+        let table = mapping::map_anywhere(LEN, Access::ReadWrite, Source::Anonymous).unwrap();
+        // SAFETY: mapped just now, and never unmapped; zeros are a table.
+        unsafe { &*ptr::with_exposed_provenance::<Table>(table) }
+    }
+
+    #[test]
+    fn a_tract_is_empty_when_all_that_was_put_there_has_been_given() {
+        let table = table();
+        assert!(table.begin(START));
+        let tract = table.tract(START);
+        for at in [0, 64, 1600] {
+            tract.note_begun(START + at);
+        }
+        // One ends while others may still come.
+        tract.note_ended(START + 64);
+        assert!(!tract.give(96) && tract.live().is_none());
+        assert_eq!(tract.objects(0).collect::<Vec<_>>(), [0, 1600]);
+        assert!(!tract.release(100 + 4));
+        assert_eq!(tract.live(), Some(8));
+        tract.note_ended(START);
+        tract.note_ended(START + 1600);
+        assert!(!tract.give(4) && tract.give(4));
+        // SAFETY: it was told to be empty.
+        unsafe { tract.forget() };
+        assert_eq!((tract.live(), table.known().count()), (None, 0));
+    }
+
+    #[test]
+    fn a_tract_that_is_empty_before_it_is_full_is_told_so_then() {
+        let table = table();
+        assert!(table.begin(START + TRACT));
+        let tract = table.tract(START + TRACT);
+        tract.note_begun(START + TRACT);
+        tract.note_ended(START + TRACT);
+        assert!(!tract.give(3) && tract.release(3));
+    }
+
+    #[test]
+    fn what_ends_before_it_was_found_is_not_alive_afterwards() {
+        let table = table();
+        let tract = table.tract(START);
+        tract.note_ended(START + 32);
+        assert!(!tract.give(2));
+        assert!(tract.note_found(START, 2) && tract.note_found(START + 32, 2));
+        assert!(!tract.note_found(START, 2), "found twice");
+        assert!(!tract.settle());
+        assert_eq!((tract.live(), tract.objects(0).collect::<Vec<_>>()), (Some(2), vec![0]));
+        tract.note_ended(START);
+        assert!(tract.give(2));
+    }
+
+    #[test]
+    fn what_was_found_in_vain_leaves_the_tract_unknown() {
+        let table = table();
+        let tract = table.tract(START);
+        assert!(tract.note_found(START, 2));
+        tract.unfind();
+        assert!(!tract.settle() && tract.live().is_none());
+        assert_eq!(tract.objects(0).count(), 0);
+        assert!(tract.note_found(START, 2) && !tract.settle());
+        assert_eq!(tract.live(), Some(2));
+    }
+
+    #[test]
+    fn objects_are_listed_from_any_granule_on() {
+        let table = table();
+        assert!(table.begin(START));
+        let tract = table.tract(START);
+        let places = [0, 16, 1008, 1024, TRACT - 16];
+        places.iter().for_each(|at| tract.note_begun(START + at));
+        for from in [0, 1, 2, 63, 64, 65] {
+            let wanted: Vec<usize> = places.iter().copied().filter(|&at| at >= from * GRANULE).collect();
+            assert_eq!(tract.objects(from).collect::<Vec<_>>(), wanted);
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! What is not reachable any more, and waits for the pins of those who may still see it.
+//!
+//! # Invariants
+//! - **L1** What is done with an item is done once, after all pins have gone that there were when it was [put](put) there.
+//! - **L2** No lock is held while it is done, so it may put more here.
+
+use super::pin::{self, CLOCK};
+use core::ops::Range;
+use std::collections::VecDeque;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// Between two looks whether something can be done so many items are put.
+const EVERY: usize = 64;
+
+/// What is to be done with an address; the number is whatever who put it wants to know then.
+pub(crate) type Finish = unsafe fn(address: usize, number: usize);
+
+struct Item {
+    /// When it was not reachable any more.
+    time: u64,
+    address: usize,
+    number: usize,
+    finish: Finish,
+}
+
+struct Waiting {
+    items: VecDeque<Item>,
+    /// Length at which somebody looks next.
+    look_at: usize,
+}
+
+static WAITING: Mutex<Waiting> = Mutex::new(Waiting { items: VecDeque::new(), look_at: EVERY });
+
+fn waiting() -> MutexGuard<'static, Waiting> {
+    // Nothing panics while it is locked.
+    WAITING.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Does `finish` when nobody can see any more what the caller has just made unreachable.
+///
+/// # Safety
+/// `finish` may be called with these by any thread once nobody sees it (L1).
+pub(crate) unsafe fn put(address: usize, number: usize, finish: Finish) {
+    let is_due = {
+        let mut waiting = waiting();
+        // Under the lock, so that times rise along the list.
+        let time = CLOCK.advance();
+        waiting.items.push_back(Item { time, address, number, finish });
+        waiting.items.len() >= waiting.look_at
+    };
+    if is_due {
+        finish_some();
+    }
+}
+
+/// Does what can be done; returns how many items are left.
+pub(crate) fn finish_some() -> usize {
+    let oldest = pin::oldest(pin::all()).unwrap_or(u64::MAX);
+    loop {
+        let item = {
+            let mut waiting = waiting();
+            if waiting.items.front().is_none_or(|item| item.time >= oldest) {
+                waiting.look_at = waiting.items.len() + EVERY;
+                return waiting.items.len();
+            }
+            waiting.items.pop_front()
+        };
+        if let Some(Item { address, number, finish, .. }) = item {
+            // SAFETY: the promise of who put it; nobody shows a time as early (E1), and it is out of the list (L1).
+            unsafe { finish(address, number) };
+        }
+    }
+}
+
+/// Items that wait.
+pub(crate) fn len() -> usize {
+    waiting().items.len()
+}
+
+/// Leaves undone what waits for addresses of a range, which are about to go.
+pub(crate) fn forget(range: &Range<usize>) {
+    waiting().items.retain(|item| !range.contains(&item.address));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    static DONE: AtomicUsize = AtomicUsize::new(0);
+
+    unsafe fn count(_: usize, number: usize) {
+        DONE.fetch_add(number, Ordering::Relaxed);
+    }
+
+    #[test]
+    fn what_waits_is_done_when_the_pins_of_before_are_gone() {
+        // Other tests of this process have pins for moments only.
+        let until_done = |number| {
+            while DONE.load(Ordering::Relaxed) < number {
+                finish_some();
+                std::thread::yield_now();
+            }
+        };
+        let pins = pin::Pins::begin();
+        // SAFETY: it only counts.
+        unsafe { put(1, 1, count) };
+        finish_some();
+        assert_eq!(DONE.load(Ordering::Relaxed), 0);
+        drop(pins);
+        until_done(1);
+        // A pin that begins later is not waited for.
+        // SAFETY: as above.
+        unsafe { put(1, 10, count) };
+        let _pins = pin::Pins::begin();
+        until_done(11);
+        // SAFETY: as above.
+        unsafe { put(77, 100, count) };
+        forget(&(77..78));
+        finish_some();
+        assert_eq!(DONE.load(Ordering::Relaxed), 11);
+    }
+}

@@ -1,0 +1,252 @@
+//! How an object lies in its tract, and how it ends.
+//!
+//! An object begins with a word that says which entry leads to it, how large it is, and where in it the value is. So who moves
+//! objects finds everything there, and needs to know no types. One that is larger than an eighth of a tract has a block of its
+//! own, in which it lies alike; it is not moved.
+//!
+//! An object *ends* when no entry leads to it any more: its bit in the tract says so from then on. Its granules are *given up* when
+//! its value has been dropped, which waits for readers if dropping does anything.
+//!
+//! # Invariants
+//! - **J1** An object that has begun and not ended has an entry that is in use, and its word names it; the object does not change.
+//! - **J2** While objects are being moved, objects of entries that are dropped end under a lock, and under it each is
+//!   moved: there J1 holds until it is given back.
+
+use super::pin;
+use crate::alloc::tracts::{self, GRANULE};
+use crate::os::lock::Lock;
+use crate::sync::AtomicU32;
+use core::alloc::Layout;
+use core::sync::atomic::{AtomicU64, Ordering};
+
+/// Whether objects are being moved, in any heap: one thread at a time moves.
+pub(crate) static IS_MOVING: AtomicU32 = AtomicU32::new(0);
+/// Under which each object is moved, and objects end meanwhile (J2).
+pub(crate) static MOVING: Lock = Lock::new();
+
+/// Objects up to here lie in tracts.
+pub(crate) const LARGEST: usize = tracts::TRACT / 8;
+
+/// The size of a value's object, and where in it the value lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Shape {
+    /// Bytes from the object's start to its value; a multiple of the value's alignment.
+    pub(crate) offset: usize,
+    /// Bytes of the object.
+    pub(crate) len: usize,
+    /// What the object is aligned to.
+    pub(crate) align: usize,
+}
+
+impl Shape {
+    /// Of a value with a layout; none if that is too large.
+    #[inline(always)]
+    pub(crate) const fn of(value: Layout) -> Option<Self> {
+        let offset = if value.align() > size_of::<u64>() { value.align() } else { size_of::<u64>() };
+        let align = if value.align() > GRANULE { value.align() } else { GRANULE };
+        match value.size().checked_add(offset + GRANULE) {
+            Some(len) if len <= isize::MAX as usize => Some(Self { offset, len: (len - 1) & !(GRANULE - 1), align }),
+            _ => None,
+        }
+    }
+
+    /// Whether it has a block of its own.
+    #[inline(always)]
+    pub(crate) const fn stands_alone(self) -> bool {
+        self.len > LARGEST
+    }
+
+    /// The layout of that block.
+    pub(crate) const fn block(self) -> Option<Layout> {
+        match Layout::from_size_align(self.len, self.align) {
+            Ok(layout) => Some(layout),
+            Err(_) => None,
+        }
+    }
+
+    #[inline(always)]
+    pub(crate) const fn granules(self) -> u32 {
+        (self.len / GRANULE) as u32
+    }
+}
+
+const ENTRY_BITS: u32 = 43;
+const GRANULES_BITS: u32 = 15;
+const _: () = assert!(LARGEST / GRANULE < 1 << GRANULES_BITS && crate::format::END_WINDOW <= 1 << (47 - 36));
+
+/// The first word of an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Head(u64);
+
+impl Head {
+    /// Of an object in a tract.
+    #[inline(always)]
+    pub(crate) const fn new(entry: usize, shape: Shape) -> Self {
+        let granules = if shape.stands_alone() { 0 } else { shape.granules() as u64 };
+        let offset = shape.offset.trailing_zeros() as u64;
+        Self((entry / GRANULE) as u64 | granules << ENTRY_BITS | offset << (ENTRY_BITS + GRANULES_BITS))
+    }
+
+    /// The address of its entry.
+    pub(crate) const fn entry(self) -> usize {
+        (self.0 & ((1 << ENTRY_BITS) - 1)) as usize * GRANULE
+    }
+
+    /// Bytes of the object.
+    pub(crate) const fn len(self) -> usize {
+        (self.0 >> ENTRY_BITS & ((1 << GRANULES_BITS) - 1)) as usize * GRANULE
+    }
+
+    /// The shape of the object.
+    pub(crate) const fn shape(self) -> Shape {
+        let offset = self.offset();
+        Shape { offset, len: self.len(), align: if offset > GRANULE { offset } else { GRANULE } }
+    }
+
+    /// Where the value lies in it.
+    pub(crate) const fn offset(self) -> usize {
+        1 << (self.0 >> (ENTRY_BITS + GRANULES_BITS) & 31)
+    }
+
+    /// # Safety
+    /// The address is that of an object that has begun (J1).
+    pub(crate) unsafe fn of(address: usize) -> Self {
+        // SAFETY: the caller's promise.
+        Self(unsafe { core::ptr::with_exposed_provenance::<u64>(address).read() })
+    }
+
+    /// # Safety
+    /// The address is that of an object that is the caller's.
+    #[inline(always)]
+    pub(crate) unsafe fn put(self, address: usize) {
+        // SAFETY: the caller's promise.
+        unsafe { core::ptr::with_exposed_provenance_mut::<u64>(address).write(self.0) };
+    }
+}
+
+/// Where an object's value lies: what leads to it. Sixteen bytes, since no block is smaller.
+#[derive(Debug)]
+#[repr(C)]
+pub(crate) struct Entry {
+    location: AtomicU64,
+    /// Zero.
+    rest: u64,
+}
+
+impl Entry {
+    /// Leads to the value at an address.
+    pub(crate) const fn new(location: usize) -> Self {
+        Self { location: AtomicU64::new(location as u64), rest: 0 }
+    }
+
+    /// The address of the value. To be followed by who has a pin, or the entry's only handle.
+    #[inline(always)]
+    pub(crate) fn location(&self) -> usize {
+        // Acquire pairs with the Release of who has put it there: the value is seen whole.
+        self.location.load(Ordering::Acquire) as usize
+    }
+
+    /// Leads to another object from now on; returns where the value was that it led to.
+    #[inline]
+    pub(crate) fn replace(&self, location: usize) -> usize {
+        // AcqRel: as in `location`, and the old one is seen whole by who drops it.
+        self.location.swap(location as u64, Ordering::AcqRel) as usize
+    }
+
+    /// Leads to another object, if it still leads to that one.
+    #[inline]
+    pub(crate) fn replace_if(&self, from: usize, to: usize) -> bool {
+        // AcqRel: as in `replace`.
+        self.location.compare_exchange(from as u64, to as u64, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+    }
+}
+
+/// The object of an entry's last handle ends; returns where its value lies.
+///
+/// # Safety
+/// No handle leads to the entry any more, so nobody changes it but who moves objects; its object has this shape.
+#[inline]
+pub(crate) unsafe fn end_last(entry: &Entry, shape: Shape) -> usize {
+    let slot = pin::own();
+    let is_moving = slot.begin_ending(&IS_MOVING);
+    if is_moving {
+        slot.leave_ending();
+        let _guard = MOVING.lock();
+        let location = entry.location();
+        end_replaced(location, shape);
+        return location;
+    }
+    let location = entry.location();
+    end_replaced(location, shape);
+    slot.leave_ending();
+    location
+}
+
+/// An object to which its entry does not lead any more ends.
+#[inline]
+pub(crate) fn end_replaced(location: usize, shape: Shape) {
+    if shape.stands_alone() {
+        return;
+    }
+    // There is no table yet in a heap that was opened and none of whose objects was touched.
+    if let Some(table) = tracts::ensure_table_at(location) {
+        table.tract(location).note_ended(location - shape.offset);
+    }
+}
+
+/// Moves the object at `from` to `to`, unless it has ended, or its entry is just being led elsewhere; whether it has been moved. Then the
+/// object at `from` has ended, and its granules are the caller's to give up.
+///
+/// # Safety
+/// Objects are being moved, and the caller has a pin from before it found the object in the tract; `from` and `to` lie in tracts, and at `to`
+/// there is room, which is the caller's.
+pub(crate) unsafe fn move_object(from: usize, to: usize) -> bool {
+    let (Some(source), Some(target)) = (tracts::table_at(from), tracts::table_at(to)) else { return false };
+    let _guard = MOVING.lock();
+    if !source.tract(from).is_live_at(from) {
+        return false;
+    }
+    // SAFETY: it has begun and not ended, and does not end before the lock is given back (J2): its word names an entry in use, and the
+    // object does not change (J1). At `to` is room for as much.
+    unsafe {
+        let head = Head::of(from);
+        let entry = &*core::ptr::with_exposed_provenance::<Entry>(head.entry());
+        let location = from + head.offset();
+        if entry.location() != location {
+            return false;
+        }
+        let (source, target): (*const u8, *mut u8) =
+            (core::ptr::with_exposed_provenance(from), core::ptr::with_exposed_provenance_mut(to));
+        core::ptr::copy_nonoverlapping(source, target, head.len());
+        if !entry.replace_if(location, to + head.offset()) {
+            return false;
+        }
+    }
+    target.tract(to).note_begun(to);
+    source.tract(from).note_ended(from);
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_of_all_alignments_lie_where_they_may_behind_the_word() {
+        for align_log2 in 0..=12 {
+            for size in [0, 1, 7, 8, 9, 24, 100, 4096] {
+                let layout = Layout::from_size_align(size, 1 << align_log2).unwrap();
+                let shape = Shape::of(layout).unwrap();
+                assert!(shape.offset >= 8 && shape.offset % layout.align() == 0 && shape.align % layout.align() == 0);
+                assert!(shape.len % GRANULE == 0 && shape.len >= shape.offset + size && shape.len > 0);
+                assert!(shape.len < shape.offset + size + GRANULE, "{layout:?}: {shape:?}");
+                let head = Head::new(0x1040_0000_0040, shape);
+                assert_eq!((head.entry(), head.offset()), (0x1040_0000_0040, shape.offset));
+                assert!(shape.stands_alone() || head.shape() == shape);
+            }
+        }
+        let largest = Shape::of(Layout::from_size_align(LARGEST - 8, 8).unwrap()).unwrap();
+        assert!(!largest.stands_alone() && Head::new(16, largest).len() == LARGEST);
+        assert!(Shape::of(Layout::from_size_align(LARGEST - 7, 8).unwrap()).unwrap().stands_alone());
+    }
+}

@@ -1,0 +1,298 @@
+//! Moving objects together.
+//!
+//! Who compacts a heap takes the tracts of which little is alive, those first that give most memory back for what has to be copied, and
+//! older ones before younger ones, which may soon be empty by themselves. It copies their objects, one behind the other, into tracts of
+//! its own, and leads the entries there. Benefit and age are weighed as in log-structured file systems (Rosenblum and Ousterhout, *The
+//! design and implementation of a log-structured file system*, 1992).
+//!
+//! It works in steps of a millisecond or so, each in a write session of the heap: a commit is captured between two of them, and has each
+//! object at one place. The old place is free when no pin is left; what a durable heap has committed lies in its file and its log, which are
+//! written by commits only.
+
+use super::SalAlloc;
+use super::movable::{self, home_table};
+use super::session::in_session;
+use crate::alloc::tracts::{self, GRANULES, MOVED, TRACT, Table, Tract};
+use crate::error::SessionError;
+use crate::format::WINDOW;
+use crate::handle::limbo;
+use crate::handle::object::{Head, IS_MOVING, move_object};
+use crate::handle::pin::{self, Pins};
+use std::fmt;
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// Objects between two looks at the clock.
+const LOOK: usize = 32;
+/// How long a step takes, about.
+const STEP: Duration = Duration::from_millis(1);
+
+/// One thread at a time moves.
+static MOVER: Mutex<()> = Mutex::new(());
+
+/// What is moved, in which order, and for how long.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct CompactOptions {
+    /// Tracts of which at most this part is alive are emptied: 0.75 by default. With 1 all are.
+    pub sparse: f64,
+    /// How long it may take, about; as long as it needs by default.
+    pub budget: Option<Duration>,
+    /// In which order objects come to lie.
+    pub order: Order,
+}
+
+/// In which order objects come to lie that are moved together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Order {
+    /// As they lay before, tract by tract.
+    #[default]
+    Address,
+    /// By their entries, which are mostly in the order in which the values were made.
+    Entry,
+}
+
+impl Default for CompactOptions {
+    fn default() -> Self {
+        Self { sparse: 0.75, budget: None, order: Order::Address }
+    }
+}
+
+impl CompactOptions {
+    /// The default ones.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Empties tracts of which at most this part is alive, from 0 to 1.
+    pub fn sparse(self, sparse: f64) -> Self {
+        Self { sparse, ..self }
+    }
+
+    /// Takes no longer than this, about; a step of a millisecond is taken in any case.
+    pub fn budget(self, budget: Duration) -> Self {
+        Self { budget: Some(budget), ..self }
+    }
+
+    /// Sorts what is moved.
+    pub fn order(self, order: Order) -> Self {
+        Self { order, ..self }
+    }
+}
+
+/// What a compaction did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct CompactReport {
+    /// Objects that were moved.
+    pub moved_objects: u64,
+    /// Bytes of these.
+    pub moved_bytes: u64,
+    /// Bytes of objects that are alive, of those that may be moved and of those that are being made.
+    pub live_bytes: u64,
+    /// Bytes of the tracts that there were before, and after.
+    pub held_bytes: [u64; 2],
+    /// Values and tracts that wait until readers are gone. If that stays, somebody keeps a pin.
+    pub waiting: usize,
+    /// Whether all was moved that was to be; if not, the time was over, or the heap was full.
+    pub is_complete: bool,
+    /// How long it took.
+    pub took: Duration,
+    /// How long the longest step took, which other sessions may have waited for.
+    pub longest_step: Duration,
+}
+
+impl fmt::Display for CompactReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
+        write!(
+            f,
+            "moved {} objects of {:.1} MiB in {:.1?}; {:.1} MiB became {:.1} MiB",
+            self.moved_objects,
+            mib(self.moved_bytes),
+            self.took,
+            mib(self.held_bytes[0]),
+            mib(self.held_bytes[1])
+        )?;
+        if self.waiting > 0 {
+            write!(f, "; {} wait for readers", self.waiting)?;
+        }
+        if self.is_complete { Ok(()) } else { f.write_str("; not all was done") }
+    }
+}
+
+/// The tables of a heap's windows.
+fn tables_of(heap: SalAlloc) -> impl Iterator<Item = (usize, &'static Table)> {
+    let range = heap.address_range().unwrap_or_default();
+    let first = range.start / WINDOW * WINDOW;
+    (first..range.end).step_by(WINDOW).filter_map(|start| Some((start, tracts::table_at(start)?)))
+}
+
+/// The tracts of a heap, and where they begin.
+fn tracts_of(heap: SalAlloc) -> impl Iterator<Item = (usize, &'static Table, &'static Tract)> {
+    tables_of(heap).flat_map(|(start, table)| table.known().map(move |(at, tract)| (start + at, table, tract)))
+}
+
+/// How well it pays to empty a tract of which so many granules are alive and that is so old: what is free afterwards, for each byte that is
+/// read and written, times its age.
+fn worth(live: u32, age: u32) -> f64 {
+    let used = f64::from(live) / f64::from(GRANULES);
+    (1.0 - used) * f64::from(age.max(1)) / (1.0 + used)
+}
+
+/// How a step has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// There may be more to do.
+    Going,
+    /// All is done.
+    Done,
+    /// The heap has no room.
+    Full,
+}
+
+/// A compaction that goes on.
+struct Compaction {
+    heap: SalAlloc,
+    report: CompactReport,
+    begun: Instant,
+    budget: Option<Duration>,
+}
+
+impl Compaction {
+    fn begin(heap: SalAlloc, budget: Option<Duration>) -> Self {
+        limbo::finish_some();
+        let mut report = CompactReport::default();
+        report.held_bytes[0] = tracts_of(heap).count() as u64 * TRACT as u64;
+        Self { heap, report, begun: Instant::now(), budget }
+    }
+
+    fn is_over(&self) -> bool {
+        self.budget.is_some_and(|budget| self.begun.elapsed() >= budget)
+    }
+
+    /// Moves objects in steps, as many as there is time for. They are looked for within a step only.
+    fn move_all(&mut self, addresses: impl IntoIterator<Item = usize>) -> Result<(), SessionError> {
+        let mut addresses = addresses.into_iter();
+        let mut state = State::Going;
+        while state == State::Going {
+            state = in_session(self.heap, || self.step(&mut addresses))?;
+            if self.is_over() {
+                break;
+            }
+        }
+        self.report.is_complete = state == State::Done;
+        Ok(())
+    }
+
+    /// Moves objects for a while.
+    fn step(&mut self, addresses: &mut impl Iterator<Item = usize>) -> State {
+        let Some(home) = home_table(self.heap) else { return State::Full };
+        let begun = Instant::now();
+        pin::begin_moving(&IS_MOVING, pin::all(), thread::yield_now);
+        // Before objects are looked for: their tracts stay meanwhile.
+        let pins = Pins::begin();
+        let mut state = State::Going;
+        let mut number = 0;
+        while state == State::Going {
+            match addresses.next() {
+                None => state = State::Done,
+                Some(from) if !self.move_one(home, from) => state = State::Full,
+                Some(_) => {}
+            }
+            number += 1;
+            if number % LOOK == 0 && begun.elapsed() >= STEP {
+                break;
+            }
+        }
+        drop(pins);
+        pin::end_moving(&IS_MOVING);
+        self.report.longest_step = self.report.longest_step.max(begun.elapsed());
+        state
+    }
+
+    /// False if there is no room for it.
+    fn move_one(&mut self, home: &Table, from: usize) -> bool {
+        // It may have ended since it was found; then so may its tract have.
+        if !tracts::table_at(from).is_some_and(|table| table.tract(from).is_live_at(from)) {
+            return true;
+        }
+        // SAFETY: it had begun and not ended just now, and with a pin its memory stays as it is.
+        let shape = unsafe { Head::of(from) }.shape();
+        let Some(to) = movable::put_in(self.heap, &home.fills[MOVED], shape) else { return false };
+        // SAFETY: objects are being moved, there is a pin, and the room is ours.
+        if unsafe { move_object(from, to) } {
+            movable::give_up(from, shape.granules());
+            self.report.moved_objects += 1;
+            self.report.moved_bytes += shape.len as u64;
+        } else {
+            movable::give_up(to, shape.granules());
+        }
+        true
+    }
+
+    fn end(mut self) -> CompactReport {
+        limbo::finish_some();
+        self.report.waiting = limbo::len();
+        for (_, _, tract) in tracts_of(self.heap) {
+            self.report.held_bytes[1] += TRACT as u64;
+            self.report.live_bytes += u64::from(tract.live().unwrap_or(0)) * tracts::GRANULE as u64;
+        }
+        self.report.took = self.begun.elapsed();
+        self.report
+    }
+}
+
+/// Moves the objects of sparse tracts together.
+///
+/// # Errors
+/// If the heap cannot be changed.
+pub(crate) fn compact(heap: SalAlloc, options: CompactOptions) -> Result<CompactReport, SessionError> {
+    let _mover = MOVER.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut compaction = Compaction::begin(heap, options.budget);
+    if let Some(home) = home_table(heap) {
+        home.fills.iter().for_each(|fill| movable::close_if_sparse(fill, options.sparse));
+    }
+    let most = (options.sparse.clamp(0.0, 1.0) * f64::from(GRANULES)) as u32;
+    let mut chosen: Vec<(f64, usize, &Tract)> = tracts_of(heap)
+        .filter_map(|(start, table, tract)| {
+            let live = tract.live().filter(|&live| live <= most)?;
+            Some((worth(live, table.time().saturating_sub(tract.born())), start, tract))
+        })
+        .collect();
+    chosen.sort_by(|a, b| b.0.total_cmp(&a.0));
+    let objects = |(_, start, tract): (f64, usize, &'static Tract)| tract.objects(0).map(move |at| start + at);
+    match options.order {
+        Order::Address => compaction.move_all(chosen.into_iter().flat_map(objects))?,
+        Order::Entry => {
+            let mut all: Vec<(usize, usize)> = {
+                let _pins = Pins::begin();
+                // SAFETY: with a pin from before it was found the memory of an object stays as it is.
+                chosen.into_iter().flat_map(objects).map(|at| (unsafe { Head::of(at) }.entry(), at)).collect()
+            };
+            all.sort_unstable();
+            compaction.move_all(all.into_iter().map(|(_, at)| at))?;
+        }
+    }
+    Ok(compaction.end())
+}
+
+/// Moves objects so that they lie in the order in which they are named; those with blocks of their own stay.
+///
+/// # Errors
+/// If the heap cannot be changed.
+pub(crate) fn place_in_order(
+    heap: SalAlloc,
+    objects: impl Iterator<Item = usize>,
+) -> Result<CompactReport, SessionError> {
+    let _mover = MOVER.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut compaction = Compaction::begin(heap, None);
+    if let Some(home) = home_table(heap) {
+        // They begin in a tract of their own.
+        movable::close(&home.fills[MOVED], None);
+    }
+    compaction.move_all(objects)?;
+    Ok(compaction.end())
+}

@@ -1,0 +1,169 @@
+//! Objects that may be moved: where they are made, and how what they took is given back.
+//!
+//! How they lie there, [`crate::handle`] says. Each thread puts objects behind the last one in a tract, which it shares with an eighth of
+//! the others. A tract that has no room for the next object is closed, and free again when its objects are gone.
+
+use super::SalAlloc;
+use super::allocate;
+use super::defaults;
+use super::handle::Place;
+use super::placement::heap_of_address;
+use crate::alloc::tracts::{self, FILLS, Fill, TRACT, Table};
+use crate::alloc::windows::window_of;
+use crate::format::WINDOW;
+use crate::handle::object::Shape;
+use crate::handle::{limbo, pin};
+use core::alloc::Layout;
+use core::ptr;
+use core::sync::atomic::Ordering;
+
+/// The layout of a tract.
+const TRACT_LAYOUT: Layout = match Layout::from_size_align(TRACT, TRACT) {
+    Ok(layout) => layout,
+    Err(_) => panic!("it is a power of two"),
+};
+
+/// Where the addresses of a heap begin; none if it is a default one that cannot be made.
+fn home_of(heap: SalAlloc) -> Option<usize> {
+    match heap.place() {
+        Place::Default(which) => defaults::get(which).map(|core| core.base),
+        Place::Window(name) => Some(window_of(name) as usize * WINDOW),
+    }
+}
+
+/// The table of a heap's first window, where its fills are.
+pub(super) fn home_table(heap: SalAlloc) -> Option<&'static Table> {
+    tracts::ensure_table_at(home_of(heap)?)
+}
+
+/// Room for an object, which is the caller's: its address. None if the heap has none, or is not open.
+#[inline]
+pub(crate) fn allocate(heap: SalAlloc, shape: Shape) -> Option<usize> {
+    if shape.stands_alone() {
+        let block = allocate::allocate(heap, shape.block()?);
+        return (!block.is_null()).then(|| block.expose_provenance());
+    }
+    // Slots lie that far apart.
+    let number = ptr::from_ref(pin::own()).addr() / align_of::<pin::Slot>() % FILLS;
+    put_in(heap, &home_table(heap)?.fills[number], shape)
+}
+
+/// Room behind the last object of a fill, or in a new tract.
+pub(super) fn put_in(heap: SalAlloc, fill: &Fill, shape: Shape) -> Option<usize> {
+    loop {
+        if let Some(address) = take(fill, shape) {
+            return Some(address);
+        }
+        // Without the lock: somebody may be told that the heap has passed a mark, and make objects.
+        let new = allocate::allocate(heap, TRACT_LAYOUT);
+        if new.is_null() {
+            return None;
+        }
+        let start = new.expose_provenance();
+        let is_begun = tracts::ensure_table_at(start).is_some_and(|table| table.begin(start));
+        if !is_begun {
+            // SAFETY: allocated just now.
+            unsafe { allocate::free(heap, new, TRACT_LAYOUT) };
+            return None;
+        }
+        close(fill, Some(start));
+    }
+}
+
+#[inline]
+fn take(fill: &Fill, shape: Shape) -> Option<usize> {
+    let _guard = fill.lock.lock();
+    // Relaxed, all: under the lock.
+    let start = (fill.next.load(Ordering::Relaxed) as usize).next_multiple_of(shape.align);
+    let end = start + shape.len;
+    if end > fill.end.load(Ordering::Relaxed) as usize {
+        return None;
+    }
+    fill.next.store(end as u64, Ordering::Relaxed);
+    fill.granules.store(fill.granules.load(Ordering::Relaxed) + shape.granules(), Ordering::Relaxed);
+    Some(start)
+}
+
+/// Closes the tract of a fill if at most a part of what was put there is alive.
+pub(super) fn close_if_sparse(fill: &Fill, sparse: f64) {
+    let is_sparse = {
+        let _guard = fill.lock.lock();
+        // Relaxed, all: under the lock.
+        let (end, put) = (fill.end.load(Ordering::Relaxed) as usize, fill.granules.load(Ordering::Relaxed));
+        let tract = tracts::table_at(end.wrapping_sub(TRACT)).map(|table| table.tract(end - TRACT));
+        tract.is_some_and(|tract| f64::from(tract.live_of(put)) <= sparse * f64::from(put))
+    };
+    if is_sparse {
+        close(fill, None);
+    }
+}
+
+/// Closes the tract of a fill, and goes on in another one, if there is one.
+pub(super) fn close(fill: &Fill, next: Option<usize>) {
+    let (end, granules) = {
+        let _guard = fill.lock.lock();
+        // Relaxed, all: under the lock.
+        let old = (fill.end.load(Ordering::Relaxed) as usize, fill.granules.load(Ordering::Relaxed));
+        fill.next.store(next.unwrap_or(0) as u64, Ordering::Relaxed);
+        fill.end.store(next.map_or(0, |start| start + TRACT) as u64, Ordering::Relaxed);
+        fill.granules.store(0, Ordering::Relaxed);
+        old
+    };
+    if end != 0 {
+        let start = end - TRACT;
+        if tracts::table_at(start).is_some_and(|table| table.tract(start).release(granules)) {
+            // SAFETY: the thread was told that it is empty (T3).
+            unsafe { retire(start) };
+        }
+    }
+}
+
+/// The object at an address is finished, and may be moved as soon as its entry leads there.
+#[inline(always)]
+pub(crate) fn begin(address: usize, shape: Shape) {
+    if !shape.stands_alone() {
+        if let Some(table) = tracts::table_at(address) {
+            table.tract(address).note_begun(address);
+        }
+    }
+}
+
+/// What an object in a tract took is not used any more; those who may still see it have pins.
+#[inline]
+pub(crate) fn give_up(address: usize, granules: u32) {
+    let Some(table) = tracts::table_at(address) else { return };
+    if table.tract(address).give(granules) {
+        // SAFETY: the thread was told that it is empty (T3).
+        unsafe { retire(address & !(TRACT - 1)) };
+    }
+}
+
+/// Frees an object with a block of its own, which nobody sees any more.
+///
+/// # Safety
+/// It was made by [`allocate`] with this shape, and is the caller's.
+pub(crate) unsafe fn free_alone(address: usize, shape: Shape) {
+    if let (Some(heap), Some(layout)) = (heap_of_address(address), shape.block()) {
+        // SAFETY: the caller's promise.
+        unsafe { allocate::free(heap, ptr::with_exposed_provenance_mut(address), layout) };
+    }
+}
+
+/// Frees a tract when nobody sees its objects any more.
+///
+/// # Safety
+/// It is empty, and the caller's.
+#[cold]
+#[inline(never)]
+unsafe fn retire(start: usize) {
+    unsafe fn finish(start: usize, _: usize) {
+        let (Some(table), Some(heap)) = (tracts::table_at(start), heap_of_address(start)) else { return };
+        // SAFETY: empty since it was put here, and nobody else goes on with it (T3). Whoever had a pin then is gone (L1).
+        unsafe {
+            table.tract(start).forget();
+            allocate::free(heap, ptr::with_exposed_provenance_mut(start), TRACT_LAYOUT);
+        }
+    }
+    // SAFETY: once.
+    unsafe { limbo::put(start, 0, finish) };
+}

@@ -1,0 +1,97 @@
+//! The ends of values: when their last handle is gone, or another value stands in their place.
+
+use super::{place, shape_of};
+use crate::handle::limbo;
+use crate::handle::object::{self, Entry, Shape};
+use crate::heap::movable;
+use crate::ptr::tagged::Tagged;
+use crate::ptr::target::Target;
+use crate::ptr::weak_table;
+
+/// The value of an entry's last handle goes, and the entry with it, unless there are weak handles.
+///
+/// # Safety
+/// The last handle of the entry was dropped; the entry leads to a `T` (D1).
+#[cold]
+pub(super) unsafe fn last<T: ?Sized + Target>(entry: Tagged<Entry>, is_weakly_held: bool) {
+    // SAFETY: the caller's promise: the value does not move to another shape, and no reader is let in any more.
+    unsafe {
+        let of = entry.value().as_ref();
+        if let Some(shape) = shape_of::<T>(of.location()) {
+            let location = object::end_last(of, shape);
+            let_go::<T>(location, shape);
+        }
+        if !is_weakly_held || weak_table::bury(entry.block().addr().get()) {
+            entry.free();
+        }
+    }
+}
+
+/// A value goes in whose place its entry leads to another one.
+///
+/// # Safety
+/// The entry led there and does not any more (D2), and a handle of it is alive.
+pub(super) unsafe fn replaced<T: ?Sized + Target>(location: usize) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        if let Some(shape) = shape_of::<T>(location) {
+            object::end_replaced(location, shape);
+            let_go::<T>(location, shape);
+        }
+    }
+}
+
+/// A value goes to which nothing ever led.
+///
+/// # Safety
+/// It is the caller's.
+pub(super) unsafe fn unused<T: ?Sized + Target>(location: usize) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        if let Some(shape) = shape_of::<T>(location) {
+            object::end_replaced(location, shape);
+            finish::<T>(location, 0);
+        }
+    }
+}
+
+/// Drops a value and gives its object up as soon as nobody sees it.
+///
+/// # Safety
+/// It has ended, so this is done once, and nothing leads to it any more (D2).
+#[inline]
+unsafe fn let_go<T: ?Sized + Target>(location: usize, shape: Shape) {
+    if T::NEEDS_DROP || shape.stands_alone() {
+        // SAFETY: the caller's promise.
+        unsafe { limbo::put(location, 0, finish::<T>) };
+    } else {
+        // Its tract stays until nobody sees it.
+        movable::give_up(location - shape.offset, shape.granules());
+    }
+}
+
+/// Drops a value and gives its object up.
+///
+/// # Safety
+/// Nobody sees it any more (L1), and this is done once.
+unsafe fn finish<T: ?Sized + Target>(location: usize, _: usize) {
+    /// Also if the value panics when it is dropped.
+    struct GiveUp(usize, Shape);
+    impl Drop for GiveUp {
+        fn drop(&mut self) {
+            let Self(address, shape) = *self;
+            if shape.stands_alone() {
+                // SAFETY: the value was dropped, and the object is ours.
+                unsafe { movable::free_alone(address, shape) };
+            } else {
+                movable::give_up(address, shape.granules());
+            }
+        }
+    }
+    // SAFETY: the caller's promise; a `T` lies there (D1).
+    unsafe {
+        let Some(shape) = shape_of::<T>(location) else { return };
+        let _give_up = GiveUp(location - shape.offset, shape);
+        core::ptr::drop_in_place(T::in_block(place(location)).as_ptr());
+    }
+}
