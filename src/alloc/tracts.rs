@@ -164,6 +164,8 @@ impl Table {
     #[must_use]
     pub(crate) fn begin(&self, start: usize) -> bool {
         let tract = self.tract(start);
+        // SAFETY: nobody has an object there yet, nor looks for one.
+        unsafe { tract.free_bits() };
         if !tract.ensure_bits() {
             return false;
         }
@@ -181,10 +183,10 @@ impl Table {
         self.born.load(Ordering::Relaxed)
     }
 
-    /// The tracts of which something is known, and where they begin in the window.
+    /// The tracts that there are, also those that are empty and wait to be freed, and where they begin in the window.
     pub(crate) fn known(&self) -> impl Iterator<Item = (usize, &Tract)> {
         // Relaxed: who goes on with one looks again.
-        let is_there = |tract: &Tract| tract.word.load(Ordering::Relaxed) != 0;
+        let is_there = |tract: &Tract| !tract.bits.load(Ordering::Relaxed).is_null();
         self.tracts.iter().enumerate().filter(move |(_, tract)| is_there(tract)).map(|(at, tract)| (at * TRACT, tract))
     }
 }

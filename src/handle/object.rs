@@ -133,6 +133,10 @@ pub(crate) struct Entry {
     rest: u64,
 }
 
+const _: () = {
+    assert!(size_of::<Entry>() == 16 && core::mem::offset_of!(Entry, location) == 0);
+};
+
 impl Entry {
     /// Leads to the value at an address.
     pub(crate) const fn new(location: usize) -> Self {

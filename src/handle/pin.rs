@@ -134,7 +134,7 @@ pub(crate) fn end_moving(is_moving: &AtomicU32) {
 }
 
 #[cfg(not(loom))]
-pub(crate) use slots::{CLOCK, Pins, all, own};
+pub(crate) use slots::{CLOCK, Pins, all, begin_child, own};
 
 /// Each thread's slot, in memory.
 #[cfg(not(loom))]
@@ -228,6 +228,16 @@ mod slots {
         // In a destructor of another thread local the keeper may be gone; then the slot stays taken, and empty.
         let _ = KEEPER.try_with(|keeper| keeper.0.set(Some(taken)));
         &taken.slot
+    }
+
+    /// The other threads are not in this process, nor are their pins.
+    pub(crate) fn begin_child() {
+        let own = OWN.get().map(ptr::from_ref);
+        for listed in listed().filter(|listed| own != Some(&raw const listed.slot)) {
+            listed.slot.leave();
+            listed.slot.leave_ending();
+            listed.is_taken.store(0, Ordering::Release);
+        }
     }
 
     /// One pin of the calling thread; there may be others.

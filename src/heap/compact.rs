@@ -14,7 +14,6 @@ use super::movable::{self, home_table};
 use super::session::in_session;
 use crate::alloc::tracts::{self, GRANULES, MOVED, TRACT, Table, Tract};
 use crate::error::SessionError;
-use crate::format::WINDOW;
 use crate::handle::limbo;
 use crate::handle::object::{Head, IS_MOVING, move_object};
 use crate::handle::pin::{self, Pins};
@@ -123,16 +122,9 @@ impl fmt::Display for CompactReport {
     }
 }
 
-/// The tables of a heap's windows.
-fn tables_of(heap: SalAlloc) -> impl Iterator<Item = (usize, &'static Table)> {
-    let range = heap.address_range().unwrap_or_default();
-    let first = range.start / WINDOW * WINDOW;
-    (first..range.end).step_by(WINDOW).filter_map(|start| Some((start, tracts::table_at(start)?)))
-}
-
 /// The tracts of a heap, and where they begin.
 fn tracts_of(heap: SalAlloc) -> impl Iterator<Item = (usize, &'static Table, &'static Tract)> {
-    tables_of(heap).flat_map(|(start, table)| table.known().map(move |(at, tract)| (start + at, table, tract)))
+    movable::tracts_of(heap.address_range().unwrap_or_default())
 }
 
 /// How well it pays to empty a tract of which so many granules are alive and that is so old: what is free afterwards, for each byte that is

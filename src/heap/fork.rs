@@ -17,6 +17,7 @@ use crate::alloc::tracts;
 use crate::alloc::windows::{self, REGISTRY};
 use crate::format::PAGE;
 use crate::handle::object::MOVING;
+use crate::handle::pin;
 use crate::os::fork::Handshake;
 use crate::os::lock::Lock;
 use crate::os::mapping::{self, Access, Source};
@@ -97,6 +98,7 @@ unsafe extern "C" fn in_child() {
     // SAFETY: under `MAKING`, which the child holds too.
     let handshake = unsafe { (*HANDSHAKE.0.get()).take() };
     GROWERS.begin_child();
+    pin::begin_child();
     for_each_core(|core, is_anonymous| {
         // SAFETY: the child has one thread, which holds the lock.
         unsafe { core.begin_child_runs() };

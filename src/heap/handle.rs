@@ -1,5 +1,6 @@
 //! The handle through which blocks of a heap are taken.
 
+use crate::alloc::heap_core::Core;
 use crate::alloc::size_class::Ladder;
 use crate::alloc::windows::{self, FINE};
 use core::fmt;
@@ -97,7 +98,7 @@ impl SalAlloc {
 
     /// The addresses of the heap; none if it is not open, or not made yet.
     pub(crate) fn address_range(self) -> Option<core::ops::Range<usize>> {
-        super::allocate::with_core(self.place(), |core| core.base..core.base + core.layout.end() as usize)
+        super::allocate::with_core(self.place(), Core::address_range)
     }
 
     /// The heap that `address` belongs to, open or closed, if it is one of this process's.

@@ -12,6 +12,7 @@
 use super::atomic::{self, Atomic};
 use super::create::{check_capacity, create_in, is_unfinished, layout_for, random_id, to_c_string};
 use super::fork;
+use super::movable;
 use super::options::{HeapOptions, Mode};
 use super::owner::{Heap, HeapInner};
 use super::seal::{SealPolicy, protect};
@@ -420,6 +421,7 @@ pub(super) fn shut(heap: &HeapInner, unmap: bool) -> Result<(), CloseError> {
     }
     if unmap {
         HEAPS.remove(core.window);
+        movable::forget(&core.address_range());
         // SAFETY: the caller of `close_and_unmap` vouches that nothing in the heap is used again.
         unsafe { windows::release(core.window, core.layout.windows()) };
     } else if !was_used && heap.mode != Mode::Volatile {

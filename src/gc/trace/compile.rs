@@ -31,6 +31,10 @@ pub(super) enum Of {
     Pair(NodeId, Option<NodeId>),
     /// The block of a shared slice.
     Slice(NodeId),
+    /// What a handle leads to: the entry of a value, of a slice, or of a text.
+    Entry(NodeId),
+    SliceEntry(NodeId),
+    TextEntry,
     HashTable(NodeId, Option<NodeId>),
     BTreeNode(NodeId, Option<NodeId>),
     CowMapNode(NodeId, Option<NodeId>),

@@ -2,7 +2,8 @@
 
 use super::compile::{Compiler, Of, Unknown};
 use super::layouts::{
-    Shape, cow_hash_map, cow_map, cow_vec, id, is_plain_leaf, sal_btree_map, sal_hash_map, sal_vec, slice_elements,
+    Shape, cow_hash_map, cow_map, cow_vec, handle, id, is_plain_leaf, sal_btree_map, sal_hash_map, sal_vec,
+    slice_elements,
 };
 use super::{Count, Op, Otherwise, Plan};
 use crate::schema::{Node, NodeId};
@@ -99,6 +100,18 @@ impl Compiler<'_> {
                 sized(8)?;
                 ops.push(Op::Counted { at: place(0), to: self.bytes()? });
             }
+            id::HANDLE => {
+                sized(8)?;
+                ops.push(Op::Counted { at: place(0), to: self.plan(Of::Entry(only()?))? });
+            }
+            id::HANDLE_SLICE => {
+                sized(8)?;
+                ops.push(Op::Counted { at: place(0), to: self.plan(Of::SliceEntry(only()?))? });
+            }
+            id::HANDLE_STR => {
+                sized(8)?;
+                ops.push(Op::Counted { at: place(0), to: self.plan(Of::TextEntry)? });
+            }
             id::COW_VEC => {
                 sized(cow_vec::SIZE)?;
                 let element = only()?;
@@ -126,8 +139,18 @@ impl Compiler<'_> {
 
     /// A number or a pointer, or zeros.
     fn option(&mut self, of: NodeId, size: u64, at: usize, ops: &mut Vec<Op>) -> Result<(), Unknown> {
-        const POINTERS: [u64; 7] =
-            [id::OFFSET, id::SAL_RC, id::SAL_RC_SLICE, id::SAL_RC_STR, id::SAL_BOX, id::SAL_BOX_SLICE, id::SAL_BOX_STR];
+        const POINTERS: [u64; 10] = [
+            id::OFFSET,
+            id::SAL_RC,
+            id::SAL_RC_SLICE,
+            id::SAL_RC_STR,
+            id::SAL_BOX,
+            id::SAL_BOX_SLICE,
+            id::SAL_BOX_STR,
+            id::HANDLE,
+            id::HANDLE_SLICE,
+            id::HANDLE_STR,
+        ];
         match self.types.nodes().get(of.index()).ok_or(Unknown)? {
             Node::Leaf { id, size: inner, .. } if is_plain_leaf(*id) && *inner == size => Ok(()),
             // None of these looks into another one here, so this ends.
@@ -150,6 +173,21 @@ impl Compiler<'_> {
         self.step()?;
         self.program.plans.push(BYTES);
         super::PlanId::try_from(self.program.plans.len() - 1).map_err(|_| Unknown)
+    }
+
+    /// The plan of a slice of bytes.
+    fn text(&mut self) -> Result<super::PlanId, Unknown> {
+        self.step()?;
+        let plans = &mut self.program.plans;
+        let values = super::PlanId::try_from(plans.len()).map_err(|_| Unknown)?;
+        plans.push(Plan::Values { size: 1, ops: super::Ops::default(), least: [1, 1] });
+        plans.push(Plan::Slice { first: slice_elements(Shape { size: 1, align: 1 }), values });
+        Ok(values + 1)
+    }
+
+    /// The plan of an entry that leads to a value with that plan and alignment.
+    fn entry(&mut self, to: super::PlanId, align: usize) -> Result<Plan, Unknown> {
+        self.values(handle::ENTRY, vec![Op::Movable { at: handle::LOCATION as u32, align: align as u32, to }])
     }
 
     /// A link to a node of a `CowHashMap`, whose kind a field says.
@@ -205,6 +243,19 @@ impl Compiler<'_> {
             Of::Slice(element) => {
                 let first = slice_elements(self.shape(element)?);
                 Ok(Plan::Slice { first, values: self.plan(Of::Value(element))? })
+            }
+            Of::Entry(value) => {
+                let (align, to) = (self.shape(value)?.align, self.plan(Of::Value(value))?);
+                self.entry(to, align)
+            }
+            Of::SliceEntry(element) => {
+                // The length lies before the elements.
+                let (align, to) = (self.shape(element)?.align.max(Shape::WORD.align), self.plan(Of::Slice(element))?);
+                self.entry(to, align)
+            }
+            Of::TextEntry => {
+                let to = self.text()?;
+                self.entry(to, Shape::WORD.align)
             }
             Of::HashTable(key, value) => {
                 let (_, pair) = sal_hash_map::pair(self.shape(key)?, self.shape_or_nothing(value)?);

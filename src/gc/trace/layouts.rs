@@ -11,6 +11,7 @@
 //! | `SalHashMap`, `SalHashSet` | address of the block or 0, slots, and others |
 //! | `SalBTreeMap`, `SalBTreeSet` | address of the root or 0, height, length |
 //! | `SalRc`, `SalBox` | address of the block, plus 1; the same for slices and text, whose block begins with the length |
+//! | `Handle` | address of the entry, plus 1; the entry begins with the address of the value, which lies behind the word of its object |
 //! | `CowVec` | pointer to the root or 0, pointer to the tail or 0, and others |
 //! | `CowMap`, `CowSet` | pointer to the root or 0, length |
 //! | `CowHashMap`, `CowHashSet` | pointer to the root or 0, kind of the root, and others |
@@ -88,6 +89,12 @@ pub(crate) mod id {
 /// handle of a heap.
 pub(crate) const fn is_plain_leaf(id: u64) -> bool {
     matches!(id, 0x01..=0x06 | 0x11..=0x16 | 0x21..=0x26 | 0x31..=0x36 | 0x41..=0x44 | 0x51)
+}
+
+/// The entry that a handle leads to.
+pub(crate) mod handle {
+    pub(crate) const ENTRY: usize = 16;
+    pub(crate) const LOCATION: usize = 0;
 }
 
 /// `SalVec`, and with bytes as elements `SalString`.

@@ -107,7 +107,9 @@ pub(crate) enum Op {
     Counted { at: u32, to: PlanId },
     /// The address of a block that nothing else leads to, or zero.
     Owned { at: u32, to: PlanId },
-    /// Such an address, and how many values lie there. Without capacity there is no block; the address of a vector that
+    /// The address of a value that may be moved, and its alignment: of an object that nothing else leads to.
+    Movable { at: u32, align: u32, to: PlanId },
+    /// The address of a block that nothing else leads to, and how many values lie there. Without capacity there is no block; the address of a vector that
     /// `dangles` may then be any.
     Vector { block: u32, len: u32, capacity: u32, dangles: bool, values: PlanId },
     /// The address of a hash table's block, and how many slots it has.

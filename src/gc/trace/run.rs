@@ -4,9 +4,12 @@ use super::layouts::sal_btree_map::MOST_LEVELS;
 use super::layouts::sal_hash_map;
 use super::{Count, DEEPEST, Op, Ops, Otherwise, Plan, PlanId, Program};
 use crate::alloc::ref_count::COUNTED;
+use crate::alloc::tracts;
 use crate::gc::image::Image;
 use crate::gc::runs::{Block, Runs};
 use crate::gc::stack::{PIECE, Span};
+use crate::handle::object;
+use core::alloc::Layout;
 
 /// Something is not as any value is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +31,9 @@ pub(crate) enum Way {
 pub(crate) trait Sink {
     /// A block was found, in which that is to be looked at; nothing, if the range is empty.
     fn reached(&mut self, block: Block, inside: Span, way: Way);
+
+    /// An object that may be moved lies at a position in a block.
+    fn object(&mut self, block: Block, start: usize, shape: object::Shape);
 
     /// A word that may lead anywhere.
     fn word(&mut self, word: u64);
@@ -193,6 +199,43 @@ impl Tracer<'_> {
         Ok(())
     }
 
+    /// Tells of a value that may be moved, and of the block that its object lies in.
+    fn movable(&self, word: u64, align: usize, to: PlanId, sink: &mut impl Sink) -> Result<(), Refused> {
+        let [segments, _] = self.image.segments_start();
+        let position = word.wrapping_sub(segments);
+        if position >= self.image.segments_len() as u64 {
+            return Err(Refused);
+        }
+        let position = position as usize;
+        let block = self.runs.find(position).ok_or(Refused)?;
+        let end = block.start + block.len;
+        let len = match self.program.plan(to) {
+            // One without a size has a byte.
+            Plan::Values { size, .. } => size.max(1),
+            Plan::Slice { first, values } => {
+                let Plan::Values { size, .. } = self.program.plan(values) else { return Err(Refused) };
+                first.checked_add(size_of_values(self.field(position, 8)?, size)?).ok_or(Refused)?
+            }
+            _ => return Err(Refused),
+        };
+        let layout = Layout::from_size_align(len, align).map_err(|_| Refused)?;
+        let shape = object::Shape::of(layout).ok_or(Refused)?;
+        let start = position.checked_sub(shape.offset).ok_or(Refused)?;
+        let is_possible = if shape.stands_alone() {
+            start == block.start && shape.len <= block.len
+        } else {
+            start >= block.start && start % shape.align == 0 && shape.len <= end - start && block.len == tracts::TRACT
+        };
+        if !is_possible {
+            return Err(Refused);
+        }
+        sink.object(block, start, shape);
+        if !self.program.is_plain(to) {
+            sink.more(Span { start: position, end: position + len, plan: to, above: 0 });
+        }
+        Ok(())
+    }
+
     /// Tells of a node of a tree, so many levels above the leaves.
     fn node(&self, word: u64, to: PlanId, above: u32, sink: &mut impl Sink) -> Result<(), Refused> {
         if above == 0 {
@@ -220,6 +263,9 @@ impl Tracer<'_> {
                 }
                 Op::Owned { at, to } => {
                     self.one(self.field(place(at), 8)?, to, 0, Way::Owned, sink)?;
+                }
+                Op::Movable { at, align, to } => {
+                    self.movable(self.field(place(at), 8)?, align as usize, to, sink)?;
                 }
                 Op::Vector { block, len, capacity, dangles, values } => {
                     let [word, capacity] = [self.field(place(block), 8)?, self.field(place(capacity), 8)?];

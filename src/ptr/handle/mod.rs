@@ -58,7 +58,10 @@ pub struct Handle<T: ?Sized + Target> {
     owns: PhantomData<T>,
 }
 
-const _: () = assert!(size_of::<Option<Handle<str>>>() == 8 && size_of::<Entry>() == 16);
+const _: () = {
+    use crate::gc::trace::layouts::handle;
+    assert!(size_of::<Option<Handle<str>>>() == 8 && size_of::<Entry>() == handle::ENTRY && handle::LOCATION == 0);
+};
 
 // SAFETY: as for `Arc`: whoever has a handle may read the value, and any thread may drop it.
 unsafe impl<T: ?Sized + Target + Send + Sync> Send for Handle<T> {}
