@@ -2,9 +2,10 @@
 #![allow(unsafe_code)]
 
 use sal::prelude::*;
-use sal::{CompactOptions, Handle, HeapOptions, Movable, Mode, SalCollect, SalMovable};
+use sal::{CompactOptions, Handle, HeapOptions, Mode, Movable, SalCollect, SalMovable};
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 mod support;
 use support::{Random, alone, fresh_path, seed};
@@ -181,12 +182,12 @@ fn what_a_commit_beside_a_compactor_holds_is_whole() {
     let heap = open(&path);
     heap.set_root(MAP, SalBTreeMap::new()).unwrap();
     let copy = directory.path().join("copy.sal");
+    let is_over = AtomicBool::new(false);
     std::thread::scope(|scope| {
-        let (stop, is_stopped) = std::sync::mpsc::channel::<()>();
-        let heap = &heap;
+        let (heap, is_over) = (&heap, &is_over);
         let moves = scope.spawn(move || {
             let mut moved = 0;
-            while is_stopped.try_recv().is_err() {
+            while !is_over.load(Ordering::Relaxed) {
                 moved += heap.compact_with(CompactOptions::new().sparse(1.0)).unwrap().moved_objects;
             }
             moved
@@ -215,7 +216,7 @@ fn what_a_commit_beside_a_compactor_holds_is_whole() {
             }
             tx.sync().unwrap();
         }
-        drop(stop);
+        is_over.store(true, Ordering::Relaxed);
         assert!(moves.join().unwrap() > 1_000);
     });
     // As a crash leaves it: what was synced is in the file and its log.

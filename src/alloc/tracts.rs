@@ -82,6 +82,8 @@ pub(crate) struct Fill {
 pub(crate) struct Table {
     /// Tracts begun so far.
     born: AtomicU32,
+    /// Behind the last segment that ever was a tract.
+    end: AtomicU32,
     pub(crate) fills: [Fill; FILLS + 1],
     tracts: [Tract; TRACTS],
 }
@@ -160,13 +162,64 @@ impl Table {
         &self.tracts[(address & (WINDOW - 1)) / TRACT]
     }
 
+    /// As long as there are bits for the tract at an address; false without memory.
+    fn ensure_bits(&self, address: usize) -> bool {
+        let end = ((address & (WINDOW - 1)) / TRACT) as u32 + 1;
+        // Relaxed: who looks through the tracts of others misses the newest, or does not.
+        self.end.fetch_max(end, Ordering::Relaxed);
+        self.tract(address).ensure_bits()
+    }
+
+    /// A tract of a heap that was opened, of which nothing is known yet, is held; false without memory, and then it stays unknown.
+    #[cold]
+    #[inline(never)]
+    fn adopt(&self, address: usize) -> bool {
+        if !self.ensure_bits(address) {
+            return false;
+        }
+        // AcqRel: with the word come the bits.
+        let _ = self.tract(address).word.compare_exchange(0, BEGIN, Ordering::AcqRel, Ordering::Relaxed);
+        true
+    }
+
+    /// The object at an address is not moved any more.
+    #[inline(always)]
+    pub(crate) fn note_ended(&self, address: usize) {
+        let tract = self.tract(address);
+        if tract.is_unknown() && !self.adopt(address) {
+            return;
+        }
+        if let Some(bits) = tract.bits() {
+            let (word, bit) = bit_of(address);
+            // Release pairs with the Acquire in `live_word`.
+            bits.ended[word].fetch_or(bit, Ordering::Release);
+        }
+    }
+
+    /// An object of so many granules was found at an address by following the heap's pointers; false if one has been found there
+    /// before.
+    pub(crate) fn note_found(&self, address: usize, granules: u32) -> bool {
+        let tract = self.tract(address);
+        if tract.is_unknown() && !self.adopt(address) {
+            return true;
+        }
+        let Some(bits) = tract.bits() else { return true };
+        let (word, bit) = bit_of(address);
+        // Relaxed: told to others when all is found.
+        if bits.begun[word].fetch_or(bit, Ordering::Relaxed) & bit != 0 {
+            return false;
+        }
+        tract.found.fetch_add(granules, Ordering::Relaxed);
+        true
+    }
+
     /// A segment becomes a tract into which objects are put; false without memory.
     #[must_use]
     pub(crate) fn begin(&self, start: usize) -> bool {
         let tract = self.tract(start);
         // SAFETY: nobody has an object there yet, nor looks for one.
         unsafe { tract.free_bits() };
-        if !tract.ensure_bits() {
+        if !self.ensure_bits(start) {
             return false;
         }
         // Relaxed: an age, and who finds an object there has got it from who made it.
@@ -187,7 +240,12 @@ impl Table {
     pub(crate) fn known(&self) -> impl Iterator<Item = (usize, &Tract)> {
         // Relaxed: who goes on with one looks again.
         let is_there = |tract: &Tract| !tract.bits.load(Ordering::Relaxed).is_null();
-        self.tracts.iter().enumerate().filter(move |(_, tract)| is_there(tract)).map(|(at, tract)| (at * TRACT, tract))
+        let end = self.end.load(Ordering::Relaxed) as usize;
+        self.tracts[..end]
+            .iter()
+            .enumerate()
+            .filter(move |(_, tract)| is_there(tract))
+            .map(|(at, tract)| (at * TRACT, tract))
     }
 }
 
@@ -231,6 +289,13 @@ impl Tract {
         self.found.store(0, Ordering::Relaxed);
     }
 
+    /// Whether nothing is known of it yet: of one that has objects, as long as nobody has touched them.
+    #[inline(always)]
+    fn is_unknown(&self) -> bool {
+        // Relaxed: who has seen an object begin there has seen the word.
+        self.word.load(Ordering::Relaxed) == 0
+    }
+
     #[inline(always)]
     fn bits(&self) -> Option<&Bits> {
         // Acquire pairs with the Release in `ensure_bits`.
@@ -245,30 +310,6 @@ impl Tract {
         if let Some(bits) = self.bits() {
             // Release pairs with the Acquire in `live_word`: who finds the object finds it whole.
             bits.begun[word].fetch_or(bit, Ordering::Release);
-        }
-    }
-
-    /// The object at an address is not moved any more.
-    #[inline(always)]
-    pub(crate) fn note_ended(&self, address: usize) {
-        let (word, bit) = bit_of(address);
-        if self.bits().is_none() && !self.adopt() {
-            return;
-        }
-        if let Some(bits) = self.bits() {
-            // Release pairs with the Acquire in `live_word`.
-            bits.ended[word].fetch_or(bit, Ordering::Release);
-        }
-    }
-
-    /// A tract of a heap that was opened, of which nothing is known yet, is held; false without memory, and then it stays unknown.
-    #[cold]
-    #[inline(never)]
-    fn adopt(&self) -> bool {
-        // Acquire and Release: with the word come the bits.
-        self.ensure_bits() && {
-            let _ = self.word.compare_exchange(0, BEGIN, Ordering::AcqRel, Ordering::Relaxed);
-            true
         }
     }
 
@@ -344,22 +385,6 @@ impl Tract {
         })
     }
 
-    /// An object of so many granules was found at an address by following the heap's pointers; false if one has been found there
-    /// before, or the tract is known already.
-    pub(crate) fn note_found(&self, address: usize, granules: u32) -> bool {
-        if !self.adopt() {
-            return true;
-        }
-        let (word, bit) = bit_of(address);
-        let Some(bits) = self.bits() else { return true };
-        // Relaxed: told to others when all is found.
-        if bits.begun[word].fetch_or(bit, Ordering::Relaxed) & bit != 0 {
-            return false;
-        }
-        self.found.fetch_add(granules, Ordering::Relaxed);
-        true
-    }
-
     /// All pointers have been followed: what was found is all there is. Whether the tract is empty, and the caller's.
     #[must_use]
     pub(crate) fn settle(&self) -> bool {
@@ -406,13 +431,13 @@ mod tests {
             tract.note_begun(START + at);
         }
         // One ends while others may still come.
-        tract.note_ended(START + 64);
+        table.note_ended(START + 64);
         assert!(!tract.give(96) && tract.live().is_none());
         assert_eq!(tract.objects(0).collect::<Vec<_>>(), [0, 1600]);
         assert!(!tract.release(100 + 4));
         assert_eq!(tract.live(), Some(8));
-        tract.note_ended(START);
-        tract.note_ended(START + 1600);
+        table.note_ended(START);
+        table.note_ended(START + 1600);
         assert!(!tract.give(4) && tract.give(4));
         // SAFETY: it was told to be empty.
         unsafe { tract.forget() };
@@ -425,7 +450,7 @@ mod tests {
         assert!(table.begin(START + TRACT));
         let tract = table.tract(START + TRACT);
         tract.note_begun(START + TRACT);
-        tract.note_ended(START + TRACT);
+        table.note_ended(START + TRACT);
         assert!(!tract.give(3) && tract.release(3));
     }
 
@@ -433,13 +458,13 @@ mod tests {
     fn what_ends_before_it_was_found_is_not_alive_afterwards() {
         let table = table();
         let tract = table.tract(START);
-        tract.note_ended(START + 32);
+        table.note_ended(START + 32);
         assert!(!tract.give(2));
-        assert!(tract.note_found(START, 2) && tract.note_found(START + 32, 2));
-        assert!(!tract.note_found(START, 2), "found twice");
+        assert!(table.note_found(START, 2) && table.note_found(START + 32, 2));
+        assert!(!table.note_found(START, 2), "found twice");
         assert!(!tract.settle());
         assert_eq!((tract.live(), tract.objects(0).collect::<Vec<_>>()), (Some(2), vec![0]));
-        tract.note_ended(START);
+        table.note_ended(START);
         assert!(tract.give(2));
     }
 
@@ -447,11 +472,11 @@ mod tests {
     fn what_was_found_in_vain_leaves_the_tract_unknown() {
         let table = table();
         let tract = table.tract(START);
-        assert!(tract.note_found(START, 2));
+        assert!(table.note_found(START, 2));
         tract.unfind();
         assert!(!tract.settle() && tract.live().is_none());
         assert_eq!(tract.objects(0).count(), 0);
-        assert!(tract.note_found(START, 2) && !tract.settle());
+        assert!(table.note_found(START, 2) && !tract.settle());
         assert_eq!(tract.live(), Some(2));
     }
 

@@ -464,8 +464,7 @@ impl Sink for Worker<'_, '_> {
         if let Some(segments) = self.marker.objects {
             let (address, granules) = (segments + start, shape.granules());
             let is_new = shape.stands_alone()
-                || tracts::ensure_table_at(address)
-                    .is_none_or(|table| table.tract(address).note_found(address, granules));
+                || tracts::ensure_table_at(address).is_none_or(|table| table.note_found(address, granules));
             if !is_new {
                 // Another entry leads there.
                 self.marker.pool.refuse();

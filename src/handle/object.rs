@@ -194,7 +194,7 @@ pub(crate) fn end_replaced(location: usize, shape: Shape) {
     }
     // There is no table yet in a heap that was opened and none of whose objects was touched.
     if let Some(table) = tracts::ensure_table_at(location) {
-        table.tract(location).note_ended(location - shape.offset);
+        table.note_ended(location - shape.offset);
     }
 }
 
@@ -227,7 +227,7 @@ pub(crate) unsafe fn move_object(from: usize, to: usize) -> bool {
         }
     }
     target.tract(to).note_begun(to);
-    source.tract(from).note_ended(from);
+    source.note_ended(from);
     true
 }
 
