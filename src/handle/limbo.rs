@@ -72,11 +72,6 @@ pub(crate) fn finish_some() -> usize {
     }
 }
 
-/// Items that wait.
-pub(crate) fn len() -> usize {
-    waiting().items.len()
-}
-
 /// Leaves undone what waits for addresses of a range, which are about to go.
 pub(crate) fn forget(range: &Range<usize>) {
     waiting().items.retain(|item| !range.contains(&item.address));

@@ -27,6 +27,9 @@ const LOOK: usize = 32;
 /// How long a step takes, about.
 const STEP: Duration = Duration::from_millis(1);
 
+/// How often it is looked at the end whether readers are gone.
+const PATIENCE: u32 = 50;
+
 /// One thread at a time moves.
 static MOVER: Mutex<()> = Mutex::new(());
 
@@ -226,8 +229,14 @@ impl Compaction {
     }
 
     fn end(mut self) -> CompactReport {
-        limbo::finish_some();
-        self.report.waiting = limbo::len();
+        // Pins of those who just read something are gone in a moment.
+        for _ in 0..PATIENCE {
+            self.report.waiting = limbo::finish_some();
+            if self.report.waiting == 0 {
+                break;
+            }
+            thread::yield_now();
+        }
         for (_, _, tract) in tracts_of(self.heap) {
             self.report.held_bytes[1] += TRACT as u64;
             self.report.live_bytes += u64::from(tract.live().unwrap_or(0)) * tracts::GRANULE as u64;
