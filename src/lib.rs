@@ -97,6 +97,7 @@ mod alloc {
 #[cfg(loom)]
 #[allow(dead_code, unsafe_code)]
 mod handle {
+    pub(crate) mod moving;
     pub(crate) mod pin;
 }
 #[cfg(loom)]

@@ -209,10 +209,13 @@ fn readers_writers_drops_and_a_compactor_at_once_see_whole_values_only() {
     let (running, moved) = (AtomicUsize::new(4), AtomicU64::new(0));
     thread::scope(|scope| {
         for number in 0..4 {
-            let (heap, slots, plain, running) = (&heap, &slots, &plain, &running);
+            let (heap, slots, plain, running, moved) = (&heap, &slots, &plain, &running, &moved);
             scope.spawn(move || {
                 let mut random = Random(seed + number);
-                for _ in 0..ROUNDS {
+                let mut round = 0;
+                // Also until enough was moved meanwhile.
+                while round < ROUNDS || moved.load(Ordering::Relaxed) < 10_000 {
+                    round += 1;
                     let at = random.below(SLOTS);
                     let n = random.next() % (1 << 40);
                     match random.below(10) {
@@ -240,7 +243,6 @@ fn readers_writers_drops_and_a_compactor_at_once_see_whole_values_only() {
             }
         });
     });
-    assert!(moved.load(Ordering::Relaxed) > 10_000, "{} were moved", moved.load(Ordering::Relaxed));
     drop((slots, plain));
     until(|| heap.stats().live_bytes <= 22 << 20);
 }

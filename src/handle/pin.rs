@@ -32,7 +32,7 @@ impl Clock {
     }
 
     #[cfg(loom)]
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self(AtomicU64::new(1))
     }
 
@@ -58,7 +58,7 @@ impl Slot {
     }
 
     #[cfg(loom)]
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self { time: AtomicU64::new(NONE), ending: AtomicU32::new(0) }
     }
 

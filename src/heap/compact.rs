@@ -15,7 +15,8 @@ use super::session::in_session;
 use crate::alloc::tracts::{self, GRANULES, MOVED, TRACT, Table, Tract};
 use crate::error::SessionError;
 use crate::handle::limbo;
-use crate::handle::object::{Head, IS_MOVING, move_object};
+use crate::handle::moving::MOVING;
+use crate::handle::object::{Head, move_object};
 use crate::handle::pin::{self, Pins};
 use std::fmt;
 use std::sync::{Mutex, PoisonError};
@@ -186,7 +187,7 @@ impl Compaction {
     fn step(&mut self, addresses: &mut impl Iterator<Item = usize>) -> State {
         let Some(home) = home_table(self.heap) else { return State::Full };
         let begun = Instant::now();
-        pin::begin_moving(&IS_MOVING, pin::all(), thread::yield_now);
+        MOVING.begin(pin::all(), thread::yield_now);
         // Before objects are looked for: their tracts stay meanwhile.
         let pins = Pins::begin();
         let mut state = State::Going;
@@ -203,7 +204,7 @@ impl Compaction {
             }
         }
         drop(pins);
-        pin::end_moving(&IS_MOVING);
+        MOVING.end();
         self.report.longest_step = self.report.longest_step.max(begun.elapsed());
         state
     }
