@@ -1,7 +1,7 @@
 //! Handles: values that are moved while they are read, replaced and dropped.
 
 use sal::prelude::*;
-use sal::{CompactOptions, Handle, HeapOptions, Movable, SalMovable};
+use sal::{CompactOptions, Handle, HeapOptions, MaintenanceOptions, Movable, SalMovable};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -279,6 +279,24 @@ fn a_budget_ends_a_compaction_before_all_is_moved_and_the_next_goes_on() {
     assert!(rest.is_complete && rest.moved_objects > 0);
     let pin = heap.pin();
     assert!(all.iter().enumerate().all(|(at, handle)| handle.get(&pin)[0] == at as u64 * 3 + 2));
+}
+
+#[test]
+fn a_maintenance_thread_moves_values_together_when_told_to() {
+    let heap = heap();
+    let maintenance = heap.start_maintenance(MaintenanceOptions::new().compact(true)).unwrap();
+    let mut all: Vec<_> = (0..200_000_u64).map(|n| heap.handle([n; 8])).collect();
+    let mut number = 0;
+    all.retain(|_| {
+        number += 1;
+        number % 8 == 0
+    });
+    while maintenance.report().done.moved_bytes < 500_000 {
+        thread::yield_now();
+    }
+    let pin = heap.pin();
+    assert!(all.iter().enumerate().all(|(at, handle)| handle.get(&pin)[7] == at as u64 * 8 + 7));
+    assert!(maintenance.stop().last_error.is_none());
 }
 
 #[test]

@@ -24,6 +24,8 @@ pub(crate) mod event {
     pub(crate) const SPLIT: u32 = 1 << 3;
     /// It shall end.
     pub(crate) const STOP: u32 = 1 << 4;
+    /// Of a tract not much is alive any more.
+    pub(crate) const SPARSE: u32 = 1 << 5;
     /// With every [`FREED`], and wakes nobody.
     pub(crate) const FREED_AGAIN: u32 = 1 << 16;
 

@@ -41,6 +41,9 @@ const HELD: u32 = 1 << 31;
 /// What a held word begins with, so that it stays positive when objects end that are not added yet.
 const BEGIN: u32 = HELD | GRANULES;
 
+/// Half of a tract.
+const SPARSE: u32 = GRANULES / 2;
+
 const WORDS: usize = TRACT / GRANULE / 64;
 const TRACTS: usize = WINDOW / TRACT;
 
@@ -62,6 +65,16 @@ pub(crate) struct Tract {
     /// Granules that were found by who followed the heap's pointers.
     found: AtomicU32,
     bits: AtomicPtr<Bits>,
+}
+
+/// What is alive of a tract of which something was given up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Left {
+    Some,
+    /// Less than half, from now on.
+    Little,
+    /// It is empty, and the caller's (T3).
+    Nothing,
 }
 
 /// Where objects are put next.
@@ -313,16 +326,23 @@ impl Tract {
         }
     }
 
-    /// So many granules are not used any more; whether the tract is empty, and the caller's (T3).
+    /// So many granules are not used any more.
     #[inline(always)]
     #[must_use]
-    pub(crate) fn give(&self, granules: u32) -> bool {
+    pub(crate) fn give(&self, granules: u32) -> Left {
         // Relaxed: a tract that has no word is not known, and stays so.
-        if self.word.load(Ordering::Relaxed) == 0 {
-            return false;
+        if self.is_unknown() {
+            return Left::Some;
         }
         // AcqRel: who is told that the tract is empty comes behind all who gave before.
-        self.word.fetch_sub(granules, Ordering::AcqRel) == granules
+        let before = self.word.fetch_sub(granules, Ordering::AcqRel);
+        if before == granules {
+            Left::Nothing
+        } else if before & HELD == 0 && before >= SPARSE && before - granules < SPARSE {
+            Left::Little
+        } else {
+            Left::Some
+        }
     }
 
     /// What was put into the tract, or found there, is so many granules, and that is all; whether it is empty, and the caller's.
@@ -432,13 +452,13 @@ mod tests {
         }
         // One ends while others may still come.
         table.note_ended(START + 64);
-        assert!(!tract.give(96) && tract.live().is_none());
+        assert_eq!((tract.give(96), tract.live()), (Left::Some, None));
         assert_eq!(tract.objects(0).collect::<Vec<_>>(), [0, 1600]);
         assert!(!tract.release(100 + 4));
         assert_eq!(tract.live(), Some(8));
         table.note_ended(START);
         table.note_ended(START + 1600);
-        assert!(!tract.give(4) && tract.give(4));
+        assert_eq!([tract.give(4), tract.give(4)], [Left::Some, Left::Nothing]);
         // SAFETY: it was told to be empty.
         unsafe { tract.forget() };
         assert_eq!((tract.live(), table.known().count()), (None, 0));
@@ -451,7 +471,18 @@ mod tests {
         let tract = table.tract(START + TRACT);
         tract.note_begun(START + TRACT);
         table.note_ended(START + TRACT);
-        assert!(!tract.give(3) && tract.release(3));
+        assert!(tract.give(3) == Left::Some && tract.release(3));
+    }
+
+    #[test]
+    fn once_it_is_told_that_little_is_left() {
+        let table = table();
+        assert!(table.begin(START));
+        let tract = table.tract(START);
+        assert!(!tract.release(GRANULES));
+        let told: Vec<Left> = (0..4).map(|_| tract.give(GRANULES / 4 - 1)).collect();
+        assert_eq!(told, [Left::Some, Left::Some, Left::Little, Left::Some]);
+        assert_eq!(tract.give(4), Left::Nothing);
     }
 
     #[test]
@@ -459,13 +490,13 @@ mod tests {
         let table = table();
         let tract = table.tract(START);
         table.note_ended(START + 32);
-        assert!(!tract.give(2));
+        assert_eq!(tract.give(2), Left::Some);
         assert!(table.note_found(START, 2) && table.note_found(START + 32, 2));
         assert!(!table.note_found(START, 2), "found twice");
         assert!(!tract.settle());
         assert_eq!((tract.live(), tract.objects(0).collect::<Vec<_>>()), (Some(2), vec![0]));
         table.note_ended(START);
-        assert!(tract.give(2));
+        assert_eq!(tract.give(2), Left::Nothing);
     }
 
     #[test]

@@ -8,7 +8,8 @@ use super::allocate;
 use super::defaults;
 use super::handle::Place;
 use super::placement::heap_of_address;
-use crate::alloc::tracts::{self, FILLS, Fill, TRACT, Table, Tract};
+use crate::alloc::prefault::event;
+use crate::alloc::tracts::{self, FILLS, Fill, Left, TRACT, Table, Tract};
 use crate::alloc::windows::window_of;
 use crate::format::WINDOW;
 use crate::handle::object::Shape;
@@ -133,9 +134,20 @@ pub(crate) fn begin(address: usize, shape: Shape) {
 #[inline]
 pub(crate) fn give_up(address: usize, granules: u32) {
     let Some(table) = tracts::table_at(address) else { return };
-    if table.tract(address).give(granules) {
+    match table.tract(address).give(granules) {
+        Left::Some => {}
+        Left::Little => tell_sparse(address),
         // SAFETY: the thread was told that it is empty (T3).
-        unsafe { retire(address & !(TRACT - 1)) };
+        Left::Nothing => unsafe { retire(address & !(TRACT - 1)) },
+    }
+}
+
+/// Tells who maintains the heap that there is something to compact.
+#[cold]
+#[inline(never)]
+fn tell_sparse(address: usize) {
+    if let Some(heap) = heap_of_address(address) {
+        allocate::with_core(heap.place(), |core| core.signal.tell(event::SPARSE));
     }
 }
 

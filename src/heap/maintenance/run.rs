@@ -50,7 +50,8 @@ fn work_as_told(heap: &HeapInner, options: &MaintenanceOptions) {
         // Memory that is freed need not be told of while it is known already that some is free, or nobody cares.
         let cares = purge_after.is_some() && purge_at.is_none();
         let limit = purge_at.as_ref().map(|purge| purge.at.saturating_duration_since(Instant::now()));
-        let events = signal.wait(if cares { 0 } else { event::FREED }, limit);
+        let ignored = if cares { 0 } else { event::FREED } | if options.compact { 0 } else { event::SPARSE };
+        let events = signal.wait(ignored, limit);
         counters.woken();
         if events & event::STOP != 0 {
             return;
@@ -64,6 +65,9 @@ fn work_as_told(heap: &HeapInner, options: &MaintenanceOptions) {
         }
         if events & event::SPLIT != 0 && goes_on() {
             work::make_huge_pages_whole(heap);
+        }
+        if options.compact && events & event::SPARSE != 0 && goes_on() {
+            work::compact(heap, counters, &goes_on);
         }
         if let Some(after) = purge_after {
             let is_new = events & event::FREED != 0 && (!is_first || work::is_purgeable(heap));
