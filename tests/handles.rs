@@ -58,7 +58,8 @@ fn what_a_pin_has_seen_stays_when_it_is_replaced_and_when_its_handle_is_dropped(
     handle.update(of(2)).unwrap();
     let new = handle.get(&pin);
     drop(handle);
-    heap.compact().unwrap();
+    let report = heap.compact().unwrap();
+    assert!(report.waiting >= 2 && !report.readers.is_empty(), "{report}");
     assert_eq!((old.number, new.number, drops.load(Ordering::SeqCst)), (1, 2, 0));
     drop(pin);
     until(|| drops.load(Ordering::SeqCst) == 2);

@@ -72,6 +72,12 @@ pub(crate) fn finish_some() -> usize {
     }
 }
 
+/// The threads whose pins something waits for, by the numbers that the system gives them.
+pub(crate) fn readers() -> Vec<u32> {
+    let oldest = waiting().items.front().map(|item| item.time);
+    oldest.map_or_else(Vec::new, pin::threads_before)
+}
+
 /// Leaves undone what waits for addresses of a range, which are about to go.
 pub(crate) fn forget(range: &Range<usize>) {
     waiting().items.retain(|item| !range.contains(&item.address));

@@ -99,6 +99,8 @@ pub struct CompactReport {
     pub held_bytes: [u64; 2],
     /// Values and tracts that wait until readers are gone. If that stays, somebody keeps a pin.
     pub waiting: usize,
+    /// The threads that have had pins for so long that something waits for them, by the numbers that the system gives threads (`gettid`).
+    pub readers: Vec<u32>,
     /// Whether all was moved that was to be; if not, the time was over, or the heap was full.
     pub is_complete: bool,
     /// How long it took.
@@ -120,7 +122,7 @@ impl fmt::Display for CompactReport {
             mib(self.held_bytes[1])
         )?;
         if self.waiting > 0 {
-            write!(f, "; {} wait for readers", self.waiting)?;
+            write!(f, "; {} wait for readers (threads {:?})", self.waiting, self.readers)?;
         }
         if self.is_complete { Ok(()) } else { f.write_str("; not all was done") }
     }
@@ -238,6 +240,7 @@ impl Compaction {
             }
             thread::yield_now();
         }
+        self.report.readers = limbo::readers();
         for (_, _, tract) in tracts_of(self.heap) {
             self.report.held_bytes[1] += TRACT as u64;
             self.report.live_bytes += u64::from(tract.live().unwrap_or(0)) * tracts::GRANULE as u64;
