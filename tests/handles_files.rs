@@ -8,6 +8,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 mod support;
+use support::bytes::{pages, write};
 use support::{Random, alone, fresh_path, seed};
 
 #[derive(Persist, Movable, Clone, Debug, PartialEq)]
@@ -233,6 +234,49 @@ fn what_a_commit_beside_a_compactor_holds_is_whole() {
     }
     heap.take_root(MAP).unwrap();
     close(heap);
+}
+
+#[test]
+fn damaged_entries_and_objects_end_no_opening() {
+    let _alone = alone();
+    let (directory, path) = fresh_path();
+    // A small file.
+    // SAFETY: as in `open`.
+    let heap = unsafe { HeapOptions::new().capacity(24 << 20).open_or_create(&path) }.unwrap();
+    fill(&heap, 300);
+    let range = {
+        let pin = heap.pin();
+        let session = heap.read().unwrap();
+        let store = session.root(STORE).unwrap();
+        let first = std::ptr::from_ref(store.plain[0].get(&pin)).addr();
+        // SAFETY: nobody else uses the heap.
+        let objects = unsafe { heap.objects() }.unwrap();
+        // Where its window begins.
+        let base = first & !((64 << 30) - 1);
+        let blocks: Vec<(usize, usize)> = objects.map(|block| (block.start - base, block.len.min(1 << 16))).collect();
+        (blocks, first - base)
+    };
+    close(heap);
+    let whole = pages(&path);
+    let len = std::fs::metadata(&path).unwrap().len();
+    let mut random = Random(seed(5));
+    let copy = directory.path().join("copy.sal");
+    for _ in 0..60 {
+        let _ = std::fs::remove_file(&copy);
+        std::fs::File::create_new(&copy).unwrap().set_len(len).unwrap();
+        whole.iter().for_each(|(at, bytes)| write(&copy, *at, bytes));
+        for _ in 0..1 + random.below(20) {
+            let (start, block) = range.0[random.below(range.0.len())];
+            let at = if random.below(4) == 0 { range.1 + random.below(20_000) } else { start + random.below(block) };
+            let byte = [0, 1, 0xFF, random.next() as u8, 1 << random.below(8)][random.below(5)];
+            write(&copy, at as u64, &[byte]);
+        }
+        // SAFETY: what it holds is not looked at.
+        if let Ok(heap) = unsafe { HeapOptions::new().recovery(sal::Recovery::Eager).open(&copy) } {
+            heap.compact_with(CompactOptions::new().sparse(1.0)).unwrap();
+            close(heap);
+        }
+    }
 }
 
 fn log_of(path: &Path) -> std::path::PathBuf {

@@ -78,6 +78,11 @@ impl Head {
         Self((entry / GRANULE) as u64 | granules << ENTRY_BITS | offset << (ENTRY_BITS + GRANULES_BITS))
     }
 
+    /// Whether that is the word.
+    pub(crate) const fn is(self, word: u64) -> bool {
+        self.0 == word
+    }
+
     /// The address of its entry.
     pub(crate) const fn entry(self) -> usize {
         (self.0 & ((1 << ENTRY_BITS) - 1)) as usize * GRANULE

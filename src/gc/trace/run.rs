@@ -200,7 +200,8 @@ impl Tracer<'_> {
     }
 
     /// Tells of a value that may be moved, and of the block that its object lies in.
-    fn movable(&self, word: u64, align: usize, to: PlanId, sink: &mut impl Sink) -> Result<(), Refused> {
+    /// `entry` is where the entry lies that leads to it.
+    fn movable(&self, entry: usize, word: u64, align: usize, to: PlanId, sink: &mut impl Sink) -> Result<(), Refused> {
         let [segments, _] = self.image.segments_start();
         let position = word.wrapping_sub(segments);
         if position >= self.image.segments_len() as u64 {
@@ -226,7 +227,9 @@ impl Tracer<'_> {
         } else {
             start >= block.start && start % shape.align == 0 && shape.len <= end - start && block.len == tracts::TRACT
         };
-        if !is_possible {
+        // Who moves objects believes the word.
+        let head = object::Head::new(segments as usize + entry, shape);
+        if !is_possible || !head.is(self.image.load(start)) {
             return Err(Refused);
         }
         sink.object(block, start, shape);
@@ -264,8 +267,8 @@ impl Tracer<'_> {
                 Op::Owned { at, to } => {
                     self.one(self.field(place(at), 8)?, to, 0, Way::Owned, sink)?;
                 }
-                Op::Movable { at, align, to } => {
-                    self.movable(self.field(place(at), 8)?, align as usize, to, sink)?;
+                Op::Movable { at: word, align, to } => {
+                    self.movable(at, self.field(place(word), 8)?, align as usize, to, sink)?;
                 }
                 Op::Vector { block, len, capacity, dangles, values } => {
                     let [word, capacity] = [self.field(place(block), 8)?, self.field(place(capacity), 8)?];
