@@ -428,7 +428,7 @@ impl Worker<'_, '_> {
 
 impl Sink for Worker<'_, '_> {
     #[inline(always)]
-    fn reached(&mut self, block: Block, inside: Span, way: Way) {
+    fn reached(&mut self, _: usize, block: Block, inside: Span, way: Way) {
         self.find(Found { block, inside, way });
     }
 
