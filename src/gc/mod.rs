@@ -25,6 +25,7 @@ pub(crate) mod live;
 pub(crate) mod marker;
 pub(crate) mod marks;
 pub(crate) mod pool;
+pub(crate) mod relocate;
 pub(crate) mod runs;
 pub(crate) mod stack;
 pub(crate) mod sweep;

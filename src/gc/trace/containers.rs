@@ -4,7 +4,7 @@ use super::compile::{Compiler, Of, Unknown};
 use super::layouts::{
     Shape, cow_hash_map, cow_map, cow_vec, id, is_plain_leaf, sal_btree_map, sal_hash_map, sal_vec, slice_elements,
 };
-use super::{Count, Op, Otherwise, Plan};
+use super::{Count, Op, Otherwise, Plan, PlanId};
 use crate::schema::{Node, NodeId};
 
 /// Of a block without anything in it that leads on.
@@ -41,11 +41,14 @@ impl Compiler<'_> {
         match id {
             id::PHANTOM => {}
             id::OPTION => self.option(only()?, size, at, ops)?,
+            // It means the same wherever the heap lies.
+            id::OFFSET if self.moves() => {}
             // It owns nothing, but nobody who has one expects it to lead nowhere after a recovery.
             id::OFFSET => self.opaque(at, size as usize, ops)?,
             id::VEC => {
                 let (element, words) = (only()?, probed(probe, size)?);
                 let &[block, len, capacity] = words.as_slice() else { return Err(Unknown) };
+                self.handle_beside(&words, probe, size, at, ops)?;
                 if self.has_size(element)? {
                     let values = self.plan(Of::Value(element))?;
                     let [block, len, capacity] = [block, len, capacity].map(place);
@@ -55,6 +58,7 @@ impl Compiler<'_> {
             id::BOX => {
                 let (value, words) = (only()?, probed(probe, size)?);
                 let &[pointer] = words.as_slice() else { return Err(Unknown) };
+                self.handle_beside(&words, probe, size, at, ops)?;
                 if self.has_size(value)? {
                     ops.push(Op::Owned { at: place(pointer), to: self.plan(Of::Value(value))? });
                 }
@@ -69,7 +73,10 @@ impl Compiler<'_> {
             }
             id::SAL_STRING => {
                 sized(sal_vec::SIZE)?;
-                ops.push(Op::Owned { at: place(sal_vec::BLOCK), to: self.bytes()? });
+                match self.moves() {
+                    true => ops.push(vector(at, self.counted_bytes()?)),
+                    false => ops.push(Op::Owned { at: place(sal_vec::BLOCK), to: self.bytes()? }),
+                }
             }
             id::SAL_HASH_MAP | id::SAL_HASH_SET => {
                 sized(sal_hash_map::SIZE)?;
@@ -97,7 +104,8 @@ impl Compiler<'_> {
             }
             id::SAL_RC_STR | id::SAL_BOX_STR => {
                 sized(8)?;
-                ops.push(Op::Counted { at: place(0), to: self.bytes()? });
+                let to = if self.moves() { self.text()? } else { self.bytes()? };
+                ops.push(Op::Counted { at: place(0), to });
             }
             id::COW_VEC => {
                 sized(cow_vec::SIZE)?;
@@ -145,11 +153,47 @@ impl Compiler<'_> {
         Ok(self.shape(node)?.size != 0)
     }
 
+    /// The handle of a `Vec` or `Box`, which lies beside its other words.
+    fn handle_beside(
+        &mut self,
+        words: &[usize],
+        probe: &[u64],
+        size: u64,
+        at: usize,
+        ops: &mut Vec<Op>,
+    ) -> Result<(), Unknown> {
+        if !self.moves() {
+            return Ok(());
+        }
+        let &[.., handle, len] = probe else { return Err(Unknown) };
+        let is_possible = handle.checked_add(len).is_some_and(|end| end <= size)
+            && words.iter().all(|&word| word as u64 != handle / 8 * 8);
+        if !is_possible {
+            return Err(Unknown);
+        }
+        self.handle(at + handle as usize, len as usize, ops)
+    }
+
     /// The plan of a block in which nothing leads on.
-    fn bytes(&mut self) -> Result<super::PlanId, Unknown> {
+    fn bytes(&mut self) -> Result<PlanId, Unknown> {
+        self.add(BYTES)
+    }
+
+    /// The plan of single bytes, of which there are so many.
+    fn counted_bytes(&mut self) -> Result<PlanId, Unknown> {
+        self.add(Plan::Values { size: 1, ops: super::Ops::default(), least: [1, 1] })
+    }
+
+    /// The plan of a shared text.
+    fn text(&mut self) -> Result<PlanId, Unknown> {
+        let values = self.counted_bytes()?;
+        self.add(Plan::Slice { first: slice_elements(Shape { size: 1, align: 1 }), values })
+    }
+
+    fn add(&mut self, plan: Plan) -> Result<PlanId, Unknown> {
         self.step()?;
-        self.program.plans.push(BYTES);
-        super::PlanId::try_from(self.program.plans.len() - 1).map_err(|_| Unknown)
+        self.program.plans.push(plan);
+        PlanId::try_from(self.program.plans.len() - 1).map_err(|_| Unknown)
     }
 
     /// A link to a node of a `CowHashMap`, whose kind a field says.
@@ -294,7 +338,7 @@ impl Compiler<'_> {
 }
 
 /// A `SalVec`.
-fn vector(at: usize, values: super::PlanId) -> Op {
+fn vector(at: usize, values: PlanId) -> Op {
     let [block, len, capacity] = [sal_vec::BLOCK, sal_vec::LEN, sal_vec::CAPACITY].map(|offset| (at + offset) as u32);
     Op::Vector { block, len, capacity, dangles: false, values }
 }

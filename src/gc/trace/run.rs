@@ -35,6 +35,10 @@ pub(crate) trait Sink {
 
     /// What lies in a block was found.
     fn more(&mut self, span: Span);
+    /// A heap's name lies at a position.
+    fn handle(&mut self, _at: usize) {}
+    /// There is something that may hold addresses or names, and nobody knows where.
+    fn hidden(&mut self) {}
 }
 
 /// A program and what it is carried out on.
@@ -333,6 +337,8 @@ impl Tracer<'_> {
                         _ => self.operations(ops, place(0), above, depth + 1, sink)?,
                     }
                 }
+                Op::Handle { at } => sink.handle(place(at)),
+                Op::Hidden => sink.hidden(),
                 Op::Words { at, len } => {
                     let first = place(at).next_multiple_of(8);
                     let end = place(at + len) / 8 * 8;
