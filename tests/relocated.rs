@@ -151,7 +151,8 @@ reads_the_same! {
 
 #[test]
 fn handles_are_the_heaps_new_name_in_heaps_of_either_ladder() {
-    const HANDLES: Root<(SalAlloc, AllocVec<[u8; 600], SalAlloc>, SalVec<[SalAlloc; 3]>)> = Root::new("handles");
+    type Handles = (SalAlloc, AllocVec<[u8; 600], SalAlloc>, SalVec<[SalAlloc; 3]>);
+    const HANDLES: Root<Handles> = Root::new("handles");
     let _alone = alone();
     for classes in [SizeClasses::default(), SizeClasses::fine()] {
         let (_directory, path) = fresh_path();
@@ -176,26 +177,63 @@ fn handles_are_the_heaps_new_name_in_heaps_of_either_ladder() {
     }
 }
 
+#[test]
+fn a_forked_child_finds_what_its_parent_has_moved() {
+    const TEXTS: Root<SalVec<Shared>> = Root::new("texts");
+    let _alone = alone();
+    for mode in [Mode::Atomic, Mode::Shared] {
+        let (_directory, path) = fresh_path();
+        let options = HeapOptions::new().mode(mode);
+        let heap = opened(&options, &path);
+        let texts = || (0..100).map(|number: u64| SalRc::new(SalString::from(&*number.to_string())));
+        heap.with_session(|tx| {
+            tx.root_or_default(TEXTS)?.extend(texts());
+            Ok(())
+        })
+        .unwrap();
+        unmap(heap);
+        // What is not moved leads nowhere.
+        let in_the_way = InTheWay::of(&path);
+        let twin = moved(&path);
+        let kept: Vec<Shared> = twin.with_root(TEXTS, |texts| texts.iter().cloned().collect()).unwrap();
+        let is_good = || kept.iter().zip(0_u64..).all(|(text, number)| text.parse() == Ok(number));
+        // SAFETY: the child looks at memory and ends.
+        let child = unsafe { libc::fork() };
+        if child == 0 {
+            // SAFETY: as said.
+            unsafe { libc::_exit(i32::from(!is_good())) };
+        }
+        let mut status = -1;
+        // SAFETY: waits for the child.
+        assert_eq!(unsafe { libc::waitpid(child, &mut status, 0) }, child);
+        assert_eq!(status, 0, "{mode:?}");
+        assert!(is_good());
+        drop(kept);
+        unmap(twin);
+        drop(in_the_way);
+    }
+}
+
 #[derive(Debug, Persist)]
 #[repr(C)]
-struct Node3 {
+struct Friend {
     name: SalString,
-    next: [Option<SalRc<Node3>>; 2],
+    next: [Option<SalRc<Friend>>; 2],
 }
 
 #[test]
 fn what_is_shared_is_shared_at_any_of_several_places_and_each_node_is_there_once() {
-    const ENDS: Root<(SalRc<Node3>, SalRc<Node3>)> = Root::new("ends");
-    const ALL: Root<SalVec<SalRc<Node3>>> = Root::new("all");
+    const ENDS: Root<(SalRc<Friend>, SalRc<Friend>)> = Root::new("ends");
+    const ALL: Root<SalVec<SalRc<Friend>>> = Root::new("all");
     let _alone = alone();
     let (_directory, path) = fresh_path();
     let options = atomic();
     let heap = opened(&options, &path);
     let tx = heap.write().unwrap();
-    let mut all: SalVec<SalRc<Node3>> = SalVec::new();
+    let mut all: SalVec<SalRc<Friend>> = SalVec::new();
     for number in 0..200_usize {
         let next = [number.checked_sub(1), number.checked_sub(7)].map(|next| next.map(|next| all[next].clone()));
-        all.push(heap.rc(Node3 { name: SalString::from(&*number.to_string()), next }));
+        all.push(heap.rc(Friend { name: SalString::from(&*number.to_string()), next }));
     }
     tx.set_root(ENDS, (all[199].clone(), all[150].clone())).unwrap();
     // Of another description than the one above.
@@ -220,7 +258,7 @@ fn what_is_shared_is_shared_at_any_of_several_places_and_each_node_is_there_once
         is_whole(all, twin);
     }
     // What belongs to the file of one has nothing to do with the others.
-    let addresses: Vec<*const Node3> =
+    let addresses: Vec<*const Friend> =
         twins.iter().map(|twin| &raw const **twin.read().unwrap().root(ALL).unwrap().first().unwrap()).collect();
     assert!(addresses.windows(2).all(|pair| pair[0] != pair[1]));
     twins.into_iter().for_each(unmap);
@@ -307,7 +345,8 @@ fn versions_are_there_and_differ_as_they_did() {
 
 #[test]
 fn an_offset_leads_to_the_value_at_its_new_place() {
-    const PLACE: Root<(SalVec<u64>, SalVec<Offset<u64>>, Option<Offset<u64>>)> = Root::new("place");
+    type Places = (SalVec<u64>, SalVec<Offset<u64>>, Option<Offset<u64>>);
+    const PLACE: Root<Places> = Root::new("place");
     let _alone = alone();
     let (_directory, path) = fresh_path();
     let options = atomic();

@@ -77,7 +77,12 @@ pub(super) fn open(
         if !is_unclean {
             check_state(&header)?;
         }
-        let backing = if read_only { Backing::ReadOnly(Some(file)) } else { Backing::of_file(file) };
+        let backing = match read_only {
+            // It is memory of this process, also in a child, which maps the file anew otherwise.
+            true if is_moved => Backing::ReadOnly(None),
+            true => Backing::ReadOnly(Some(file)),
+            false => Backing::of_file(file),
+        };
         let core = make_core(&header, Mode::Shared, backing, options)?;
         if is_unclean || has_counted {
             prepare_counts(core, &header)?;
