@@ -12,7 +12,10 @@ use allocator_api2::vec::Vec as AllocVec;
 use sal::collections::{CowHashMap, CowHashSet, CowMap, CowSet, CowVec, SalBTreeSet};
 use sal::persist::{BlockVisitor, Describer, Node};
 use sal::prelude::*;
-use sal::{HeapOptions, Mode, Offset, OpenError, RootError, SalBox, SalVersions, SessionError, SizeClasses};
+use sal::{
+    CollectError, HeapOptions, Mode, Offset, OpenError, RootError, SalBox, SalCollect, SalVersions, SessionError,
+    SizeClasses, SyncError,
+};
 use sample::{Mixed, Sample, Signed, Tree, Wide};
 use std::fmt::Debug;
 use std::num::NonZero;
@@ -300,6 +303,70 @@ fn shared_values_can_be_cloned_and_dropped_and_nothing_else_can_be_made() {
         twin.close().unwrap();
         assert_eq!(bytes::hash(&copy), before);
         unmap(heap);
+    }
+}
+
+#[test]
+fn a_heap_that_was_closed_and_keeps_its_addresses_can_be_read_again() {
+    const TEXTS: Root<SalVec<SalString>> = Root::new("texts");
+    let _alone = alone();
+    for mode in [Mode::Atomic, Mode::Shared] {
+        let (_directory, path) = fresh_path();
+        let options = HeapOptions::new().mode(mode);
+        let heap = opened(&options, &path);
+        heap.with_session(|tx| Ok(tx.root_or_default(TEXTS)?.push("first".into()))).unwrap();
+        let kept = SalBox::leak(SalBox::new_in(11_u64, heap.alloc()));
+        heap.close().unwrap();
+        let twins = [0, 1].map(|_| moved(&path));
+        assert!(twins[0].address_range() != twins[1].address_range());
+        for twin in &twins {
+            assert!(twin.with_root(TEXTS, |texts| texts.len() == 1 && texts[0] == "first").unwrap());
+        }
+        // A writer waits for its readers, wherever they are.
+        let refused = support::heaps::open_with(&options, &path);
+        assert!(matches!(refused, Err(OpenError::Locked { .. })), "{refused:?}");
+        assert_eq!(*kept, 11);
+        twins.into_iter().for_each(unmap);
+    }
+}
+
+#[test]
+fn what_looks_at_whole_heaps_works_in_one_that_was_moved_and_what_writes_does_not() {
+    const STORE: Root<(SalVec<SalString>, CowMap<u64, Shared>)> = Root::new("store");
+    let _alone = alone();
+    for mode in [Mode::Atomic, Mode::Shared] {
+        let (_directory, path) = fresh_path();
+        let options = HeapOptions::new().mode(mode);
+        let heap = opened(&options, &path);
+        heap.with_session(|tx| {
+            let (texts, map) = tx.root_or_default(STORE)?;
+            texts.extend((0..100).map(|number: u64| SalString::from(&*number.to_string())));
+            (0..100).for_each(|key| drop(map.insert(key, SalRc::new("shared".into()))));
+            std::mem::forget(heap.rc_str("lost"));
+            Ok(())
+        })
+        .unwrap();
+        let (heap, copy) = copied(heap, &options, &path);
+        let twin = moved(&copy);
+        assert!(twin.verify().is_good(), "{}", twin.verify());
+        // SAFETY: nobody else uses the heap.
+        assert!(matches!(unsafe { twin.collect() }, Err(CollectError::ReadOnly)));
+        assert!(matches!(twin.sync(), Err(SyncError::ReadOnly)));
+        let snapshot = path.with_file_name("snapshot.sal");
+        assert!(twin.snapshot_to(&snapshot).is_err() && !snapshot.exists());
+        let first = twin.with_root(STORE, |store| store.0[7].as_ptr().addr()).unwrap();
+        assert_eq!(twin.locate(first).unwrap().start, first);
+        // What leads nowhere in its own place does not here, either.
+        unmap(heap);
+        let home = opened(&HeapOptions::new().read_only(true), &copy);
+        let [here, there] = [&twin, &home].map(|heap| {
+            // SAFETY: as above.
+            let report = unsafe { heap.leak_report() }.unwrap();
+            (report.blocks, report.bytes)
+        });
+        assert!(here.0 > 0);
+        assert_eq!(here, there);
+        [twin, home].into_iter().for_each(unmap);
     }
 }
 
@@ -714,6 +781,71 @@ fn tags_lengths_and_handles_that_cannot_be_refuse_their_root_alone() {
         }
     }
     unmap(case.heap);
+}
+
+#[test]
+fn a_block_has_one_owner_and_one_type() {
+    type Owners = (SalVec<Shared>, SalVec<Shared>, SalVec<u64>);
+    const OWNERS: Root<Owners> = Root::new("owners");
+    let _alone = alone();
+    let case = damaged(OWNERS, |_, text| {
+        let shared = || [text.clone(), text.clone()].into_iter().collect::<SalVec<Shared>>();
+        (shared(), shared(), [1, 2].into_iter().collect())
+    });
+    let home = case.heap.address_range().start as u64;
+    let vectors: Vec<u64> = (0..9).filter(|&word| case.word(case.value + word * 8) > home).collect();
+    let blocks: Vec<u64> = vectors.iter().map(|&word| case.word(case.value + word * 8)).collect();
+    assert_eq!(blocks.len(), 3);
+    for (from, to) in [(0, 1), (1, 0), (0, 2), (2, 0), (2, 1)] {
+        case.put(vectors[from] * 8, blocks[to]);
+        case.check(OWNERS);
+        case.put(vectors[from] * 8, blocks[from]);
+    }
+    unmap(case.heap);
+
+    // Blocks of one size, one of which has a pointer in it.
+    type Types = (SalRc<(u64, SalString)>, SalRc<[u64; 4]>);
+    const TYPES: Root<Types> = Root::new("types");
+    let case = damaged(TYPES, |heap, _| (heap.rc((7, "text".into())), heap.rc([7; 4])));
+    let words = [0, 8].map(|at| case.word(case.value + at));
+    for at in [0, 1] {
+        case.put(at as u64 * 8, words[1 - at]);
+        case.check(TYPES);
+        case.put(at as u64 * 8, words[at]);
+    }
+    unmap(case.heap);
+}
+
+#[test]
+fn a_free_block_is_nobodys() {
+    const BOXED: Root<(SalVec<[u64; 40]>, Shared)> = Root::new("boxed");
+    let _alone = alone();
+    let (_directory, path) = fresh_path();
+    // Its state says which blocks are free.
+    let options = HeapOptions::new().mode(Mode::Shared);
+    let heap = opened(&options, &path);
+    let tx = heap.write().unwrap();
+    let boxes: SalVec<SalVec<[u64; 40]>> = (0..20).map(|number| [[number; 40]].into_iter().collect()).collect();
+    let start = heap.address_range().start;
+    let (kept, freed) = (boxes[3].clone(), boxes[5].as_ptr().addr());
+    tx.set_root(Root::new("boxes"), boxes).unwrap();
+    tx.set_root(BOXED, (kept, heap.rc("text".into()))).unwrap();
+    let value = std::ptr::from_ref(tx.root(BOXED).unwrap()).addr() - start;
+    drop(tx.root_mut(Root::<SalVec<SalVec<[u64; 40]>>>::new("boxes")).unwrap().remove(5));
+    drop(tx);
+    let (heap, copy) = copied(heap, &options, &path);
+    // Of the two pointers the one that is not counted.
+    let at = (0..4).map(|word| (value + word * 8) as u64).find(|&at| {
+        let word = bytes::word(&bytes::read(&copy, at, 8), 0);
+        word > start as u64 && word % 2 == 0
+    });
+    bytes::write(&copy, at.unwrap(), &(freed as u64).to_le_bytes());
+    let twin = moved(&copy);
+    assert!(refusal(&twin, BOXED).contains("cannot be"));
+    let boxes = Root::<SalVec<SalVec<[u64; 40]>>>::new("boxes");
+    assert_eq!(twin.with_root(boxes, |boxes| boxes.iter().map(|vec| vec[0][39]).sum::<u64>()).unwrap(), 185);
+    unmap(twin);
+    unmap(heap);
 }
 
 #[test]
