@@ -1,5 +1,6 @@
 //! Values of all types that heaps can have, at random. They have been worked with before: there is spare capacity with old
 //! elements in it, there are emptied slots, inactive variants, padding.
+#![allow(dead_code, reason = "each test program uses a part of it")]
 #![allow(unsafe_code, reason = "what derives `Persist`")]
 
 use crate::support::Random;
