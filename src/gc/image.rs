@@ -6,8 +6,8 @@
 //!
 //! # Invariants
 //! - **I1** The areas of roots and types, and the first `units` units of the segments, are mapped and readable, and nobody
-//!   changes them while they are looked at, but who looks at them alone and [stores](Image::store) what it has looked at. If it is known which pages hold data, that is true (P1), and no others are
-//!   looked at: they count as zeros.
+//!   changes them while they are looked at, but who looks at them alone and [stores](Image::store) over what it has looked at.
+//!   If it is known which pages hold data, that is true (P1), and no others are looked at: they count as zeros.
 
 use super::data_pages::DataPages;
 use super::runs::Runs;

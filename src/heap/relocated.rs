@@ -90,15 +90,17 @@ impl Heap {
     ///
     /// If the heap's own addresses are free this is what [`HeapOptions::read_only`] does, and takes as little time. Otherwise it
     /// is mapped elsewhere, and every pointer that its roots lead to is rewritten for that place, in memory of this process. That
-    /// takes time for all that is reached, some 100 to 300 ns for each object, and memory for each page that has such a pointer,
-    /// beside four bytes for each object while it lasts. Then [`Read::root`](crate::Read::root) gives references as always: to collections, to shared
-    /// values, which can be cloned and dropped, to versions. Numbers of pointers are not counted.
+    /// takes time for all that is reached, some 150 to 400 ns for each object, and memory for each page that has such a pointer,
+    /// beside four bytes for each object while it lasts; a damaged file is looked through several times. Then
+    /// [`Read::root`](crate::Read::root) gives references as always: to collections, to shared values, which can be cloned and
+    /// dropped, to versions. How many pointers share a value is not counted.
     ///
     /// A root that could not be moved as a whole is refused with [`RootError::NotMoved`](crate::RootError::NotMoved) when it is
     /// asked for, and the others are handed out. That is so if its type is not known to the last part
-    /// ([`Trace::is_known`](crate::Trace::is_known)), if there is a value in it that may hold pointers in places of the compiler's
-    /// choice (an enum with `#[persist(same_build)]` and no `repr`), if a leaf with an id of its own holds an address, and if it leads to something that cannot be,
-    /// because the file is damaged. What an [`Offset`](crate::Offset) says is right at any place.
+    /// ([`Trace::is_known`](crate::Trace::is_known)); if there is a value in it that may hold pointers in places of the
+    /// compiler's choice: an enum with `#[persist(same_build)]` and no `repr`; if a [leaf](crate::persist::Node::Leaf) with an id
+    /// of one's own holds an address; and if it leads to something that cannot be, because the file is damaged. What an
+    /// [`Offset`](crate::Offset) says is right at any place.
     ///
     /// ```
     /// use sal::prelude::*;
@@ -109,10 +111,11 @@ impl Heap {
     /// # let backup = directory.path().join("backup.sal");
     /// // SAFETY: the files were written only through SAL; nothing else changes them while they are open.
     /// let heap = unsafe { Heap::open(&path)? };
-    /// heap.with_session(|tx| Ok(tx.root_or_default(WORDS)?.entry_ref("sal").or_default().push(1)))?;
+    /// heap.set_root(WORDS, SalHashMap::new())?;
+    /// heap.with_root_mut(WORDS, |words| words.entry_ref("sal").or_default().push(1))?;
     /// heap.sync()?;
     /// heap.snapshot_to(&backup)?;
-    /// heap.with_session(|tx| Ok(tx.root_mut(WORDS)?.entry_ref("sal").or_default().push(2)))?;
+    /// heap.with_root_mut(WORDS, |words| words.entry_ref("sal").or_default().push(2))?;
     ///
     /// // The copy believes to be where the original is.
     /// // SAFETY: as above.
