@@ -22,7 +22,7 @@ use std::fmt::Debug;
 use std::num::NonZero;
 use std::path::PathBuf;
 use support::bytes;
-use support::heaps::{log_of, opened, run_and_kill, unmap, wait_for_the_kill};
+use support::heaps::{log_of, opened, resident, run_and_kill, unmap, wait_for_the_kill};
 use support::{Random, alone, fresh_path, process};
 
 const SEED: u64 = 0x4E10_CA7E;
@@ -459,6 +459,36 @@ fn an_atomic_heap_that_was_not_closed_is_moved_with_what_its_log_holds() {
 }
 
 #[test]
+fn a_shared_heap_that_was_not_closed_is_refused_as_it_is_in_its_own_place() {
+    const NUMBERS: Root<CowVec<u64>> = Root::new("numbers");
+    let options = HeapOptions::new().mode(Mode::Shared);
+    if let Some((_, path)) = process::role() {
+        let heap = opened(&options, &path);
+        heap.set_root(NUMBERS, CowVec::new()).unwrap();
+        heap.with_root_mut(NUMBERS, |numbers| numbers.extend(0..100)).unwrap();
+        heap.sync().unwrap();
+        wait_for_the_kill();
+    }
+    let _alone = alone();
+    let (_directory, path) = fresh_path();
+    run_and_kill("a_shared_heap_that_was_not_closed_is_refused_as_it_is_in_its_own_place", "fill", &path);
+    let before = bytes::hash(&path);
+    let in_the_way = InTheWay::of(&path);
+    assert!(matches!(relocated(&path), Err(OpenError::Unclean)));
+    // SAFETY: it is only looked at whether this is refused, because the file would have to be changed.
+    let accepting = unsafe { options.clone().accept_unclean() };
+    // SAFETY: as said.
+    assert!(unsafe { accepting.open_relocated(&path) }.is_err());
+    assert_eq!(bytes::hash(&path), before);
+    drop(in_the_way);
+    unmap(opened(&options, &path));
+    let _in_the_way = InTheWay::of(&path);
+    let heap = moved(&path);
+    assert_eq!(heap.with_root(NUMBERS, |numbers| numbers.iter().sum::<u64>()).unwrap(), 4950);
+    unmap(heap);
+}
+
+#[test]
 fn a_heap_whose_addresses_are_free_stays_there_and_one_of_several_windows_moves_as_a_whole() {
     const BIG: Root<SalVec<SalVec<u8>>> = Root::new("big");
     let _alone = alone();
@@ -480,6 +510,8 @@ fn a_heap_whose_addresses_are_free_stays_there_and_one_of_several_windows_moves_
     assert!(matches!(refused, Err(OpenError::AddressTaken { .. })));
     assert!(refused.unwrap_err().to_string().contains("open_relocated"));
     let heap = moved(&path);
+    // What holds no pointers was not even read.
+    assert!(resident(&heap) < 4 << 20, "{}", resident(&heap));
     assert!(
         heap.with_root(BIG, |big| big.iter().zip(0_u8..).all(|(vec, byte)| vec.iter().all(|&is| is == byte))).unwrap()
     );

@@ -122,8 +122,8 @@ pub(crate) unsafe fn relocate(
         }
     }
     if passes.run(&good, true)?.is_some() {
-        // It was looked at and found good: somebody else writes to the memory.
-        return Err(CallError { call: "mmap", errno: errno::INVALID });
+        // It was looked at and found good, so somebody else writes to the file: nobody knows what was rewritten.
+        good.clear();
     }
     moved.types.extend(good.iter().map(|root| (root.value, root.type_record)));
     Ok(moved)
@@ -249,7 +249,7 @@ impl Sink for Pass<'_, '_> {
     }
 
     fn word(&mut self, word: u64) {
-        // A number may look like one by chance: of as many as there are values of a word, so seldom that it does not count.
+        // A number of the program's own may be one by chance, but hardly ever: one in some hundred million.
         let Tracer { image, runs, .. } = self.passes.tracer;
         let [segments, _] = image.segments_start();
         let position = word.wrapping_sub(segments);
