@@ -449,7 +449,7 @@ impl Worker<'_, '_> {
 
 impl Sink for Worker<'_, '_> {
     #[inline(always)]
-    fn reached(&mut self, block: Block, inside: Span, way: Way) {
+    fn reached(&mut self, _: usize, block: Block, inside: Span, way: Way) {
         self.find(Found { block, inside, way });
     }
 
@@ -458,7 +458,7 @@ impl Sink for Worker<'_, '_> {
         self.visit(word);
     }
 
-    fn object(&mut self, block: Block, start: usize, shape: object::Shape) {
+    fn object(&mut self, _: usize, block: Block, start: usize, shape: object::Shape) {
         // Others lie in the block too, so what is in this one is looked at by itself.
         self.find(Found { block, inside: Span::words(block.start, block.start), way: Way::Any });
         if let Some(segments) = self.marker.objects {

@@ -5,8 +5,8 @@
 //! structs within themselves, fields on top of each other, sizes without end. So each step is paid for from a budget, values
 //! within values are followed to [`DEEPEST`] only, and fields must lie beside each other.
 
-use super::layouts::{Shape, is_plain_leaf};
-use super::{Arm, Count, DEEPEST, Op, Ops, Otherwise, Plan, PlanId, Program, WORDS};
+use super::layouts::{HANDLE, HANDLE_SIZE, Shape, is_plain_leaf};
+use super::{Arm, Count, DEEPEST, Op, Ops, Otherwise, Plan, PlanId, Program, Purpose, WORDS};
 use crate::schema::{Field, Node, NodeId, TypeDescription, Variant};
 use std::collections::{BTreeMap, HashMap};
 
@@ -169,6 +169,7 @@ impl Compiler<'_> {
         }
         let types = self.types;
         match types.node(node) {
+            Node::Leaf { id: HANDLE, .. } if self.moves() => self.handle(at, shape.size, ops),
             Node::Leaf { id, .. } if is_plain_leaf(*id) => Ok(()),
             Node::Leaf { .. } => self.opaque(at, shape.size, ops),
             Node::Struct { fields, .. } => self.fields(fields, at, 0..shape.size, depth, ops),
@@ -178,6 +179,20 @@ impl Compiler<'_> {
                 self.container(*id, *layout_version, *size, parameters, probe, at, ops)
             }
         }
+    }
+
+    /// Whether the program is to [move](Purpose::Moving) values.
+    pub(super) fn moves(&self) -> bool {
+        self.program.purpose == Purpose::Moving
+    }
+
+    /// A heap's name.
+    pub(super) fn handle(&mut self, at: usize, size: usize, ops: &mut Vec<Op>) -> Result<(), Unknown> {
+        if size != HANDLE_SIZE || at % HANDLE_SIZE != 0 {
+            return Err(Unknown);
+        }
+        ops.push(Op::Handle { at: at as u32 });
+        Ok(())
     }
 
     /// Bytes of which nothing is known. Pointers are aligned words, so in less than a word there is none.
@@ -252,6 +267,10 @@ impl Compiler<'_> {
             return Ok(());
         }
         match tag_size {
+            0 if self.moves() => {
+                ops.push(Op::Hidden);
+                Ok(())
+            }
             0 => self.opaque(at, size, ops),
             1 | 2 | 4 | 8 if tag_size as usize <= size => {
                 let choice = self.choice(at, tag_size as u8, u8::MAX, arms.into_iter().collect(), Otherwise::Refuse)?;

@@ -5,7 +5,7 @@ use super::layouts::{
     Shape, cow_hash_map, cow_map, cow_vec, handle, id, is_plain_leaf, sal_btree_map, sal_hash_map, sal_vec,
     slice_elements,
 };
-use super::{Count, Op, Otherwise, Plan};
+use super::{Count, Op, Otherwise, Plan, PlanId};
 use crate::schema::{Node, NodeId};
 
 /// Of a block without anything in it that leads on.
@@ -42,11 +42,14 @@ impl Compiler<'_> {
         match id {
             id::PHANTOM => {}
             id::OPTION => self.option(only()?, size, at, ops)?,
+            // It means the same wherever the heap lies.
+            id::OFFSET if self.moves() => {}
             // It owns nothing, but nobody who has one expects it to lead nowhere after a recovery.
             id::OFFSET => self.opaque(at, size as usize, ops)?,
             id::VEC => {
                 let (element, words) = (only()?, probed(probe, size)?);
                 let &[block, len, capacity] = words.as_slice() else { return Err(Unknown) };
+                self.handle_beside(&words, probe, size, at, ops)?;
                 if self.has_size(element)? {
                     let values = self.plan(Of::Value(element))?;
                     let [block, len, capacity] = [block, len, capacity].map(place);
@@ -56,6 +59,7 @@ impl Compiler<'_> {
             id::BOX => {
                 let (value, words) = (only()?, probed(probe, size)?);
                 let &[pointer] = words.as_slice() else { return Err(Unknown) };
+                self.handle_beside(&words, probe, size, at, ops)?;
                 if self.has_size(value)? {
                     ops.push(Op::Owned { at: place(pointer), to: self.plan(Of::Value(value))? });
                 }
@@ -70,7 +74,10 @@ impl Compiler<'_> {
             }
             id::SAL_STRING => {
                 sized(sal_vec::SIZE)?;
-                ops.push(Op::Owned { at: place(sal_vec::BLOCK), to: self.bytes()? });
+                match self.moves() {
+                    true => ops.push(vector(at, self.counted_bytes()?)),
+                    false => ops.push(Op::Owned { at: place(sal_vec::BLOCK), to: self.bytes()? }),
+                }
             }
             id::SAL_HASH_MAP | id::SAL_HASH_SET => {
                 sized(sal_hash_map::SIZE)?;
@@ -98,7 +105,8 @@ impl Compiler<'_> {
             }
             id::SAL_RC_STR | id::SAL_BOX_STR => {
                 sized(8)?;
-                ops.push(Op::Counted { at: place(0), to: self.bytes()? });
+                let to = if self.moves() { self.text()? } else { self.bytes()? };
+                ops.push(Op::Counted { at: place(0), to });
             }
             id::HANDLE => {
                 sized(8)?;
@@ -168,25 +176,51 @@ impl Compiler<'_> {
         Ok(self.shape(node)?.size != 0)
     }
 
-    /// The plan of a block in which nothing leads on.
-    fn bytes(&mut self) -> Result<super::PlanId, Unknown> {
-        self.step()?;
-        self.program.plans.push(BYTES);
-        super::PlanId::try_from(self.program.plans.len() - 1).map_err(|_| Unknown)
+    /// The handle of a `Vec` or `Box`, which lies beside its other words.
+    fn handle_beside(
+        &mut self,
+        words: &[usize],
+        probe: &[u64],
+        size: u64,
+        at: usize,
+        ops: &mut Vec<Op>,
+    ) -> Result<(), Unknown> {
+        if !self.moves() {
+            return Ok(());
+        }
+        let &[.., handle, len] = probe else { return Err(Unknown) };
+        let is_possible = handle.checked_add(len).is_some_and(|end| end <= size)
+            && words.iter().all(|&word| word as u64 != handle / 8 * 8);
+        if !is_possible {
+            return Err(Unknown);
+        }
+        self.handle(at + handle as usize, len as usize, ops)
     }
 
-    /// The plan of a slice of bytes.
-    fn text(&mut self) -> Result<super::PlanId, Unknown> {
+    /// The plan of a block in which nothing leads on.
+    fn bytes(&mut self) -> Result<PlanId, Unknown> {
+        self.add(BYTES)
+    }
+
+    /// The plan of single bytes, of which there are so many.
+    fn counted_bytes(&mut self) -> Result<PlanId, Unknown> {
+        self.add(Plan::Values { size: 1, ops: super::Ops::default(), least: [1, 1] })
+    }
+
+    /// The plan of a shared text.
+    fn text(&mut self) -> Result<PlanId, Unknown> {
+        let values = self.counted_bytes()?;
+        self.add(Plan::Slice { first: slice_elements(Shape { size: 1, align: 1 }), values })
+    }
+
+    fn add(&mut self, plan: Plan) -> Result<PlanId, Unknown> {
         self.step()?;
-        let plans = &mut self.program.plans;
-        let values = super::PlanId::try_from(plans.len()).map_err(|_| Unknown)?;
-        plans.push(Plan::Values { size: 1, ops: super::Ops::default(), least: [1, 1] });
-        plans.push(Plan::Slice { first: slice_elements(Shape { size: 1, align: 1 }), values });
-        Ok(values + 1)
+        self.program.plans.push(plan);
+        PlanId::try_from(self.program.plans.len() - 1).map_err(|_| Unknown)
     }
 
     /// The plan of an entry that leads to a value with that plan and alignment.
-    fn entry(&mut self, to: super::PlanId, align: usize) -> Result<Plan, Unknown> {
+    fn entry(&mut self, to: PlanId, align: usize) -> Result<Plan, Unknown> {
         self.values(handle::ENTRY, vec![Op::Movable { at: handle::LOCATION as u32, align: align as u32, to }])
     }
 
@@ -345,7 +379,7 @@ impl Compiler<'_> {
 }
 
 /// A `SalVec`.
-fn vector(at: usize, values: super::PlanId) -> Op {
+fn vector(at: usize, values: PlanId) -> Op {
     let [block, len, capacity] = [sal_vec::BLOCK, sal_vec::LEN, sal_vec::CAPACITY].map(|offset| (at + offset) as u32);
     Op::Vector { block, len, capacity, dangles: false, values }
 }

@@ -85,10 +85,14 @@ pub(crate) mod id {
     pub(crate) const COW_SET: u64 = 0x73;
 }
 
+/// The leaf that is a heap's name, four bytes long: see [`name_of`](crate::alloc::windows::name_of).
+pub(crate) const HANDLE: u64 = 0x51;
+pub(crate) const HANDLE_SIZE: usize = 4;
+
 /// Whether a leaf with that number is one of this crate's, none of which leads anywhere: numbers, `bool`, `char`, floats, the
 /// handle of a heap.
 pub(crate) const fn is_plain_leaf(id: u64) -> bool {
-    matches!(id, 0x01..=0x06 | 0x11..=0x16 | 0x21..=0x26 | 0x31..=0x36 | 0x41..=0x44 | 0x51)
+    matches!(id, 0x01..=0x06 | 0x11..=0x16 | 0x21..=0x26 | 0x31..=0x36 | 0x41..=0x44 | HANDLE)
 }
 
 /// The entry that a handle leads to.

@@ -7,7 +7,8 @@
 //! of an enum, or padding. So what it marks is what the roots own, and the pointers that it counts are those there are.
 //!
 //! [`layouts`] has the byte maps of all containers and their nodes; [`compile`] turns descriptions into plans and [`containers`]
-//! does so for what containers have in their blocks; [`types`] reads the descriptions of a heap; [`run`] carries plans out.
+//! does so for what containers have in their blocks; [`types`] reads the descriptions of a heap; [`run`] carries plans out; [`alike`]
+//! tells plans that say the same.
 //!
 //! # Where types do not help
 //! A root whose type is not known to the last part, or a value that cannot be (a pointer to no block, a length beyond its block, a
@@ -26,6 +27,7 @@
 //! # What survives a crash
 //! Nothing: a program is made anew, from descriptions that are not trusted.
 
+pub(crate) mod alike;
 mod compile;
 mod containers;
 pub(crate) mod layouts;
@@ -103,6 +105,10 @@ pub(crate) enum Count {
 pub(crate) enum Op {
     /// Words of which nothing is known.
     Words { at: u32, len: u32 },
+    /// A heap's name; only [to move](Purpose::Moving).
+    Handle { at: u32 },
+    /// Something that may hold addresses or names where only the compiler knows; only [to move](Purpose::Moving).
+    Hidden,
     /// A counted pointer, or zero.
     Counted { at: u32, to: PlanId },
     /// The address of a block that nothing else leads to, or zero.
@@ -139,9 +145,21 @@ pub(crate) struct Arm {
     pub(crate) ops: Ops,
 }
 
+/// What values are followed for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// To find what they lead to: too much is better than too little.
+    #[default]
+    Marking,
+    /// To move what they lead to: all that depends on where the heap lies, and nothing else. Lengths are looked at, too, of what
+    /// leads nowhere.
+    Moving,
+}
+
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Program {
+    purpose: Purpose,
     plans: Vec<Plan>,
     ops: Vec<Op>,
     arms: Vec<Arm>,
@@ -156,6 +174,7 @@ pub(crate) struct Program {
 impl Default for Program {
     fn default() -> Self {
         Self {
+            purpose: Purpose::default(),
             plans: vec![Plan::Words],
             ops: Vec::new(),
             arms: Vec::new(),
@@ -167,6 +186,10 @@ impl Default for Program {
 }
 
 impl Program {
+    fn for_purpose(purpose: Purpose) -> Self {
+        Self { purpose, ..Self::default() }
+    }
+
     #[inline(always)]
     pub(crate) fn plan(&self, id: PlanId) -> Plan {
         // Numbers come from this program; of another one nothing would be known.

@@ -5,6 +5,7 @@ use super::layouts::sal_hash_map;
 use super::{Count, DEEPEST, Op, Ops, Otherwise, Plan, PlanId, Program};
 use crate::alloc::ref_count::COUNTED;
 use crate::alloc::tracts;
+use crate::format::root_entry::{BY_NAME, RootEntry};
 use crate::gc::image::Image;
 use crate::gc::runs::{Block, Runs};
 use crate::gc::stack::{PIECE, Span};
@@ -29,17 +30,21 @@ pub(crate) enum Way {
 
 /// Who is told what a program finds.
 pub(crate) trait Sink {
-    /// A block was found, in which that is to be looked at; nothing, if the range is empty.
-    fn reached(&mut self, block: Block, inside: Span, way: Way);
+    /// The word at a position leads to a block, in which that is to be looked at; nothing, if the range is empty.
+    fn reached(&mut self, at: usize, block: Block, inside: Span, way: Way);
 
-    /// An object that may be moved lies at a position in a block.
-    fn object(&mut self, block: Block, start: usize, shape: object::Shape);
+    /// The word at a position leads to an object that may be moved, which lies at another one in a block.
+    fn object(&mut self, at: usize, block: Block, start: usize, shape: object::Shape);
 
     /// A word that may lead anywhere.
     fn word(&mut self, word: u64);
 
     /// What lies in a block was found.
     fn more(&mut self, span: Span);
+    /// A heap's name lies at a position.
+    fn handle(&mut self, _at: usize) {}
+    /// There is something that may hold addresses or names, and nobody knows where.
+    fn hidden(&mut self) {}
 }
 
 /// A program and what it is carried out on.
@@ -51,6 +56,38 @@ pub(crate) struct Tracer<'a> {
 }
 
 impl Tracer<'_> {
+    /// The block of a root's value, and what is to be looked at in it; none of a value that takes no memory.
+    ///
+    /// # Errors
+    /// If the root's type is not known, or the value cannot lie there.
+    pub(crate) fn root(&self, entry: &RootEntry) -> Result<Option<(Block, Span)>, Refused> {
+        if entry.value_len == 0 {
+            return Ok(None);
+        }
+        let (plan, size) = self.program.root(entry.type_record).ok_or(Refused)?;
+        let (position, block) = self.at_offset(entry.value)?;
+        if size as u64 != entry.value_len || position != block.start || size > block.len {
+            return Err(Refused);
+        }
+        let end = block.start + if self.program.is_plain(plan) { 0 } else { size };
+        Ok(Some((block, Span { start: block.start, end, plan, above: 0 })))
+    }
+
+    /// The block of a root's name, if it has one.
+    pub(crate) fn root_name(&self, entry: &RootEntry) -> Result<Option<Block>, Refused> {
+        if entry.state != BY_NAME || entry.name_len == 0 {
+            return Ok(None);
+        }
+        self.at_offset(entry.tag).map(|(_, block)| Some(block))
+    }
+
+    /// The position that is so far from the heap's start, and the block that it falls into.
+    fn at_offset(&self, offset: u64) -> Result<(usize, Block), Refused> {
+        let [_, segments] = self.image.segments_start();
+        let position = offset.checked_sub(segments).ok_or(Refused)? as usize;
+        self.runs.find(position).map(|block| (position, block)).ok_or(Refused)
+    }
+
     /// The first part of a range that is to be looked at, as in [`Image::first_part`]; whole values of it.
     #[inline(always)]
     pub(crate) fn first_part(&self, span: &Span) -> core::ops::Range<usize> {
@@ -106,7 +143,7 @@ impl Tracer<'_> {
                 let mut at = span.start;
                 if let [Op::Counted { at: place, to }] = *ops {
                     while at < span.end {
-                        self.one(self.field(at + place as usize, 8)?, to, 0, Way::Counted, sink)?;
+                        self.one(at + place as usize, to, 0, Way::Counted, sink)?;
                         at += size.max(1);
                     }
                     return Ok(());
@@ -180,9 +217,10 @@ impl Tracer<'_> {
         Ok(block)
     }
 
-    /// Tells of a block with one value in it, or what else a whole block has.
+    /// Tells of a block with one value in it, or what else a whole block has, to which the word at a position leads.
     #[inline(always)]
-    fn one(&self, word: u64, to: PlanId, above: u32, way: Way, sink: &mut impl Sink) -> Result<(), Refused> {
+    fn one(&self, at: usize, to: PlanId, above: u32, way: Way, sink: &mut impl Sink) -> Result<(), Refused> {
+        let word = self.field(at, 8)?;
         if word == 0 {
             return Ok(());
         }
@@ -195,15 +233,15 @@ impl Tracer<'_> {
         let block = self.block(word, tag, least)?;
         // Of a slice, how many there are is read when the block is looked at.
         let len = len.min(block.len);
-        sink.reached(block, Span { start: block.start, end: block.start + len, plan: to, above }, way);
+        sink.reached(at, block, Span { start: block.start, end: block.start + len, plan: to, above }, way);
         Ok(())
     }
 
-    /// Tells of a value that may be moved, and of the block that its object lies in.
-    /// `entry` is where the entry lies that leads to it.
-    fn movable(&self, entry: usize, word: u64, align: usize, to: PlanId, sink: &mut impl Sink) -> Result<(), Refused> {
+    /// Tells of a value that may be moved, and of the block that its object lies in. `entry` is where the entry lies that leads to it, and
+    /// `at` the word that says where the value is.
+    fn movable(&self, entry: usize, at: usize, align: usize, to: PlanId, sink: &mut impl Sink) -> Result<(), Refused> {
         let [segments, _] = self.image.segments_start();
-        let position = word.wrapping_sub(segments);
+        let position = self.field(at, 8)?.wrapping_sub(segments);
         if position >= self.image.segments_len() as u64 {
             return Err(Refused);
         }
@@ -232,7 +270,7 @@ impl Tracer<'_> {
         if !is_possible || !head.is(self.image.load(start)) {
             return Err(Refused);
         }
-        sink.object(block, start, shape);
+        sink.object(at, block, start, shape);
         if !self.program.is_plain(to) {
             sink.more(Span { start: position, end: position + len, plan: to, above: 0 });
         }
@@ -240,19 +278,19 @@ impl Tracer<'_> {
     }
 
     /// Tells of a node of a tree, so many levels above the leaves.
-    fn node(&self, word: u64, to: PlanId, above: u32, sink: &mut impl Sink) -> Result<(), Refused> {
+    fn node(&self, at: usize, to: PlanId, above: u32, sink: &mut impl Sink) -> Result<(), Refused> {
         if above == 0 {
             if let Plan::Values { ops, least, .. } = self.program.plan(to) {
                 if matches!(self.program.ops(ops), [Op::Children { .. }]) {
                     // Neither keys nor values lead anywhere, and a leaf has nothing else.
-                    let block = self.block(word, 0, least[0])?;
+                    let block = self.block(self.field(at, 8)?, 0, least[0])?;
                     let inside = Span { start: block.start, end: block.start, plan: to, above };
-                    sink.reached(block, inside, Way::Owned);
+                    sink.reached(at, block, inside, Way::Owned);
                     return Ok(());
                 }
             }
         }
-        self.one(word, to, above, Way::Owned, sink)
+        self.one(at, to, above, Way::Owned, sink)
     }
 
     /// # Errors
@@ -262,16 +300,16 @@ impl Tracer<'_> {
         for op in ops {
             match *op {
                 Op::Counted { at, to } => {
-                    self.one(self.field(place(at), 8)?, to, 0, Way::Counted, sink)?;
+                    self.one(place(at), to, 0, Way::Counted, sink)?;
                 }
                 Op::Owned { at, to } => {
-                    self.one(self.field(place(at), 8)?, to, 0, Way::Owned, sink)?;
+                    self.one(place(at), to, 0, Way::Owned, sink)?;
                 }
                 Op::Movable { at: word, align, to } => {
-                    self.movable(at, self.field(place(word), 8)?, align as usize, to, sink)?;
+                    self.movable(at, place(word), align as usize, to, sink)?;
                 }
-                Op::Vector { block, len, capacity, dangles, values } => {
-                    let [word, capacity] = [self.field(place(block), 8)?, self.field(place(capacity), 8)?];
+                Op::Vector { block: at, len, capacity, dangles, values } => {
+                    let [word, capacity] = [self.field(place(at), 8)?, self.field(place(capacity), 8)?];
                     if capacity == 0 {
                         if word != 0 && !dangles {
                             return Err(Refused);
@@ -282,10 +320,15 @@ impl Tracer<'_> {
                     let bytes = size_of_values(self.field(place(len), 8)?, size)?;
                     let block = self.block(word, 0, bytes)?;
                     let end = block.start + if self.program.is_plain(values) { 0 } else { bytes };
-                    sink.reached(block, Span { start: block.start, end, plan: values, above: 0 }, Way::Owned);
+                    sink.reached(
+                        place(at),
+                        block,
+                        Span { start: block.start, end, plan: values, above: 0 },
+                        Way::Owned,
+                    );
                 }
-                Op::Table { block, slots, to } => {
-                    let [word, slots] = [self.field(place(block), 8)?, self.field(place(slots), 8)?];
+                Op::Table { block: at, slots, to } => {
+                    let [word, slots] = [self.field(place(at), 8)?, self.field(place(slots), 8)?];
                     match (word, slots) {
                         (0, 0) => continue,
                         _ if !sal_hash_map::is_possible(slots) => return Err(Refused),
@@ -298,7 +341,7 @@ impl Tracer<'_> {
                     let block = self.block(word, 0, least)?;
                     let end = block.start + if self.program.is_plain(to) { 0 } else { slots as usize };
                     let span = Span { start: block.start, end, plan: to, above: slots.trailing_zeros() };
-                    sink.reached(block, span, Way::Owned);
+                    sink.reached(place(at), block, span, Way::Owned);
                 }
                 Op::Tree { root, height, to } => {
                     let [word, height] = [self.field(place(root), 8)?, self.field(place(height), 8)?];
@@ -306,7 +349,7 @@ impl Tracer<'_> {
                         if height > MOST_LEVELS {
                             return Err(Refused);
                         }
-                        self.node(word, to, height as u32, sink)?;
+                        self.node(place(root), to, height as u32, sink)?;
                     }
                 }
                 Op::Children { at, len, most, to } => {
@@ -316,8 +359,7 @@ impl Tracer<'_> {
                             return Err(Refused);
                         }
                         for child in 0..=len as usize {
-                            let word = self.field(place(at) + child * 8, 8)?;
-                            self.node(word, to, above - 1, sink)?;
+                            self.node(place(at) + child * 8, to, above - 1, sink)?;
                         }
                     }
                 }
@@ -339,11 +381,13 @@ impl Tracer<'_> {
                     match *ops {
                         [] => {}
                         [Op::Counted { at, to }] => {
-                            self.one(self.field(place(at), 8)?, to, 0, Way::Counted, sink)?;
+                            self.one(place(at), to, 0, Way::Counted, sink)?;
                         }
                         _ => self.operations(ops, place(0), above, depth + 1, sink)?,
                     }
                 }
+                Op::Handle { at } => sink.handle(place(at)),
+                Op::Hidden => sink.hidden(),
                 Op::Words { at, len } => {
                     let first = place(at).next_multiple_of(8);
                     let end = place(at + len) / 8 * 8;
