@@ -5,6 +5,7 @@
 //! ```text
 //! testing | preload
 //! archaeology
+//! pool
 //! root | collections | region
 //! persist
 //! heap
@@ -16,7 +17,7 @@
 
 use std::path::{Path, PathBuf};
 
-const LAYERS: [&[&str]; 10] = [
+const LAYERS: [&[&str]; 11] = [
     &["error", "sync"],
     &["os", "format", "schema"],
     &["alloc"],
@@ -25,6 +26,7 @@ const LAYERS: [&[&str]; 10] = [
     &["persist"],
     &["ptr"],
     &["root", "collections", "region"],
+    &["pool"],
     &["archaeology"],
     &["testing", "preload"],
 ];
@@ -62,6 +64,11 @@ const EXPORTED: &[(&str, &str)] = &[
     ("MaintenanceStats", "heap"),
     ("Mode", "heap"),
     ("Objects", "heap"),
+    ("Collector", "pool"),
+    ("Gc", "pool"),
+    ("GcWeak", "pool"),
+    ("Pool", "pool"),
+    ("Rooted", "pool"),
     ("Offset", "ptr"),
     ("SalArcCell", "ptr"),
     ("SalBox", "ptr"),

@@ -2,7 +2,8 @@
 
 use super::compile::{Compiler, Of, Unknown};
 use super::layouts::{
-    Shape, cow_hash_map, cow_map, cow_vec, id, is_plain_leaf, sal_btree_map, sal_hash_map, sal_vec, slice_elements,
+    Shape, cow_hash_map, cow_map, cow_vec, id, is_plain_leaf, pool, sal_btree_map, sal_hash_map, sal_vec,
+    slice_elements,
 };
 use super::{Count, Op, Otherwise, Plan};
 use crate::schema::{Node, NodeId};
@@ -119,6 +120,15 @@ impl Compiler<'_> {
                 let link = place(cow_hash_map::ROOT);
                 ops.push(self.link(at + cow_hash_map::KIND, 8, u8::MAX, link, key, value)?);
             }
+            id::POOL => {
+                sized(pool::SIZE)?;
+                ops.push(Op::Owned { at: place(0), to: self.plan(Of::PoolControl(only()?))? });
+            }
+            // What they lead to its pool owns.
+            id::GC | id::GC_WEAK => {
+                sized(8)?;
+                only()?;
+            }
             _ => return Err(Unknown),
         }
         Ok(())
@@ -126,8 +136,17 @@ impl Compiler<'_> {
 
     /// A number or a pointer, or zeros.
     fn option(&mut self, of: NodeId, size: u64, at: usize, ops: &mut Vec<Op>) -> Result<(), Unknown> {
-        const POINTERS: [u64; 7] =
-            [id::OFFSET, id::SAL_RC, id::SAL_RC_SLICE, id::SAL_RC_STR, id::SAL_BOX, id::SAL_BOX_SLICE, id::SAL_BOX_STR];
+        const POINTERS: [u64; 9] = [
+            id::OFFSET,
+            id::SAL_RC,
+            id::SAL_RC_SLICE,
+            id::SAL_RC_STR,
+            id::SAL_BOX,
+            id::SAL_BOX_SLICE,
+            id::SAL_BOX_STR,
+            id::GC,
+            id::GC_WEAK,
+        ];
         match self.types.nodes().get(of.index()).ok_or(Unknown)? {
             Node::Leaf { id, size: inner, .. } if is_plain_leaf(*id) && *inner == size => Ok(()),
             // None of these looks into another one here, so this ends.
@@ -149,6 +168,14 @@ impl Compiler<'_> {
     fn bytes(&mut self) -> Result<super::PlanId, Unknown> {
         self.step()?;
         self.program.plans.push(BYTES);
+        super::PlanId::try_from(self.program.plans.len() - 1).map_err(|_| Unknown)
+    }
+
+    /// The plan of values of so many bytes that lead nowhere.
+    fn plain(&mut self, size: usize) -> Result<super::PlanId, Unknown> {
+        self.step()?;
+        let plan = self.values(size, Vec::new())?;
+        self.program.plans.push(plan);
         super::PlanId::try_from(self.program.plans.len() - 1).map_err(|_| Unknown)
     }
 
@@ -288,6 +315,23 @@ impl Compiler<'_> {
                     ops.push(vector(0, values));
                 }
                 self.values(sal_vec::SIZE, ops)
+            }
+            Of::PoolControl(value) => {
+                let entries = self.plan(Of::PoolEntry(value))?;
+                ops.push(vector(pool::control::CHUNKS, entries));
+                for (at, size) in pool::control::PLAIN {
+                    let plain = self.plain(size)?;
+                    ops.push(vector(at, plain));
+                }
+                self.values(pool::control::SIZE, ops)
+            }
+            Of::PoolEntry(value) => {
+                ops.push(Op::Owned { at: 0, to: self.plan(Of::PoolChunk(value))? });
+                self.values(pool::ENTRY, ops)
+            }
+            Of::PoolChunk(value) => {
+                let geometry = pool::geometry(self.shape(value)?).ok_or(Unknown)?;
+                Ok(Plan::Chunk { geometry, values: self.plan(Of::Value(value))? })
             }
         }
     }
