@@ -12,8 +12,9 @@ use allocator_api2::boxed::Box as AllocBox;
 use allocator_api2::vec::Vec as AllocVec;
 use sal::collections::{CowHashMap, CowHashSet, CowMap, CowSet, CowVec, SalBTreeSet};
 use sal::persist::BlockVisitor;
+use sal::pool::{FinalizerId, QueueId};
 use sal::prelude::*;
-use sal::{HeapOptions, Mode, Offset, Recovery, SalBox, SalCollect, SealPolicy};
+use sal::{Gc, HeapOptions, Mode, Offset, Pool, Recovery, SalBox, SalCollect, SealPolicy};
 use std::collections::HashSet;
 use std::hash::Hash;
 use std::num::NonZero;
@@ -280,6 +281,52 @@ impl Sample for Wide {
     }
 }
 
+/// Chunks that objects have been freed in, and all tables in use.
+impl<T: Sample> Sample for Pool<T> {
+    fn sample(random: &mut Random, heap: &Heap) -> Self {
+        let _session = heap.write().unwrap();
+        let mut pool = Self::new();
+        let all: Vec<Gc<T>> = (0..len(random)).map(|_| pool.insert(T::sample(random, heap))).collect();
+        for &gc in &all {
+            match random.below(4) {
+                0 => drop(pool.downgrade_with_queue(gc, QueueId(1)).unwrap()),
+                1 => pool.arm(gc, FinalizerId(2)).unwrap(),
+                _ => {}
+            }
+        }
+        all.iter().filter(|_| random.below(3) == 0).for_each(|&gc| pool.free(gc).unwrap());
+        pool.check();
+        pool
+    }
+}
+
+/// An object of a pool, with pointers that own nothing and may lead nowhere.
+#[derive(Persist)]
+#[repr(C)]
+struct Object {
+    text: SalString,
+    shared: SalRc<SalString>,
+    next: Option<Gc<Object>>,
+    others: SalVec<Gc<Object>>,
+}
+
+impl Sample for Object {
+    fn sample(random: &mut Random, heap: &Heap) -> Self {
+        // Of a pool that is there while this is made.
+        let mut pool = Pool::new();
+        let place = pool.insert(Self {
+            text: SalString::new(),
+            shared: Sample::sample(random, heap),
+            next: None,
+            others: SalVec::new(),
+        });
+        drop(pool);
+        let others = (0..len(random)).map(|_| place).collect();
+        let next = (random.below(2) == 0).then_some(place);
+        Self { text: Sample::sample(random, heap), shared: Sample::sample(random, heap), next, others }
+    }
+}
+
 fn blocks_of<T: Persist>(value: &T, heap: &Heap) -> HashSet<usize> {
     let mut seen = HashSet::new();
     let mut observer = |start: NonNull<u8>, _| assert!(seen.insert(start.addr().get()), "named twice");
@@ -409,6 +456,18 @@ fn vectors_and_boxes_with_handles() {
     check_all::<AllocBox<Tree, SalAlloc>>(|boxed| Some(boxed.clone()));
     check_all::<AllocVec<AllocBox<u8, SalAlloc>, SalAlloc>>(|vec| Some(vec.clone()));
     check_all::<AllocVec<AllocBox<(), SalAlloc>, SalAlloc>>(|vec| Some(vec.clone()));
+}
+
+#[test]
+fn pools() {
+    check_all::<Pool<u64>>(|_| None);
+    check_all::<Pool<Text>>(|_| None);
+    check_all::<Pool<()>>(|_| None);
+    check_all::<Pool<Wide>>(|_| None);
+    check_all::<Pool<Tree>>(|_| None);
+    check_all::<Pool<Object>>(|_| None);
+    check_all::<Pool<[Shared; 100]>>(|_| None);
+    check_all::<(u8, Pool<SalVec<Pool<Shared>>>)>(|_| None);
 }
 
 #[test]
