@@ -381,3 +381,20 @@ mod power_cuts {
         println!("{report}");
     }
 }
+
+#[test]
+fn what_is_freed_in_a_heap_that_scrubs_is_overwritten() {
+    let heap = HeapOptions::new().scrub_freed(true).volatile().unwrap();
+    let tx = heap.write().unwrap();
+    let pool = tx.root_or_default(Root::<Pool<[u64; 3]>>::new("pool")).unwrap();
+    let all: Vec<Gc<[u64; 3]>> = (0..10).map(|_| pool.insert([0x5EC4E7; 3])).collect();
+    let collector = Collector::new();
+    let guard = collector.root(all[0]);
+    pool.free(all[1]).unwrap();
+    assert_eq!(collector.collect(pool).unwrap().freed, 8);
+    for &gc in &all[1..] {
+        // SAFETY: the slots are still the pool's, which has a chunk with the first object, and numbers may be anything.
+        assert_eq!(unsafe { *gc.as_ref() }, [0; 3]);
+    }
+    assert_eq!(pool[guard.gc()], [0x5EC4E7; 3]);
+}

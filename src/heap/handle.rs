@@ -3,6 +3,7 @@
 use crate::alloc::size_class::Ladder;
 use crate::alloc::windows::{self, FINE};
 use core::fmt;
+use core::sync::atomic::Ordering;
 
 /// A heap's name, four bytes long: it stays valid inside a heap file, because a heap is always mapped at the same place.
 ///
@@ -98,6 +99,16 @@ impl SalAlloc {
     /// The addresses of the heap; none if it is not open, or not made yet.
     pub(crate) fn address_range(self) -> Option<core::ops::Range<usize>> {
         super::allocate::with_core(self.place(), |core| core.base..core.base + core.layout.end() as usize)
+    }
+
+    /// Whether what is freed in the heap is overwritten.
+    pub(crate) fn scrubs_freed(self) -> bool {
+        match self.place() {
+            // Default heaps have no options.
+            Place::Default(_) => false,
+            // Relaxed: set before the heap was published.
+            place => super::allocate::with_core(place, |core| core.scrub_freed.load(Ordering::Relaxed)) == Some(true),
+        }
     }
 
     /// The heap that `address` belongs to, open or closed, if it is one of this process's.

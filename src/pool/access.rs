@@ -98,7 +98,8 @@ impl<T: Trace> Pool<T> {
         unsafe { chunk.is_taken(slot).then(|| Gc::new(chunk.slot(geometry, slot).cast())) }
     }
 
-    /// Takes an object out of the pool. Whatever else leads to it leads nowhere then.
+    /// Takes an object out of the pool. Whatever else leads to it leads nowhere then, and later perhaps to another object that has
+    /// its place.
     ///
     /// # Errors
     /// If it is no object of the pool: one that was freed before, or is in another pool.
@@ -111,6 +112,9 @@ impl<T: Trace> Pool<T> {
             let object = chunk.slot(geometry, slot).cast::<T>();
             control.vacate(geometry, chunk, slot);
             let value = object.read();
+            if chunk.is_scrubbed() {
+                chunk.scrub(geometry, slot);
+            }
             control.release_if_empty(geometry, chunk, true);
             Ok(value)
         }

@@ -14,6 +14,7 @@
 //! A chunk as the last commit found it: bits and objects change within sessions only.
 #![allow(unsafe_code)]
 
+use crate::collections::raw_block;
 use crate::gc::trace::layouts::pool::{Geometry, HEAD, MAGIC};
 use core::alloc::Layout;
 use core::ptr::NonNull;
@@ -158,6 +159,20 @@ impl Chunk {
         let len = geometry.chunk / CARDS;
         let first_from = |position: usize| position.saturating_sub(geometry.first).div_ceil(geometry.slot);
         first_from(card * len).min(geometry.slots)..first_from((card + 1) * len).min(geometry.slots)
+    }
+
+    /// Whether slots are to be overwritten when their objects have gone.
+    pub(super) fn is_scrubbed(self) -> bool {
+        raw_block::heap_of_block(self.0).scrubs_freed()
+    }
+
+    /// Overwrites a slot.
+    ///
+    /// # Safety
+    /// As for [`Chunk::note_change`], and the slot is free.
+    pub(super) unsafe fn scrub(self, geometry: &Geometry, slot: usize) {
+        // SAFETY: the slot lies in the block.
+        unsafe { self.slot(geometry, slot).write_bytes(0, geometry.slot) };
     }
 
     /// Takes a slot off: an object lay there and does no more.

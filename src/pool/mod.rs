@@ -48,6 +48,8 @@ pub use objects::Objects;
 pub use weak::{GcWeak, QueueId};
 
 use crate::collections::{TryReserveError, raw_block};
+use crate::gc::trace::layouts::Shape;
+use crate::gc::trace::layouts::pool::geometry;
 use crate::persist::Trace;
 use crate::persist::follow::PoolKind;
 use crate::ptr::drop_moved::drop_element;
@@ -63,6 +65,9 @@ use core::ptr::NonNull;
 /// It may be on a stack, or in the value of a root of a heap file, alone or beside other pools and other fields. As other collections of
 /// this crate it takes its memory from the heap in which it lies when it gets its first object, or else from that of the thread's
 /// session.
+///
+/// Who has the pool has its objects: several threads may read them, and one at a time makes, changes and frees them. Threads that make
+/// objects at the same time have a pool each.
 ///
 /// Objects have 2 MiB at most. The smallest slot has 16 bytes; beside the slots there are two bits for each.
 ///
@@ -203,10 +208,8 @@ impl<T> Default for Pool<T> {
 impl<T> Drop for Pool<T> {
     fn drop(&mut self) {
         let Some(control) = self.control.take() else { return };
-        let Some(geometry) = crate::gc::trace::layouts::pool::geometry(crate::gc::trace::layouts::Shape::of::<T>())
-        else {
-            return;
-        };
+        // There is a control block, so there are chunks for such objects.
+        let Some(geometry) = (const { geometry(Shape::of::<T>()) }) else { return };
         // SAFETY: L1: the pool goes away, and with it the control block, which is moved out; C1 and C2 say what there is to drop and
         // to free. Nothing is written to any of it (D1 of `ptr::drop_moved`). If an object panics, what is left stays allocated.
         unsafe {

@@ -11,7 +11,7 @@
 //!
 //! # Invariants
 //! - **G1** An object that is old (K3), and lies in no card that may have been changed, leads to no object of a pool of its group
-//!   that is not old. The group is the last collection that was completed, and the pools that it had; a collection of other pools, or
+//!   that is not old, but for places whose objects were freed explicitly. The group is the last collection that was completed, and the pools that it had; a collection of other pools, or
 //!   one that is given up, leaves no group behind, and the next one is of all.
 //! - **G2** When a sweep begins, every object that a root or a marked object leads to is marked (M2).
 //!

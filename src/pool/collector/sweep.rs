@@ -42,7 +42,7 @@ pub(super) unsafe fn sweep(area: &Area, control: &mut Control, kind: &PoolKind, 
         if is_reused {
             (*head).dirty = u64::MAX;
         }
-        let mut first_freed = None;
+        let (mut first_freed, is_scrubbed) = (None, chunk.is_scrubbed());
         for word in 0..geometry.words {
             let (taken, old) = (chunk.taken(word), chunk.old(geometry, word));
             let was_taken = area.taken.get(word).copied().unwrap_or(*taken);
@@ -64,14 +64,18 @@ pub(super) unsafe fn sweep(area: &Area, control: &mut Control, kind: &PoolKind, 
                 first_freed = Some(word);
                 control.freed_in(chunk, word);
             }
-            while (kind.drop.is_some() || may_be_known) && dead != 0 {
-                let object = chunk.slot(geometry, word * 64 + dead.trailing_zeros() as usize);
+            while (kind.drop.is_some() || may_be_known || is_scrubbed) && dead != 0 {
+                let slot = word * 64 + dead.trailing_zeros() as usize;
+                let object = chunk.slot(geometry, slot);
                 dead &= dead - 1;
                 if may_be_known {
                     control.forget(object.addr().get());
                 }
                 if let Some(drop) = kind.drop {
                     drop(object.as_ptr());
+                }
+                if is_scrubbed {
+                    chunk.scrub(geometry, slot);
                 }
             }
         }
