@@ -34,6 +34,9 @@ pub struct BlockVisitor<'observer> {
     observer: Option<&'observer mut dyn FnMut(NonNull<u8>, Layout)>,
     /// Who is told of pointers to collected objects; then blocks and handles do not matter.
     follower: Option<&'observer mut dyn Follow>,
+    /// Pointers that it has not been told of yet, and how many.
+    pointers: [usize; TOLD_AT_ONCE],
+    untold: usize,
     /// Calls of [`BlockVisitor::value`] within each other.
     depth: u32,
     later: Vec<Later>,
@@ -45,6 +48,9 @@ pub struct BlockVisitor<'observer> {
 
 /// Values that are visited within each other; those further down wait, so that a list of any length fits the stack.
 const DEEPEST: u32 = 50;
+
+/// Pointers that a follower is told of together: a call for each would cost as much as what is done with it.
+const TOLD_AT_ONCE: usize = 16;
 
 /// A value that waits to be visited.
 #[derive(Clone, Copy)]
@@ -98,6 +104,8 @@ impl<'observer> BlockVisitor<'observer> {
             found: None,
             observer: None,
             follower: None,
+            pointers: [0; TOLD_AT_ONCE],
+            untold: 0,
             depth: 0,
             later: Vec::new(),
             shared: HashSet::new(),
@@ -128,6 +136,8 @@ impl<'observer> BlockVisitor<'observer> {
             found: None,
             observer: Some(observer),
             follower: None,
+            pointers: [0; TOLD_AT_ONCE],
+            untold: 0,
             depth: 0,
             later: Vec::new(),
             shared: HashSet::new(),
@@ -173,9 +183,21 @@ impl<'observer> BlockVisitor<'observer> {
     /// Takes note of a pointer to a collected object, which the visited value does not own.
     #[inline]
     pub(crate) fn pointer(&mut self, address: usize, size: usize) {
-        match &mut self.follower {
-            Some(follower) => follower.pointer(address),
-            None => self.check(address, size),
+        if self.follower.is_none() {
+            return self.check(address, size);
+        }
+        if self.untold == TOLD_AT_ONCE {
+            self.tell();
+        }
+        self.pointers[self.untold % TOLD_AT_ONCE] = address;
+        self.untold += 1;
+    }
+
+    /// Tells the follower what it has not been told yet. Who has one calls this in the end.
+    pub(crate) fn tell(&mut self) {
+        let untold = core::mem::take(&mut self.untold).min(TOLD_AT_ONCE);
+        if let Some(follower) = &mut self.follower {
+            follower.pointers(&self.pointers[..untold]);
         }
     }
 
@@ -196,7 +218,10 @@ impl<'observer> BlockVisitor<'observer> {
     /// # Safety
     /// What it names are values of the types that it says, and nobody changes them meanwhile.
     pub(crate) unsafe fn follow(&mut self) {
-        while let Some((value, visit)) = self.follower.as_mut().and_then(|follower| follower.next()) {
+        loop {
+            let untold = core::mem::take(&mut self.untold).min(TOLD_AT_ONCE);
+            let Some(follower) = &mut self.follower else { return };
+            let Some((value, visit)) = follower.next(&self.pointers[..untold]) else { return };
             // SAFETY: the caller's promise.
             unsafe { visit(value, self) };
         }

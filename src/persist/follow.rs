@@ -31,8 +31,8 @@ pub(crate) struct FoundPool {
 
 /// Who is told.
 pub(crate) trait Follow {
-    /// A pointer to an object; it may be one that is no more.
-    fn pointer(&mut self, address: usize);
+    /// Pointers to objects; they may be such that are no more.
+    fn pointers(&mut self, addresses: &[usize]);
 
     /// A word that may be anything.
     fn word(&mut self, word: usize);
@@ -40,8 +40,8 @@ pub(crate) trait Follow {
     /// A pool; whether it is one of those that are collected.
     fn pool(&mut self, pool: FoundPool) -> bool;
 
-    /// The next object to visit.
-    fn next(&mut self) -> Option<(*const u8, Visit)>;
+    /// After pointers as above, the next object to visit.
+    fn next(&mut self, addresses: &[usize]) -> Option<(*const u8, Visit)>;
 }
 
 /// # Safety

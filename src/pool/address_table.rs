@@ -26,6 +26,7 @@ const _: () = assert!(size_of::<AddressTable>() == 32);
 const FEWEST: usize = 8;
 
 impl AddressTable {
+    #[inline(always)]
     pub(super) fn len(&self) -> usize {
         self.len
     }

@@ -178,28 +178,32 @@ impl Control {
     ///
     /// # Safety
     /// As for [`Control::list`].
+    #[inline(always)]
     pub(super) unsafe fn freed_in(&mut self, chunk: Chunk, word: usize) {
         if self.first == chunk.address() {
             self.cursor = self.cursor.min(word as u64);
         } else {
-            // SAFETY: the caller's promise.
-            unsafe { self.list_behind(chunk) };
+            // SAFETY: the caller's promise; its head is readable (K1).
+            unsafe {
+                if (*chunk.head()).is_listed == 0 {
+                    self.list_behind(chunk);
+                }
+            }
         }
     }
 
-    /// As [`Control::list`], behind the first one, so that this one goes on to be used.
+    /// Puts a chunk that is not in the list behind the first one, so that this one goes on to be used.
     ///
     /// # Safety
     /// As for [`Control::list`].
+    #[cold]
+    #[inline(never)]
     unsafe fn list_behind(&mut self, chunk: Chunk) {
         // SAFETY: the caller's promise, C3.
         unsafe {
             let head = chunk.head();
             if self.first == 0 {
                 return self.list(chunk);
-            }
-            if (*head).is_listed != 0 {
-                return;
             }
             let first = Chunk::at(self.first).head();
             ((*head).is_listed, (*head).previous, (*head).next) = (1, self.first, (*first).next);
@@ -228,7 +232,22 @@ impl Control {
     }
 
     /// Forgets what is known of an object that is none any more.
+    #[inline(always)]
     pub(super) fn forget(&mut self, address: usize) {
+        if self.knows_any() {
+            self.forget_slow(address);
+        }
+    }
+
+    /// Whether any object has weak pointers or a finalizer.
+    #[inline(always)]
+    pub(super) fn knows_any(&self) -> bool {
+        !self.weak.is_empty() || self.armed.len() > 0 || !self.ready.is_empty()
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn forget_slow(&mut self, address: usize) {
         self.weak.died(address);
         self.armed.remove(address);
         if !self.ready.is_empty() {
@@ -240,17 +259,29 @@ impl Control {
     ///
     /// # Safety
     /// It is one of the pool's.
+    #[inline(always)]
     pub(super) unsafe fn release_if_empty(&mut self, geometry: &Geometry, chunk: Chunk, keeps_first: bool) -> bool {
         // SAFETY: the caller's promise.
         unsafe {
             if (*chunk.head()).used != 0 || keeps_first && self.first == chunk.address() {
                 return false;
             }
+            self.release(geometry, chunk);
+        }
+        true
+    }
+
+    /// # Safety
+    /// As for [`Control::release_if_empty`], of a chunk that is empty.
+    #[cold]
+    #[inline(never)]
+    unsafe fn release(&mut self, geometry: &Geometry, chunk: Chunk) {
+        // SAFETY: the caller's promise.
+        unsafe {
             self.unlist(chunk);
             self.chunks.remove(chunk.address());
             raw_block::deallocate(chunk.block(), chunk::layout(geometry));
         }
-        true
     }
 
     /// Names the blocks of the tables.

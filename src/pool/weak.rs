@@ -75,6 +75,7 @@ const NONE: u32 = u32::MAX;
 
 impl WeakTable {
     /// Whether no object has a weak pointer.
+    #[inline(always)]
     pub(super) fn is_empty(&self) -> bool {
         self.index.len() == 0
     }

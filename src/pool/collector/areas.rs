@@ -21,7 +21,7 @@ pub(super) struct Area {
     /// The number of its pool, in this call.
     pub(super) pool: u32,
     pub(super) is_live: bool,
-    pub(super) geometry: &'static Geometry,
+    pub(super) geometry: Geometry,
     pub(super) marks: Vec<u64>,
     /// Marked objects for which the stack had no room; empty if there never was one.
     pub(super) waiting: Vec<u64>,
@@ -37,6 +37,8 @@ pub(super) struct Areas {
     pub(super) list: Vec<Area>,
     /// Granules of addresses and the areas there; a granule plus one, so that 0 is none.
     table: Vec<(usize, u32)>,
+    /// The entry that was found last: neighbours lead to neighbours.
+    last: (usize, u32),
 }
 
 impl Areas {
@@ -44,6 +46,7 @@ impl Areas {
     pub(super) fn clear(&mut self) {
         self.list.clear();
         self.table.clear();
+        self.last = (0, 0);
     }
 
     /// Takes in the chunks that the pools have now; what is new has its old objects marked if that is wanted, and otherwise nothing, and
@@ -76,7 +79,7 @@ impl Areas {
                                 stamp,
                                 pool: number as u32,
                                 is_live: true,
-                                geometry,
+                                geometry: *geometry,
                                 marks: (0..geometry.words).map(old).collect(),
                                 waiting: Vec::new(),
                                 taken: Vec::new(),
@@ -101,6 +104,7 @@ impl Areas {
     fn index(&mut self) {
         let granules: usize = self.list.iter().map(|area| area.geometry.chunk >> GRANULE_SHIFT).sum();
         self.table.clear();
+        self.last = (0, 0);
         self.table.resize((granules * 2).next_power_of_two(), (0, 0));
         for (at, area) in self.list.iter().enumerate().filter(|(_, area)| area.is_live) {
             let first = area.chunk.address() >> GRANULE_SHIFT;
@@ -112,6 +116,20 @@ impl Areas {
                 self.table[place] = (granule + 1, at as u32);
             }
         }
+    }
+
+    /// As [`Areas::find`], and remembers where it was.
+    #[inline(always)]
+    pub(super) fn find_next(&mut self, address: usize) -> Option<(usize, usize, bool)> {
+        let granule = address >> GRANULE_SHIFT;
+        if self.last.0 != granule + 1 {
+            let at = self.area_at(address)?;
+            self.last = (granule + 1, at as u32);
+        }
+        let at = self.last.1 as usize;
+        let area = &self.list[at];
+        let (slot, is_start) = area.geometry.slot_of(address.wrapping_sub(area.chunk.address()))?;
+        Some((at, slot, is_start))
     }
 
     #[inline(always)]

@@ -125,7 +125,9 @@ impl Cycle {
     /// Finds the pools, and begins if nothing has begun.
     fn find(&mut self, visit: Visit<'_>, scope: Scope, deadline: Option<Instant>) {
         self.marker.find_pools(deadline);
-        visit(&mut BlockVisitor::following(&mut self.marker));
+        let mut visitor = BlockVisitor::following(&mut self.marker);
+        visit(&mut visitor);
+        visitor.tell();
         let mut marks_old = false;
         let pools = &self.marker.pools;
         // SAFETY: Y1; one at a time.
@@ -179,7 +181,7 @@ impl Cycle {
             visit(&mut visitor);
         }
         sources(&mut RootVisitor { visitor: &mut visitor });
-        drop(visitor);
+        visitor.tell();
         loop {
             // SAFETY: the marker names objects of pools that the caller has alone, with their own types' functions (B1, L3).
             unsafe { BlockVisitor::following(&mut self.marker).follow() };

@@ -123,7 +123,7 @@ impl Marker {
     /// Marks an object, if there is one that begins there.
     #[inline(always)]
     pub(super) fn mark_exactly(&mut self, address: usize) {
-        if let Some((area, slot, true)) = self.areas.find(address) {
+        if let Some((area, slot, true)) = self.areas.find_next(address) {
             self.mark(area, slot);
         }
     }
@@ -187,7 +187,7 @@ impl Marker {
             unsafe { *dirty = 0 };
             let before = self.stack.len();
             while cards != 0 {
-                for slot in Chunk::slots_of_card(area.geometry, cards.trailing_zeros() as usize) {
+                for slot in Chunk::slots_of_card(&area.geometry, cards.trailing_zeros() as usize) {
                     if area.marks[slot / 64] >> (slot % 64) & 1 != 0 {
                         self.stack.push(Entry { area: at as u32, slot: slot as u32 });
                     }
@@ -229,16 +229,16 @@ impl Marker {
 
 impl Follow for Marker {
     #[inline]
-    fn pointer(&mut self, address: usize) {
+    fn pointers(&mut self, addresses: &[usize]) {
         match self.phase {
-            Phase::Marking => self.mark_exactly(address),
-            Phase::Finding if self.noted.len() < NOTED => self.noted.push(address),
-            Phase::Finding => self.has_missed = true,
+            Phase::Marking => addresses.iter().for_each(|&address| self.mark_exactly(address)),
+            Phase::Finding if self.noted.len() < NOTED => self.noted.extend(addresses),
+            Phase::Finding => self.has_missed |= !addresses.is_empty(),
         }
     }
 
     fn word(&mut self, word: usize) {
-        if let Some((area, slot, _)) = self.areas.find(word) {
+        if let Some((area, slot, _)) = self.areas.find_next(word) {
             self.mark(area, slot);
         }
     }
@@ -253,7 +253,8 @@ impl Follow for Marker {
     }
 
     #[inline]
-    fn next(&mut self) -> Option<(*const u8, Visit)> {
+    fn next(&mut self, addresses: &[usize]) -> Option<(*const u8, Visit)> {
+        self.pointers(addresses);
         if self.phase == Phase::Finding {
             return None;
         }
@@ -275,7 +276,7 @@ impl Follow for Marker {
             unsafe {
                 if area.is_live && area.chunk.is_taken(entry.slot as usize) {
                     self.visited += 1;
-                    let object = area.chunk.slot(area.geometry, entry.slot as usize);
+                    let object = area.chunk.slot(&area.geometry, entry.slot as usize);
                     return Some((object.as_ptr(), self.pools[area.pool as usize].kind.visit));
                 }
             }

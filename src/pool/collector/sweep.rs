@@ -31,10 +31,10 @@ pub(super) unsafe fn prepare(area: &mut Area, may_change: bool) {
 /// # Safety
 /// The area is live, `control` and `kind` are those of its pool, which is the caller's alone, and all is marked that is kept (G2).
 pub(super) unsafe fn sweep(area: &Area, control: &mut Control, kind: &PoolKind, report: &mut PoolReport) {
-    let (chunk, geometry) = (area.chunk, area.geometry);
+    let (chunk, geometry) = (area.chunk, &area.geometry);
     let frees = control.since_sweep >= control.sweep_every;
     // Only if the program has been here since marking was done can it have made weak pointers to what is dead, or armed it.
-    let may_be_known = !area.taken.is_empty() && (!control.weak.is_empty() || control.armed.len() > 0);
+    let may_be_known = !area.taken.is_empty() && control.knows_any();
     // SAFETY: B1; words and slots are of the geometry. A slot is vacated before its object is dropped (C5).
     unsafe {
         let head = chunk.head();
