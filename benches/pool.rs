@@ -89,17 +89,20 @@ fn main() {
     group.bench_function("alloc_free/16B", |bencher| {
         let mut pool = Pool::new();
         pool.insert([0_u64; 2]);
-        bencher.iter(|| {
-            let gc = pool.insert(black_box([1_u64, 2]));
-            pool.free(black_box(gc))
+        bencher.iter_custom(|iterations| {
+            timed(|| {
+                for _ in 0..iterations {
+                    let gc = pool.insert(black_box([1_u64, 2]));
+                    let _ = black_box(pool.free(black_box(gc)));
+                }
+            })
         });
     });
     group.bench_function("get/16B", |bencher| {
         let (pool, all) = cells(10_000);
-        let mut at = 0;
-        bencher.iter(|| {
-            at = if at + 1 == all.len() { 0 } else { at + 1 };
-            pool.get(all[at]).map(|cell| cell.number)
+        bencher.iter_custom(|iterations| {
+            let again = all.iter().cycle().take(iterations as usize);
+            timed(|| again.filter_map(|&gc| pool.get(black_box(gc))).map(|cell| cell.number).sum::<u64>())
         });
     });
     let mut random = 0x9E37_79B9_7F4A_7C15_u64;

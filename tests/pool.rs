@@ -495,6 +495,41 @@ fn steps_begin_again_when_others_collect_or_pools_come_and_go() {
 }
 
 #[test]
+fn what_is_made_while_a_sweep_goes_on_in_steps_is_not_swept() {
+    let (mut pool, collector) = (Pool::new(), Collector::new());
+    // Four chunks without a free slot, of which only the first objects are kept.
+    let all: Vec<Gc<Cell16>> = (0..4 * 16_128).map(|number| pool.insert(Cell16 { next: None, number })).collect();
+    let guard = collector.root(all[0]);
+    let mut made = Vec::new();
+    let report = loop {
+        match collector.step(&mut pool, Duration::ZERO).unwrap() {
+            Step::Done(report) => break report,
+            Step::Sweeping if made.is_empty() => {
+                // In places of dead ones that are not swept yet, and in places that are free already.
+                let freed: Vec<_> = all.iter().copied().filter(|&gc| pool.contains(gc) && gc != all[0]).collect();
+                for gc in [freed[0], freed[freed.len() / 2], freed[freed.len() - 1]] {
+                    pool.free(gc).unwrap();
+                }
+                let weak = pool.downgrade(freed[1]).unwrap();
+                pool.arm(freed[1], FinalizerId(1)).unwrap();
+                made.extend((0..20_000).map(|_| collector.root(pool.insert(Cell16 { next: None, number: 1 << 50 }))));
+                assert_eq!(pool.upgrade(weak), Some(freed[1]));
+            }
+            _ => {}
+        }
+    };
+    pool.check();
+    assert!(report.freed > 0 && made.len() == 20_000);
+    assert!(made.iter().all(|guard| pool.get(guard.gc()).is_some_and(|cell| cell.number == 1 << 50)));
+    // What was left is found by the next one; the armed one waits then.
+    let report = collector.collect_young(&mut pool).unwrap();
+    assert!(made.iter().all(|guard| pool.contains(guard.gc())), "{report:?}");
+    let report = collector.collect(&mut pool).unwrap();
+    assert!(report.live - pool.finalizable().len() as u64 == 20_001, "{report:?}");
+    drop(guard);
+}
+
+#[test]
 fn a_random_graph_is_what_a_model_says_after_each_kind_of_collection() {
     for seed in 0..6 {
         println!("seed {seed}");

@@ -404,7 +404,7 @@ pub(crate) mod pool {
 
         #[test]
         fn every_position_falls_into_the_slot_that_a_division_says() {
-            for size in (1..300).chain([4096, 5000, 65_536, 100_001, 1 << 20, 1 << 21]) {
+            for size in (1..300_usize).chain([4096, 5000, 65_536, 100_001, 1 << 20, 1 << 21]) {
                 for align in [1, 8, 64] {
                     let shape = Shape { size: size.next_multiple_of(align), align };
                     let geometry = geometry(shape).unwrap();

@@ -49,12 +49,12 @@ impl Areas {
         self.last = (0, 0);
     }
 
-    /// Takes in the chunks that the pools have now; what is new has its old objects marked if that is wanted, and otherwise nothing, and
+    /// Takes in the chunks that the pools have now, new ones only if that is wanted; what is new has its old objects marked if that is wanted, and otherwise nothing, and
     /// counts as unchanged.
     ///
     /// # Safety
     /// The control blocks are of pools that the caller has alone (L1), until areas are made not live.
-    pub(super) unsafe fn take_in(&mut self, pools: &[FoundPool], marks_old: bool) {
+    pub(super) unsafe fn take_in(&mut self, pools: &[FoundPool], marks_old: bool, takes_new: bool) {
         self.list.iter_mut().for_each(|area| area.is_live = false);
         let mut has_new = false;
         for (number, pool) in pools.iter().enumerate() {
@@ -66,6 +66,7 @@ impl Areas {
                     let known = self.area_at(chunk.address()).map(|at| &mut self.list[at]);
                     match known.filter(|area| area.chunk == chunk && area.stamp == stamp) {
                         Some(area) => (area.is_live, area.pool) = (true, number as u32),
+                        None if !takes_new => {}
                         None => {
                             has_new = true;
                             let geometry = &pool.kind.geometry;

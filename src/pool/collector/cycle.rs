@@ -150,8 +150,10 @@ impl Cycle {
         // From here on cards do not tell all that has been changed since the last collection (G1).
         // SAFETY: Y1; one at a time.
         self.marker.pools.iter().for_each(|pool| unsafe { control(pool).group = self.mark });
+        // Chunks that have come since marking was done have nothing that is marked, and nothing to sweep.
+        let takes_new = self.phase == Phase::Marking;
         // SAFETY: found in what the caller has alone, for as long as this call lasts (Y1).
-        unsafe { self.marker.areas.take_in(&self.marker.pools, marks_old) };
+        unsafe { self.marker.areas.take_in(&self.marker.pools, marks_old, takes_new) };
     }
 
     /// Whether the last collection was complete, and of these very pools.
