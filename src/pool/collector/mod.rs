@@ -322,3 +322,6 @@ impl fmt::Debug for Marked<'_> {
         f.debug_struct("Marked").finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests;
