@@ -241,7 +241,9 @@ fn words_that_look_like_pointers_keep_objects_and_free_slots_are_not_marked() {
         roots.visit_conservative(&[]);
         roots.visit_conservative(&bytes[1..7]);
     });
-    let report = collector.collect(&mut pool).unwrap();
+    let marked = collector.mark(&mut pool).unwrap();
+    assert!(marked.is_reachable(all[1]) && !marked.is_reachable(all[3]), "nothing is there to be marked");
+    let report = marked.sweep();
     assert_eq!((report.visited, report.freed, pool.len()), (2, 7, 2));
     assert!(pool.contains(all[0]) && pool.contains(all[1]) && !pool.contains(all[3]));
     assert!(collector.remove_root_source(source) && !collector.remove_root_source(source));

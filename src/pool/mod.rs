@@ -2,7 +2,7 @@
 //! leads to them any more.
 //!
 //! A [`Pool`] is a collection as any other in this crate: one word, without a handle, part of a root's value or on a stack. Its
-//! objects lie in [chunks](chunk), 256 KiB or more each, with a bit for each slot and no header of their own. A [`Gc`] is the
+//! objects lie in *chunks*, 256 KiB or more each, with a bit for each slot and no header of their own. A [`Gc`] is the
 //! address of an object; who has the pool has the object. So what the borrow checker says of a pool holds for its objects: to read one
 //! takes `&Pool`, to change one `&mut Pool`, and to collect `&mut` to the value that has the pool. A [`Collector`] is a process's own: it
 //! knows what else keeps objects, and marks and sweeps.
