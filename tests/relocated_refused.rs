@@ -439,3 +439,26 @@ fn whatever_bytes_a_file_has_it_is_opened_or_refused() {
         unmap(heap);
     }
 }
+
+#[test]
+fn a_root_with_a_pool_is_refused_and_the_others_are_moved() {
+    const POOL: Root<sal::Pool<u64>> = Root::new("pool");
+    const PLAIN: Root<SalString> = Root::new("plain");
+    let _alone = alone();
+    let (_directory, path) = fresh_path();
+    let heap = opened(&atomic(), &path);
+    {
+        let tx = heap.write().unwrap();
+        tx.root_or_default(POOL).unwrap().insert(7);
+        tx.set_root(PLAIN, "text".into()).unwrap();
+    }
+    let (heap, copy) = copied(heap, &atomic(), &path);
+    let twin = moved(&copy);
+    {
+        let read = twin.read().unwrap();
+        assert!(matches!(read.root(POOL), Err(RootError::NotMoved { .. })));
+        assert_eq!(read.root(PLAIN).unwrap(), "text");
+    }
+    unmap(twin);
+    unmap(heap);
+}

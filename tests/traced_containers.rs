@@ -15,8 +15,8 @@ use allocator_api2::vec::Vec as AllocVec;
 use sal::collections::{CowHashMap, CowHashSet, CowMap, CowSet, CowVec, SalBTreeSet};
 use sal::persist::BlockVisitor;
 use sal::prelude::*;
-use sal::{HeapOptions, Mode, Offset, Recovery, SalBox, SalCollect, SealPolicy};
-use sample::{Mixed, Sample, Signed, Tree, Wide};
+use sal::{HeapOptions, Mode, Offset, Pool, Recovery, SalBox, SalCollect, SealPolicy};
+use sample::{Mixed, Object, Sample, Signed, Tree, Wide};
 use std::collections::HashSet;
 use std::num::NonZero;
 use std::ptr::NonNull;
@@ -154,6 +154,18 @@ fn vectors_and_boxes_with_handles() {
     check_all::<AllocBox<Tree, SalAlloc>>(|boxed| Some(boxed.clone()));
     check_all::<AllocVec<AllocBox<u8, SalAlloc>, SalAlloc>>(|vec| Some(vec.clone()));
     check_all::<AllocVec<AllocBox<(), SalAlloc>, SalAlloc>>(|vec| Some(vec.clone()));
+}
+
+#[test]
+fn pools() {
+    check_all::<Pool<u64>>(|_| None);
+    check_all::<Pool<Text>>(|_| None);
+    check_all::<Pool<()>>(|_| None);
+    check_all::<Pool<Wide>>(|_| None);
+    check_all::<Pool<Tree>>(|_| None);
+    check_all::<Pool<Object>>(|_| None);
+    check_all::<Pool<[Shared; 100]>>(|_| None);
+    check_all::<(u8, Pool<SalVec<Pool<Shared>>>)>(|_| None);
 }
 
 #[test]

@@ -41,7 +41,7 @@ use std::collections::HashMap;
 /// Why a root was not moved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Unmoved {
-    /// Its type is not known to the last part.
+    /// Its type is not known to the last part, or has a pool in it.
     Type,
     /// It has a value that may hold pointers where only the compiler knows.
     Hidden,

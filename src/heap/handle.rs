@@ -110,6 +110,16 @@ impl SalAlloc {
         })
     }
 
+    /// Whether what is freed in the heap is overwritten.
+    pub(crate) fn scrubs_freed(self) -> bool {
+        match self.place() {
+            // Default heaps have no options.
+            Place::Default(_) => false,
+            // Relaxed: set before the heap was published.
+            place => super::allocate::with_core(place, |core| core.scrub_freed.load(Ordering::Relaxed)) == Some(true),
+        }
+    }
+
     /// The heap that `address` belongs to, open or closed, if it is one of this process's.
     ///
     /// ```

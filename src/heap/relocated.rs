@@ -61,7 +61,7 @@ impl HeapInner {
     pub(crate) fn check_moved(&self, entry: &RootEntry) -> Result<(), &'static str> {
         let Some(moved) = &self.moved else { return Ok(()) };
         moved.check(entry).map_err(|why| match why {
-            Unmoved::Type => "its type is not known to the last part",
+            Unmoved::Type => "its type is not known to the last part, or has a pool in it",
             Unmoved::Hidden => "an enum whose layout the compiler chose may hold pointers",
             Unmoved::Opaque => "a leaf of a type of its own holds an address",
             Unmoved::Contents => "it leads to something that cannot be",
@@ -96,7 +96,8 @@ impl Heap {
     /// dropped, to versions. How many pointers share a value is not counted.
     ///
     /// A root that could not be moved as a whole is refused with [`RootError::NotMoved`](crate::RootError::NotMoved) when it is
-    /// asked for, and the others are handed out. That is so if its type is not known to the last part
+    /// asked for, and the others are handed out. That is so if it has a [`Pool`](crate::Pool) or a [`Gc`](crate::Gc) in it, if its type is not
+    /// known to the last part
     /// ([`Trace::is_known`](crate::Trace::is_known)); if there is a value in it that may hold pointers in places of the
     /// compiler's choice: an enum with `#[persist(same_build)]` and no `repr`; if a [leaf](crate::persist::Node::Leaf) with an id
     /// of one's own holds an address; and if it leads to something that cannot be, because the file is damaged. What an

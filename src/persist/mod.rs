@@ -24,6 +24,7 @@ mod build;
 mod composite;
 mod containers;
 mod describer;
+pub(crate) mod follow;
 mod primitives;
 #[doc(hidden)]
 pub mod support;

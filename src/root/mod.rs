@@ -21,6 +21,7 @@ mod directory;
 mod extension;
 mod key;
 mod registry;
+mod taken;
 mod types;
 mod verify;
 mod versions;

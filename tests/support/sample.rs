@@ -7,8 +7,9 @@ use crate::support::Random;
 use allocator_api2::boxed::Box as AllocBox;
 use allocator_api2::vec::Vec as AllocVec;
 use sal::collections::{CowHashMap, CowHashSet, CowMap, CowSet, CowVec, SalBTreeSet};
+use sal::pool::{FinalizerId, QueueId};
 use sal::prelude::*;
-use sal::{Handle, Movable, SalBox, SalMovable};
+use sal::{Gc, Handle, Movable, Pool, SalBox, SalMovable};
 use std::hash::Hash;
 use std::num::NonZero;
 
@@ -292,5 +293,51 @@ pub(crate) struct Wide {
 impl Sample for Wide {
     fn sample(random: &mut Random, heap: &Heap) -> Self {
         Self { text: Sample::sample(random, heap), more: [random.next(); 12] }
+    }
+}
+
+/// Chunks that objects have been freed in, and all tables in use.
+impl<T: Sample> Sample for Pool<T> {
+    fn sample(random: &mut Random, heap: &Heap) -> Self {
+        let _session = heap.write().unwrap();
+        let mut pool = Self::new();
+        let all: Vec<Gc<T>> = (0..len(random)).map(|_| pool.insert(T::sample(random, heap))).collect();
+        for &gc in &all {
+            match random.below(4) {
+                0 => drop(pool.downgrade_with_queue(gc, QueueId(1)).unwrap()),
+                1 => pool.arm(gc, FinalizerId(2)).unwrap(),
+                _ => {}
+            }
+        }
+        all.iter().filter(|_| random.below(3) == 0).for_each(|&gc| pool.free(gc).unwrap());
+        pool.check();
+        pool
+    }
+}
+
+/// An object of a pool, with pointers that own nothing and may lead nowhere.
+#[derive(Persist, Debug)]
+#[repr(C)]
+pub(crate) struct Object {
+    text: SalString,
+    shared: SalRc<SalString>,
+    next: Option<Gc<Object>>,
+    others: SalVec<Gc<Object>>,
+}
+
+impl Sample for Object {
+    fn sample(random: &mut Random, heap: &Heap) -> Self {
+        // Of a pool that is there while this is made.
+        let mut pool = Pool::new();
+        let place = pool.insert(Self {
+            text: SalString::new(),
+            shared: Sample::sample(random, heap),
+            next: None,
+            others: SalVec::new(),
+        });
+        drop(pool);
+        let others = (0..len(random)).map(|_| place).collect();
+        let next = (random.below(2) == 0).then_some(place);
+        Self { text: Sample::sample(random, heap), shared: Sample::sample(random, heap), next, others }
     }
 }

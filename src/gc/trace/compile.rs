@@ -45,6 +45,10 @@ pub(super) enum Of {
     CowHashLeaf(NodeId, Option<NodeId>),
     /// A vector of pairs.
     CowHashSame(NodeId, Option<NodeId>),
+    PoolControl(NodeId),
+    /// An entry of a pool's table of chunks.
+    PoolEntry(NodeId),
+    PoolChunk(NodeId),
 }
 
 /// One description on its way into a program.

@@ -2,7 +2,7 @@
 
 use super::compile::{Compiler, Of, Unknown};
 use super::layouts::{
-    Shape, cow_hash_map, cow_map, cow_vec, handle, id, is_plain_leaf, sal_btree_map, sal_hash_map, sal_vec,
+    Shape, cow_hash_map, cow_map, cow_vec, handle, id, is_plain_leaf, pool, sal_btree_map, sal_hash_map, sal_vec,
     slice_elements,
 };
 use super::{Count, Op, Otherwise, Plan, PlanId};
@@ -140,6 +140,17 @@ impl Compiler<'_> {
                 let link = place(cow_hash_map::ROOT);
                 ops.push(self.link(at + cow_hash_map::KIND, 8, u8::MAX, link, key, value)?);
             }
+            // A pool looks its chunks up by their addresses: in another place its tables would have to be made anew.
+            id::POOL | id::GC | id::GC_WEAK if self.moves() => return Err(Unknown),
+            id::POOL => {
+                sized(pool::SIZE)?;
+                ops.push(Op::Owned { at: place(0), to: self.plan(Of::PoolControl(only()?))? });
+            }
+            // What they lead to its pool owns.
+            id::GC | id::GC_WEAK => {
+                sized(8)?;
+                only()?;
+            }
             _ => return Err(Unknown),
         }
         Ok(())
@@ -147,7 +158,7 @@ impl Compiler<'_> {
 
     /// A number or a pointer, or zeros.
     fn option(&mut self, of: NodeId, size: u64, at: usize, ops: &mut Vec<Op>) -> Result<(), Unknown> {
-        const POINTERS: [u64; 10] = [
+        const POINTERS: [u64; 12] = [
             id::OFFSET,
             id::SAL_RC,
             id::SAL_RC_SLICE,
@@ -158,6 +169,8 @@ impl Compiler<'_> {
             id::HANDLE,
             id::HANDLE_SLICE,
             id::HANDLE_STR,
+            id::GC,
+            id::GC_WEAK,
         ];
         match self.types.nodes().get(of.index()).ok_or(Unknown)? {
             Node::Leaf { id, size: inner, .. } if is_plain_leaf(*id) && *inner == size => Ok(()),
@@ -222,6 +235,14 @@ impl Compiler<'_> {
     /// The plan of an entry that leads to a value with that plan and alignment.
     fn entry(&mut self, to: PlanId, align: usize) -> Result<Plan, Unknown> {
         self.values(handle::ENTRY, vec![Op::Movable { at: handle::LOCATION as u32, align: align as u32, to }])
+    }
+
+    /// The plan of values of so many bytes that lead nowhere.
+    fn plain(&mut self, size: usize) -> Result<super::PlanId, Unknown> {
+        self.step()?;
+        let plan = self.values(size, Vec::new())?;
+        self.program.plans.push(plan);
+        super::PlanId::try_from(self.program.plans.len() - 1).map_err(|_| Unknown)
     }
 
     /// A link to a node of a `CowHashMap`, whose kind a field says.
@@ -373,6 +394,23 @@ impl Compiler<'_> {
                     ops.push(vector(0, values));
                 }
                 self.values(sal_vec::SIZE, ops)
+            }
+            Of::PoolControl(value) => {
+                let entries = self.plan(Of::PoolEntry(value))?;
+                ops.push(vector(pool::control::CHUNKS, entries));
+                for (at, size) in pool::control::PLAIN {
+                    let plain = self.plain(size)?;
+                    ops.push(vector(at, plain));
+                }
+                self.values(pool::control::SIZE, ops)
+            }
+            Of::PoolEntry(value) => {
+                ops.push(Op::Owned { at: 0, to: self.plan(Of::PoolChunk(value))? });
+                self.values(pool::ENTRY, ops)
+            }
+            Of::PoolChunk(value) => {
+                let geometry = pool::geometry(self.shape(value)?).ok_or(Unknown)?;
+                Ok(Plan::Chunk { geometry, values: self.plan(Of::Value(value))? })
             }
         }
     }

@@ -35,6 +35,7 @@ pub(crate) mod run;
 mod types;
 
 use core::ops::Range;
+use layouts::pool::Geometry;
 use std::collections::HashMap;
 
 /// How deep values are looked into that lie within each other.
@@ -80,6 +81,8 @@ pub(crate) enum Plan {
     Slice { first: usize, values: PlanId },
     /// Control bytes of a hash table, of which the values of the full ones lie behind the last.
     Slots { align: usize, values: PlanId },
+    /// A chunk of a pool, of which the values of the slots that are taken are looked at.
+    Chunk { geometry: Geometry, values: PlanId },
 }
 
 /// How many values there are side by side.
@@ -233,7 +236,7 @@ impl Program {
         match self.plan(id) {
             Plan::Words => false,
             Plan::Values { ops, .. } => ops.is_empty(),
-            Plan::Slice { values, .. } | Plan::Slots { values, .. } => {
+            Plan::Slice { values, .. } | Plan::Slots { values, .. } | Plan::Chunk { values, .. } => {
                 matches!(self.plan(values), Plan::Values { ops, .. } if ops.is_empty())
             }
         }

@@ -1,7 +1,7 @@
 //! Carrying out a program: from a range of values to the blocks that they lead to.
 
 use super::layouts::sal_btree_map::MOST_LEVELS;
-use super::layouts::sal_hash_map;
+use super::layouts::{pool, sal_hash_map};
 use super::{Count, DEEPEST, Op, Ops, Otherwise, Plan, PlanId, Program};
 use crate::alloc::ref_count::COUNTED;
 use crate::alloc::tracts;
@@ -104,7 +104,7 @@ impl Tracer<'_> {
                 start..end.min(start + (PIECE / size).max(1) * size)
             }
             Plan::Slots { .. } => start..end.min(start + PIECE / 8),
-            Plan::Slice { .. } => start..end,
+            Plan::Slice { .. } | Plan::Chunk { .. } => start..end,
         }
     }
 
@@ -117,7 +117,7 @@ impl Tracer<'_> {
                 Plan::Values { size, .. } => (1, size),
                 _ => return None,
             },
-            Plan::Slice { .. } => return None,
+            Plan::Slice { .. } | Plan::Chunk { .. } => return None,
         };
         let len = span.end - span.start;
         let middle = span.start + len / 2 / unit * unit;
@@ -156,7 +156,37 @@ impl Tracer<'_> {
             }
             Plan::Slice { first, values } => self.slice(span, first, values, sink),
             Plan::Slots { align, values } => self.slots(span, align, values, sink),
+            Plan::Chunk { geometry, values } => self.chunk(span, &geometry, values, sink),
         }
+    }
+
+    /// # Errors
+    /// If the block is no chunk of a pool.
+    fn chunk(
+        &self,
+        span: Span,
+        geometry: &pool::Geometry,
+        values: PlanId,
+        sink: &mut impl Sink,
+    ) -> Result<(), Refused> {
+        let Plan::Values { ops, .. } = self.program.plan(values) else { return Err(Refused) };
+        // The block was found to be as long as a chunk, and of those that lead nowhere nothing is looked at.
+        if span.end - span.start < geometry.chunk || self.image.load(span.start) != pool::MAGIC {
+            return Err(Refused);
+        }
+        let ops = self.program.ops(ops);
+        for word in 0..geometry.words {
+            let mut taken = self.image.load(span.start + pool::HEAD + word * 8);
+            if taken & !geometry.mask(word) != 0 {
+                return Err(Refused);
+            }
+            while taken != 0 {
+                let slot = word * 64 + taken.trailing_zeros() as usize;
+                taken &= taken - 1;
+                self.operations(ops, span.start + geometry.position(slot), 0, 0, sink)?;
+            }
+        }
+        Ok(())
     }
 
     /// # Errors
@@ -228,6 +258,9 @@ impl Tracer<'_> {
         let (least, len) = match self.program.plan(to) {
             Plan::Values { size, least, ops } => (least[usize::from(above > 0)], if ops.is_empty() { 0 } else { size }),
             Plan::Slice { first, .. } => (first, if self.program.is_plain(to) { 0 } else { usize::MAX }),
+            Plan::Chunk { geometry, .. } => {
+                (geometry.chunk, if self.program.is_plain(to) { 0 } else { geometry.chunk })
+            }
             _ => return Err(Refused),
         };
         let block = self.block(word, tag, least)?;
