@@ -56,7 +56,7 @@ pub(crate) unsafe fn put(address: usize, number: usize, finish: Finish) {
 /// Does what can be done; returns how many items are left.
 pub(crate) fn finish_some() -> usize {
     loop {
-        if len() == 0 {
+        if waiting().items.is_empty() {
             return 0;
         }
         // What is put here from now on may be seen by who pins from now on, also if nobody has a pin at this moment.
