@@ -173,6 +173,26 @@ fn a_list_of_a_million_handles_is_dropped_without_recursion() {
 }
 
 #[test]
+fn a_long_list_of_wide_nodes_is_dropped_without_recursion() {
+    #[derive(Movable)]
+    struct Node {
+        _next: Option<Handle<Node>>,
+        _leaves: Vec<Handle<Counted>>,
+    }
+    const NODES: usize = 20_000;
+    const LEAVES: usize = 70;
+    let heap = heap();
+    let drops = Arc::new(AtomicUsize::new(0));
+    let mut list = None;
+    for number in 0..NODES as u64 {
+        let leaf = || heap.handle(Counted { number, drops: Arc::clone(&drops) });
+        list = Some(heap.handle(Node { _next: list, _leaves: (0..LEAVES).map(|_| leaf()).collect() }));
+    }
+    drop(list);
+    until(|| drops.load(Ordering::SeqCst) == NODES * LEAVES);
+}
+
+#[test]
 fn update_with_loses_no_change_of_any_thread() {
     let heap = heap();
     let sum = heap.handle((0_u64, 0_u64));

@@ -5,6 +5,7 @@
 //! - **L2** No lock is held while it is done, so it may put more here.
 
 use super::pin::{self, CLOCK};
+use core::cell::Cell;
 use core::ops::Range;
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -53,8 +54,26 @@ pub(crate) unsafe fn put(address: usize, number: usize, finish: Finish) {
     }
 }
 
-/// Does what can be done; returns how many items are left.
+std::thread_local! {
+    static IS_FINISHING: Cell<bool> = const { Cell::new(false) };
+}
+
+/// The thread does what waits, until this is dropped, also by a panic.
+struct Finishing;
+
+impl Drop for Finishing {
+    fn drop(&mut self) {
+        IS_FINISHING.set(false);
+    }
+}
+
+/// Does what can be done; returns how many items are left. Within what is being done nothing is: whoever does that comes to what is put
+/// here meanwhile, and a chain of any kind needs no deep stack.
 pub(crate) fn finish_some() -> usize {
+    if IS_FINISHING.replace(true) {
+        return waiting().items.len();
+    }
+    let _finishing = Finishing;
     loop {
         if waiting().items.is_empty() {
             return 0;
