@@ -2,7 +2,7 @@
 //!
 //! Figures are for each object, in time of the thread. `pool/alloc/16B` makes objects in fresh chunks; `pool/alloc_free/16B` frees each before the next one is made;
 //! `pool/get/16B` reaches objects through their pool; `pool/mark/SHAPE` marks objects of 16 bytes that are a list in the order of
-//! their addresses, a list in a random order, or a tree; `pool/sweep_1000/16B` frees a thousand of a million, `pool/sweep_drop/16B` one with a `Drop`,
+//! their addresses, a list in a random order, a tree, or nothing but roots; `pool/mark_wall/tree/THREADS` by the clock on the wall; `pool/sweep_1000/16B` frees a thousand of a million, `pool/sweep_drop/16B` one with a `Drop`,
 //! `pool/sweep_half_1000/16B` each second of a thousand; `pool/young/changed_1_in_100` is a collection of the young in which some of the old were changed, for
 //! each old one. `pool/step/1ms` is the longest of all steps of a collection, for a budget of a
 //! millisecond.
@@ -119,7 +119,7 @@ fn main() {
         });
         drop(guard);
     }
-    group.bench_function("mark/tree", |bencher| {
+    let tree = || {
         let mut pool = Pool::new();
         let mut level: Vec<Gc<Branch>> = (0..LEN / 2).map(|_| pool.insert(Branch { children: [None, None] })).collect();
         while level.len() > 1 {
@@ -128,10 +128,23 @@ fn main() {
                 .map(|pair| pool.insert(Branch { children: [Some(pair[0]), pair.get(1).copied()] }))
                 .collect();
         }
-        let guard = collector.root(level[0]);
+        (pool, level[0])
+    };
+    group.bench_function("mark/tree", |bencher| {
+        let (mut pool, top) = tree();
+        let guard = collector.root(top);
         bencher.iter_custom(|iterations| each(iterations, || timed(|| collector.collect(&mut pool).unwrap())));
         drop(guard);
     });
+    for threads in [1, 2] {
+        group.bench_function(format!("mark_wall/tree/{threads}t"), |bencher| {
+            let (mut pool, top) = tree();
+            let collector = Collector::new().with_threads(threads);
+            let guard = collector.root(top);
+            bencher.iter_custom(|iterations| each(iterations, || collector.collect(&mut pool).unwrap().marking));
+            drop(guard);
+        });
+    }
     group.bench_function("mark/wide", |bencher| {
         let (mut pool, all) = cells(LEN);
         let mut wide = (Pool::new(), SalVec::from_iter(all), std::mem::take(&mut pool));

@@ -1,6 +1,6 @@
 //! A heap file of format version 1 that every later version must open, and where its bytes lie.
 //!
-//! The file is kept as its bytes that are not zero, see [`expand`]. `SAL_WRITE_GOLDEN=1` makes it anew; that is right
+//! The file is kept as its bytes that are not zero, see [`golden`]. `SAL_WRITE_GOLDEN=1` makes it anew; that is right
 //! only as long as no heap of this version exists outside of this repository.
 #![allow(unsafe_code)]
 
@@ -8,10 +8,10 @@ mod support;
 
 use sal::collections::{SalBTreeMap, SalHashMap, SalString, SalVec};
 use sal::{Heap, HeapOptions, Mode, Persist, Root, Tag};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use support::bytes::{self, half_word, header, word};
 use support::heaps::unmap;
-use support::{alone, fresh_path};
+use support::{alone, fresh_path, golden};
 
 const COUNT: Root<u64> = Root::new("count");
 const TEXT: Root<SalString> = Root::new("text");
@@ -29,9 +29,7 @@ enum Shape {
     Named(SalString),
 }
 
-fn golden() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/heap_v1.sal.parts")
-}
+const GOLDEN: &str = "heap_v1.sal.parts";
 
 fn open(options: &HeapOptions, path: &Path) -> Heap {
     // SAFETY: the file was written by `write_golden`, and only this test has its copy.
@@ -57,23 +55,7 @@ fn write_golden() {
         unmap(heap);
         break;
     }
-    let mut parts = std::fs::metadata(&path).unwrap().len().to_le_bytes().to_vec();
-    for (at, page) in bytes::pages(&path) {
-        let mut start = 0;
-        while let Some(skipped) = page[start..].iter().position(|&byte| byte != 0) {
-            start += skipped;
-            // A part goes on over a few zeros: a new one would take twelve bytes.
-            let gap = page[start..].windows(16).position(|window| window.iter().all(|&byte| byte == 0));
-            let len = gap.unwrap_or_else(|| page.len() - start);
-            parts.extend((at + start as u64).to_le_bytes());
-            parts.extend((len as u32).to_le_bytes());
-            parts.extend(&page[start..start + len]);
-            start += len;
-        }
-    }
-    assert!(parts.len() < 100 << 10, "{} bytes", parts.len());
-    std::fs::create_dir_all(golden().parent().unwrap()).unwrap();
-    std::fs::write(golden(), parts).unwrap();
+    golden::keep(&path, GOLDEN);
 }
 
 fn fill(heap: &Heap) {
@@ -102,20 +84,12 @@ fn fill(heap: &Heap) {
     tx.take_root(Root::<u64>::new("passing")).unwrap();
 }
 
-/// Writes the golden heap to `path`: the file's length, then parts: offset (8 bytes), length (4 bytes), bytes.
+/// Writes the golden heap to `path`.
 fn expand(path: &Path) {
-    if std::env::var_os("SAL_WRITE_GOLDEN").is_some() {
+    if golden::is_to_be_made() {
         write_golden();
     }
-    let parts = std::fs::read(golden()).unwrap();
-    let file = std::fs::File::create(path).unwrap();
-    file.set_len(word(&parts, 0)).unwrap();
-    let mut at = 8;
-    while at < parts.len() {
-        let (offset, len) = (word(&parts, at), half_word(&parts, at + 8) as usize);
-        std::os::unix::fs::FileExt::write_all_at(&file, &parts[at + 12..at + 12 + len], offset).unwrap();
-        at += 12 + len;
-    }
+    golden::expand(GOLDEN, path);
 }
 
 fn check(heap: &Heap) {

@@ -1,4 +1,5 @@
 //! Collected pools in memory: what is kept, what is freed, and what is found out about wrong pointers.
+#![allow(unsafe_code)]
 
 mod support;
 
@@ -136,7 +137,17 @@ fn wrong_pointers_are_found_out_and_nothing_is_done() {
     assert_eq!((pool.free(a), pool.free(a)), (Ok(()), Err(NotAnObject::Free)));
     assert!(pool.get(a).is_none() && pool.get_mut(a).is_none() && pool.downgrade(a).is_err());
     assert!(std::panic::catch_unwind(|| pool[a].number).is_err());
-    // Other types' pointers to the same place do not fit their slots.
+    // Nobody but the pool makes a `Gc`, unless by force.
+    // SAFETY: one word that is not null; nothing follows from it but what is tested.
+    let forged = |address: usize| unsafe { std::mem::transmute::<usize, Gc<Node>>(address) };
+    for inside in [1, 8, size_of::<Node>() - 1] {
+        let interior = forged(b.address() + inside);
+        assert_eq!(pool.free(interior), Err(NotAnObject::Interior));
+        assert!(pool.get(interior).is_none() && pool.get_mut(interior).is_none());
+    }
+    for wild in [1, b.address() - 1, b.address() + size_of::<Node>(), b.address() + (1 << 18), usize::MAX] {
+        assert!(pool.get(forged(wild)).is_none() && pool.free(forged(wild)).is_err(), "{wild:#x}");
+    }
     let mut words = Pool::<[u64; 2]>::new();
     let word = words.insert([4, 5]);
     assert_eq!(words.locate(word.address() + 9), Some(word));
@@ -616,6 +627,51 @@ fn keep(model: &mut HashMap<u64, Vec<u64>>, places: &mut HashMap<u64, Gc<Node>>,
     for number in dangling {
         model.get_mut(&number).unwrap().retain(|to| left.contains(to));
     }
+}
+
+#[test]
+fn several_threads_mark_what_one_does() {
+    let mut random = Random(0x7412);
+    let mut pool = Pool::new();
+    let all: Vec<Gc<Node>> = (0..120_000).map(|number| pool.insert(node(number))).collect();
+    for _ in 0..140_000 {
+        let [from, to] = [0, 1].map(|_| all[random.below(all.len())]);
+        pool[from].others.push(to);
+    }
+    let reached = {
+        let collector = Collector::new();
+        let guards: Vec<_> = all.iter().take(50).map(|&gc| collector.root(gc)).collect();
+        let marked = collector.mark(&mut pool).unwrap();
+        let reached: Vec<bool> = all.iter().map(|&gc| marked.is_reachable(gc)).collect();
+        drop((marked, guards));
+        reached
+    };
+    let live = reached.iter().filter(|is_reached| **is_reached).count() as u64;
+    assert!(live > 10_000 && live < 110_000, "{live}");
+    for threads in [2, 5] {
+        let collector = Collector::new().with_threads(threads);
+        let guards: Vec<_> = all.iter().take(50).map(|&gc| collector.root(gc)).collect();
+        let marked = collector.mark(&mut pool).unwrap();
+        assert!(all.iter().zip(&reached).all(|(&gc, &is_reached)| marked.is_reachable(gc) == is_reached));
+        drop((marked, guards));
+    }
+    // In steps, with changes in between, and then at once.
+    let collector = Collector::new().with_threads(3);
+    let guards: Vec<_> = all.iter().take(50).map(|&gc| collector.root(gc)).collect();
+    let report = steps(&collector, &mut pool, |pool| {
+        let number = pool.len() as u64;
+        let young = pool.insert(node(number));
+        let others = std::mem::take(&mut pool[all[0]].others);
+        pool[young].others = others;
+        pool[all[0]].others.push(young);
+    });
+    assert!(report.steps > 1 && pool.len() as u64 >= live, "{report:?}");
+    assert!(all.iter().zip(&reached).all(|(&gc, &is_reached)| !is_reached || pool.contains(gc)));
+    let made = u64::from(report.steps) - 1;
+    let report = collector.collect(&mut pool).unwrap();
+    assert_eq!((report.visited, report.live), (live + made, live + made));
+    pool.check();
+    drop(guards);
 }
 
 #[test]

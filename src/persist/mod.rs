@@ -86,7 +86,7 @@ pub use sal_derive::Persist;
 ///
 /// Derive it, see [`derive(Persist)`](macro@Persist). It holds for numbers, `bool`, `char`, arrays, tuples, `NonZero`,
 /// [`SalAlloc`](crate::SalAlloc), [`SalRc`](crate::SalRc), [`SalBox`](crate::SalBox) and [`Offset`](crate::Offset), `Option`s of these
-/// three and of `NonZero`, the containers of [`sal::collections`](crate::collections), and
+/// three and of `NonZero`, the containers of [`sal::collections`](crate::collections), [`Pool`](crate::Pool) and its pointers, and
 /// `Vec` and `Box` of `allocator_api2` with a [`SalAlloc`](crate::SalAlloc).
 ///
 /// It does not hold for what points out of the heap or means something to one process only: references, raw and

@@ -71,6 +71,11 @@ use core::ptr::NonNull;
 ///
 /// Objects have 2 MiB at most. The smallest slot has 16 bytes; beside the slots there are two bits for each.
 ///
+/// ```compile_fail
+/// let mut pool = sal::Pool::new();
+/// pool.insert([0_u8; (2 << 20) + 1]);
+/// ```
+///
 /// # Layout
 /// | offset | bytes | field |
 /// |---|---|---|

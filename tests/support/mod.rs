@@ -3,6 +3,7 @@
 #![allow(unsafe_code)]
 
 pub(crate) mod bytes;
+pub(crate) mod golden;
 pub(crate) mod heaps;
 pub(crate) mod process;
 pub(crate) mod tagged;

@@ -10,6 +10,7 @@ use crate::gc::trace::layouts::pool::{Geometry, LEAST_CHUNK};
 use crate::persist::follow::FoundPool;
 use crate::pool::chunk::Chunk;
 use crate::pool::control::Control;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Addresses are looked up by these.
 const GRANULE_SHIFT: u32 = LEAST_CHUNK.trailing_zeros();
@@ -22,13 +23,60 @@ pub(super) struct Area {
     pub(super) pool: u32,
     pub(super) is_live: bool,
     pub(super) geometry: Geometry,
-    pub(super) marks: Vec<u64>,
+    /// Only ever set while several threads mark.
+    pub(super) marks: Vec<AtomicU64>,
     /// Marked objects for which the stack had no room; empty if there never was one.
-    pub(super) waiting: Vec<u64>,
+    pub(super) waiting: Vec<AtomicU64>,
     /// Slots that were taken when marking was done, if objects may have been made since.
     pub(super) taken: Vec<u64>,
     /// Objects freed explicitly when marking was done.
     pub(super) freed: u64,
+}
+
+impl Area {
+    /// Whether a slot is marked.
+    #[inline(always)]
+    pub(super) fn is_marked(&self, slot: usize) -> bool {
+        // Relaxed: who sets a mark visits the object, and nobody else rests on it before all are joined.
+        self.marks[slot / 64].load(Ordering::Relaxed) >> (slot % 64) & 1 != 0
+    }
+
+    /// Marks the object in a slot; whether there is one that was not marked. `shared`, if other threads mark at the same time.
+    #[inline(always)]
+    pub(super) fn mark(&self, slot: usize, shared: bool) -> bool {
+        // A free slot is not marked: in the next step there may be an object, which has to be visited when it is found.
+        // SAFETY: a live area is a chunk (B1) and has the slot.
+        if self.is_marked(slot) || !self.is_live || unsafe { !self.chunk.is_taken(slot) } {
+            return false;
+        }
+        set(&self.marks[slot / 64], slot, shared)
+    }
+
+    /// Lets a marked object wait, for which there is room.
+    pub(super) fn wait(&self, slot: usize, shared: bool) {
+        set(&self.waiting[slot / 64], slot, shared);
+    }
+
+    /// Makes room for objects that wait.
+    pub(super) fn prepare_waiting(&mut self) {
+        let words = self.geometry.words;
+        if self.waiting.is_empty() {
+            self.waiting = (0..words).map(|_| AtomicU64::new(0)).collect();
+        }
+    }
+}
+
+/// Sets the bit of a slot; whether it was not set.
+#[inline(always)]
+fn set(word: &AtomicU64, slot: usize, shared: bool) -> bool {
+    let bit = 1 << (slot % 64);
+    // Relaxed, both: as for `is_marked`; of several threads one is told that it was the first.
+    if shared {
+        return word.fetch_or(bit, Ordering::Relaxed) & bit == 0;
+    }
+    let before = word.load(Ordering::Relaxed);
+    word.store(before | bit, Ordering::Relaxed);
+    before & bit == 0
 }
 
 /// See the module.
@@ -37,8 +85,6 @@ pub(super) struct Areas {
     pub(super) list: Vec<Area>,
     /// Granules of addresses and the areas there; a granule plus one, so that 0 is none.
     table: Vec<(usize, u32)>,
-    /// The entry that was found last: neighbours lead to neighbours.
-    last: (usize, u32),
 }
 
 impl Areas {
@@ -46,7 +92,6 @@ impl Areas {
     pub(super) fn clear(&mut self) {
         self.list.clear();
         self.table.clear();
-        self.last = (0, 0);
     }
 
     /// Takes in the chunks that the pools have now, new ones only if that is wanted; what is new has its old objects marked if that is wanted, and otherwise nothing, and
@@ -81,7 +126,7 @@ impl Areas {
                                 pool: number as u32,
                                 is_live: true,
                                 geometry: *geometry,
-                                marks: (0..geometry.words).map(old).collect(),
+                                marks: (0..geometry.words).map(|word| AtomicU64::new(old(word))).collect(),
                                 waiting: Vec::new(),
                                 taken: Vec::new(),
                                 freed: 0,
@@ -105,7 +150,6 @@ impl Areas {
     fn index(&mut self) {
         let granules: usize = self.list.iter().map(|area| area.geometry.chunk >> GRANULE_SHIFT).sum();
         self.table.clear();
-        self.last = (0, 0);
         self.table.resize((granules * 2).next_power_of_two(), (0, 0));
         for (at, area) in self.list.iter().enumerate().filter(|(_, area)| area.is_live) {
             let first = area.chunk.address() >> GRANULE_SHIFT;
@@ -119,15 +163,15 @@ impl Areas {
         }
     }
 
-    /// As [`Areas::find`], and remembers where it was.
+    /// As [`Areas::find`], which looks where it was last first: neighbours lead to neighbours. That is forgotten when areas are taken in.
     #[inline(always)]
-    pub(super) fn find_next(&mut self, address: usize) -> Option<(usize, usize, bool)> {
+    pub(super) fn find_near(&self, last: &mut (usize, u32), address: usize) -> Option<(usize, usize, bool)> {
         let granule = address >> GRANULE_SHIFT;
-        if self.last.0 != granule + 1 {
+        if last.0 != granule + 1 {
             let at = self.area_at(address)?;
-            self.last = (granule + 1, at as u32);
+            *last = (granule + 1, at as u32);
         }
-        let at = self.last.1 as usize;
+        let at = last.1 as usize;
         let area = &self.list[at];
         let (slot, is_start) = area.geometry.slot_of(address.wrapping_sub(area.chunk.address()))?;
         Some((at, slot, is_start))
@@ -161,7 +205,7 @@ impl Areas {
 
     /// Whether the object at an address is marked.
     pub(super) fn is_marked(&self, address: usize) -> bool {
-        self.find(address).is_some_and(|(at, slot, _)| self.list[at].marks[slot / 64] >> (slot % 64) & 1 != 0)
+        self.find(address).is_some_and(|(at, slot, _)| self.list[at].is_marked(slot))
     }
 }
 

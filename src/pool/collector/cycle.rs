@@ -16,6 +16,9 @@ use crate::pool::finalize::Finalizable;
 use std::hash::{BuildHasher, RandomState};
 use std::time::Instant;
 
+/// Fewer objects are marked by one thread: to start another one takes as long as some thousands.
+const WORTH_SHARING: u64 = 50_000;
+
 /// Which objects a collection may free.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Scope {
@@ -39,6 +42,9 @@ pub(super) struct Cycle {
     /// What the control blocks of the cycle's pools say, and how many they are.
     mark: u64,
     members: usize,
+    /// Threads that mark, if there are so many objects.
+    threads: usize,
+    worth_sharing: u64,
     report: PoolReport,
 }
 
@@ -60,12 +66,25 @@ unsafe fn control<'c>(pool: &FoundPool) -> &'c mut Control {
 
 impl Cycle {
     pub(super) fn new() -> Self {
-        Self { marker: Marker::new(), phase: Phase::Idle, mark: 0, members: 0, report: PoolReport::default() }
+        Self {
+            marker: Marker::new(),
+            phase: Phase::Idle,
+            mark: 0,
+            members: 0,
+            threads: 1,
+            worth_sharing: WORTH_SHARING,
+            report: PoolReport::default(),
+        }
+    }
+
+    /// With so many threads that mark.
+    pub(super) fn with_threads(self, threads: usize) -> Self {
+        Self { threads, ..self }
     }
 
     #[cfg(test)]
     pub(super) fn with_room(room: usize) -> Self {
-        Self { marker: Marker::with_room(room), ..Self::new() }
+        Self { marker: Marker::with_room(room), worth_sharing: 0, ..Self::new() }
     }
 
     /// Whether the object at an address is marked.
@@ -156,6 +175,13 @@ impl Cycle {
         unsafe { self.marker.areas.take_in(&self.marker.pools, marks_old, takes_new) };
     }
 
+    /// How many threads mark: one, if there is not enough for more.
+    fn threads(&self) -> usize {
+        // SAFETY: Y1; one at a time.
+        let objects: u64 = self.marker.pools.iter().map(|pool| unsafe { control(pool).len }).sum();
+        if objects < self.worth_sharing { 1 } else { self.threads }
+    }
+
     /// Whether the last collection was complete, and of these very pools.
     fn is_group(&self) -> bool {
         let Some(first) = self.marker.pools.first() else { return false };
@@ -169,6 +195,7 @@ impl Cycle {
 
     /// Marks until all is marked or it is too late.
     fn mark_some(&mut self, visit: Visit<'_>, guarded: &Guarded, sources: Sources<'_>) {
+        let threads = self.threads();
         self.marker.mark_noted();
         guarded.for_each(|address| self.marker.mark_exactly(address));
         for at in 0..self.marker.pools.len() {
@@ -185,6 +212,8 @@ impl Cycle {
         sources(&mut RootVisitor { visitor: &mut visitor });
         visitor.tell();
         loop {
+            // SAFETY: as below.
+            unsafe { self.marker.mark_by(threads) };
             // SAFETY: the marker names objects of pools that the caller has alone, with their own types' functions (B1, L3).
             unsafe { BlockVisitor::following(&mut self.marker).follow() };
             if self.marker.is_late {

@@ -14,6 +14,7 @@
 use super::areas::Areas;
 use crate::persist::follow::{Follow, FoundPool, Visit};
 use crate::pool::chunk::Chunk;
+use std::sync::atomic::AtomicU64;
 use std::time::Instant;
 
 /// Entries of the stack: 8 MiB.
@@ -38,9 +39,9 @@ enum Phase {
 
 /// An area and a slot of it.
 #[derive(Clone, Copy)]
-struct Entry {
-    area: u32,
-    slot: u32,
+pub(super) struct Entry {
+    pub(super) area: u32,
+    pub(super) slot: u32,
 }
 
 /// See the module.
@@ -56,6 +57,8 @@ pub(super) struct Marker {
     queue: [Entry; AHEAD],
     first: usize,
     queued: usize,
+    /// What [`Areas::find_near`] found last.
+    last: (usize, u32),
     /// Whether there is one among the areas' bits of those that wait.
     has_waiting: bool,
     pub(super) deadline: Option<Instant>,
@@ -81,6 +84,7 @@ impl Marker {
             queue: [Entry { area: 0, slot: 0 }; AHEAD],
             first: 0,
             queued: 0,
+            last: (0, 0),
             has_waiting: false,
             deadline: None,
             until_look: TICK,
@@ -115,6 +119,7 @@ impl Marker {
     /// From here on pointers are followed; those that were noted first.
     pub(super) fn mark_noted(&mut self) {
         self.phase = Phase::Marking;
+        self.last = (0, 0);
         for address in core::mem::take(&mut self.noted) {
             self.mark_exactly(address);
         }
@@ -123,28 +128,22 @@ impl Marker {
     /// Marks an object, if there is one that begins there.
     #[inline(always)]
     pub(super) fn mark_exactly(&mut self, address: usize) {
-        if let Some((area, slot, true)) = self.areas.find_next(address) {
+        if let Some((area, slot, true)) = self.areas.find_near(&mut self.last, address) {
             self.mark(area, slot);
         }
     }
 
     #[inline(always)]
     fn mark(&mut self, at: usize, slot: usize) {
-        let area = &mut self.areas.list[at];
-        let (word, bit) = (slot / 64, 1 << (slot % 64));
-        // A free slot is not marked, so that nobody takes what lies there for an object.
-        // SAFETY: a live area is a chunk (B1) and has the slot.
-        if area.marks[word] & bit != 0 || !area.is_live || unsafe { !area.chunk.is_taken(slot) } {
+        if !self.areas.list[at].mark(slot, false) {
             return;
         }
-        area.marks[word] |= bit;
         if self.stack.len() < self.room {
             self.stack.push(Entry { area: at as u32, slot: slot as u32 });
         } else {
-            if area.waiting.is_empty() {
-                area.waiting = vec![0; area.geometry.words];
-            }
-            area.waiting[word] |= bit;
+            let area = &mut self.areas.list[at];
+            area.prepare_waiting();
+            area.wait(slot, false);
             self.has_waiting = true;
         }
     }
@@ -156,7 +155,7 @@ impl Marker {
             return false;
         }
         for (at, area) in self.areas.list.iter_mut().enumerate() {
-            for (word, bits) in area.waiting.iter_mut().enumerate() {
+            for (word, bits) in area.waiting.iter_mut().map(AtomicU64::get_mut).enumerate() {
                 while *bits != 0 {
                     // Half of the room is for what they lead to.
                     if self.stack.len() > self.room / 2 {
@@ -188,7 +187,7 @@ impl Marker {
             let before = self.stack.len();
             while cards != 0 {
                 for slot in Chunk::slots_of_card(&area.geometry, cards.trailing_zeros() as usize) {
-                    if area.marks[slot / 64] >> (slot % 64) & 1 != 0 {
+                    if area.is_marked(slot) {
                         self.stack.push(Entry { area: at as u32, slot: slot as u32 });
                     }
                 }
@@ -200,6 +199,24 @@ impl Marker {
             }
         }
         false
+    }
+
+    /// Lets several threads visit what is on the stack, and what that leads to, until nothing is left or it is too late.
+    ///
+    /// # Safety
+    /// The pools are those of this call, which the caller has alone.
+    pub(super) unsafe fn mark_by(&mut self, threads: usize) {
+        while threads > 1 && !self.is_late && (!self.stack.is_empty() || self.take_waiting()) {
+            self.areas.list.iter_mut().for_each(super::areas::Area::prepare_waiting);
+            let deadline = self.deadline.filter(|_| self.rounds < MOST_ROUNDS);
+            let stack = core::mem::take(&mut self.stack);
+            // SAFETY: the caller's promise, B1.
+            let done = unsafe { super::workers::mark(&self.areas, &self.pools, stack, threads, self.room, deadline) };
+            self.stack = done.left;
+            self.visited += done.visited;
+            self.has_waiting |= done.has_waiting;
+            self.is_late = done.is_late;
+        }
     }
 
     /// Fills the queue; false if nothing is left to do.
@@ -238,7 +255,7 @@ impl Follow for Marker {
     }
 
     fn word(&mut self, word: usize) {
-        if let Some((area, slot, _)) = self.areas.find_next(word) {
+        if let Some((area, slot, _)) = self.areas.find_near(&mut self.last, word) {
             self.mark(area, slot);
         }
     }
@@ -287,7 +304,7 @@ impl Follow for Marker {
 
 /// Asks for the memory at an address, which may be anything.
 #[inline(always)]
-fn prefetch(address: usize) {
+pub(super) fn prefetch(address: usize) {
     #[cfg(target_arch = "x86_64")]
     {
         use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};

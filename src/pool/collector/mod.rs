@@ -26,6 +26,7 @@ mod owners;
 mod report;
 mod roots;
 mod sweep;
+mod workers;
 
 pub(super) use owners::Owned;
 pub use report::{PoolReport, Step};
@@ -85,6 +86,23 @@ impl<'s> Collector<'s> {
         }
     }
 
+    /// With so many threads that mark where there are many objects, at least one; the calling thread is one of them. The others are started for
+    /// each collection, or step.
+    ///
+    /// ```
+    /// use sal::{Collector, Pool};
+    ///
+    /// let collector = Collector::new().with_threads(2);
+    /// let mut pool = Pool::new();
+    /// pool.insert(7_u64);
+    /// assert_eq!(collector.collect(&mut pool)?.freed, 1);
+    /// # Ok::<(), sal::pool::GcError>(())
+    /// ```
+    pub fn with_threads(self, threads: usize) -> Self {
+        let cycle = self.cycle.into_inner().unwrap_or_else(PoisonError::into_inner).with_threads(threads.max(1));
+        Self { cycle: Mutex::new(cycle), ..self }
+    }
+
     /// Keeps an object for as long as the guard lives.
     pub fn root<T>(&self, gc: Gc<T>) -> Rooted<'_, T> {
         Rooted { guarded: &self.guarded, slot: self.guarded.add(gc.address()), gc }
@@ -132,6 +150,17 @@ impl<'s> Collector<'s> {
     /// that has begun is given up.
     ///
     /// Objects are dropped one after the other, in no order; what they lead to is not reached from there.
+    ///
+    /// Nobody has a reference to an object then:
+    /// ```compile_fail
+    /// use sal::{Collector, Pool};
+    ///
+    /// let mut pool = Pool::new();
+    /// let gc = pool.insert(7_u64);
+    /// let object = &pool[gc];
+    /// Collector::new().collect(&mut pool).unwrap();
+    /// println!("{object}");
+    /// ```
     ///
     /// # Errors
     /// [`GcError::SharedPool`] if a pool lies in the value where others may have it too. Nothing was done then.

@@ -10,6 +10,7 @@ use super::areas::Area;
 use super::report::PoolReport;
 use crate::persist::follow::PoolKind;
 use crate::pool::control::Control;
+use std::sync::atomic::Ordering;
 
 /// Notes what is there now that marking is done, if objects may be made before the area is swept.
 ///
@@ -46,7 +47,8 @@ pub(super) unsafe fn sweep(area: &Area, control: &mut Control, kind: &PoolKind, 
         for word in 0..geometry.words {
             let (taken, old) = (chunk.taken(word), chunk.old(geometry, word));
             let was_taken = area.taken.get(word).copied().unwrap_or(*taken);
-            let marked = area.marks[word];
+            // Relaxed: who has marked was joined.
+            let marked = area.marks[word].load(Ordering::Relaxed);
             let survivors = *taken & was_taken & marked;
             if *old != survivors {
                 *old = survivors;

@@ -20,8 +20,9 @@ fn whatever_room_the_stack_has_each_object_that_is_reached_is_visited_once() {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
         (state >> 33) as usize % end
     };
-    for room in [1, 2, 3, 7, 64, 1000] {
-        let collector = Collector { cycle: Mutex::new(Cycle::with_room(room)), ..Collector::new() };
+    for (room, threads) in [1, 2, 3, 7, 64, 1000].into_iter().flat_map(|room| [(room, 1), (room, 4)]) {
+        let cycle = Cycle::with_room(room).with_threads(threads);
+        let collector = Collector { cycle: Mutex::new(cycle), ..Collector::new() };
         let mut pool = Pool::new();
         // In two chunks, so that objects wait in both.
         let all: Vec<Gc<Node>> = (0..10_000).map(|number| pool.insert(Node { number, to: SalVec::new() })).collect();
@@ -45,8 +46,8 @@ fn whatever_room_the_stack_has_each_object_that_is_reached_is_visited_once() {
             }
         }
         let report = collector.collect(&mut pool).unwrap();
-        assert_eq!(report.visited, reached.len() as u64, "{room}");
-        assert_eq!(pool.objects().map(|(_, node)| node.number).collect::<HashSet<_>>(), reached, "{room}");
+        assert_eq!(report.visited, reached.len() as u64, "{room} {threads}");
+        assert_eq!(pool.objects().map(|(_, node)| node.number).collect::<HashSet<_>>(), reached, "{room} {threads}");
         drop(guards);
     }
 }
