@@ -55,13 +55,30 @@ pub(crate) unsafe fn put(address: usize, number: usize, finish: Finish) {
 
 /// Does what can be done; returns how many items are left.
 pub(crate) fn finish_some() -> usize {
-    let oldest = pin::oldest(pin::all()).unwrap_or(u64::MAX);
+    loop {
+        if len() == 0 {
+            return 0;
+        }
+        // What is put here from now on may be seen by who pins from now on, also if nobody has a pin at this moment.
+        let now = CLOCK.now();
+        let oldest = pin::oldest(pin::all()).unwrap_or(now);
+        if let Some(left) = finish_older_than(oldest) {
+            return left;
+        }
+        // What was done may have put more here: a list is dropped link by link.
+    }
+}
+
+/// Does what was put here before a time; returns how many items are left if there was nothing to do.
+fn finish_older_than(oldest: u64) -> Option<usize> {
+    let mut is_first = true;
     loop {
         let item = {
             let mut waiting = waiting();
             if waiting.items.front().is_none_or(|item| item.time >= oldest) {
-                waiting.look_at = waiting.items.len() + EVERY;
-                return waiting.items.len();
+                let left = waiting.items.len();
+                waiting.look_at = left + EVERY;
+                return is_first.then_some(left);
             }
             waiting.items.pop_front()
         };
@@ -69,6 +86,7 @@ pub(crate) fn finish_some() -> usize {
             // SAFETY: the promise of who put it; nobody shows a time as early (E1), and it is out of the list (L1).
             unsafe { finish(address, number) };
         }
+        is_first = false;
     }
 }
 
@@ -119,5 +137,33 @@ mod tests {
         forget(&(77..78));
         finish_some();
         assert_eq!(DONE.load(Ordering::Relaxed), 11);
+    }
+
+    std::thread_local! {
+        static SEEN: std::cell::RefCell<Option<pin::Pins>> = const { std::cell::RefCell::new(None) };
+        static IS_WAITED_FOR: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
+    }
+
+    unsafe fn pin_and_put_another(_: usize, _: usize) {
+        unsafe fn done_too_soon(_: usize, _: usize) {
+            SEEN.with_borrow(|pins| assert!(pins.is_none(), "somebody may still see it"));
+        }
+        // Another test's thread may have come first.
+        if IS_WAITED_FOR.get() {
+            SEEN.set(Some(pin::Pins::begin()));
+            // SAFETY: it only looks.
+            unsafe { put(3, 0, done_too_soon) };
+        }
+    }
+
+    #[test]
+    fn what_is_put_while_something_is_done_waits_for_the_pins_that_there_are_by_then() {
+        IS_WAITED_FOR.set(true);
+        for _ in 0..100 {
+            // SAFETY: it only pins, and puts something harmless.
+            unsafe { put(2, 0, pin_and_put_another) };
+            finish_some();
+            SEEN.set(None);
+        }
     }
 }

@@ -36,6 +36,12 @@ impl Clock {
         Self(AtomicU64::new(1))
     }
 
+    /// What it shows.
+    pub(crate) fn now(&self) -> u64 {
+        // Acquire: as in `Slot::enter`.
+        self.0.load(Ordering::Acquire)
+    }
+
     /// Moves the clock on; returns what it showed.
     pub(crate) fn advance(&self) -> u64 {
         // Release: what was made unreachable before is so for who reads the new time (E1).
