@@ -4,8 +4,8 @@
 use sal::collections::SalVec;
 use sal::prelude::*;
 use sal::{
-    CompactOptions, Handle, HeapOptions, HotSetError, HotSetOptions, HotSetStats, LockError, Mode, Order, SalHotSet,
-    SalMovable, Unlocked,
+    CompactOptions, Handle, HeapOptions, HotSetError, HotSetOptions, HotSetStats, LockError, MaintenanceOptions, Mode,
+    Order, SalHotSet, SalMovable, Unlocked,
 };
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -472,6 +472,36 @@ fn the_hot_set_does_not_unlock_what_somebody_has_locked() {
     heap.hot_set(HotSetOptions::new(2 * MIB)).unwrap();
     drop(lock);
     assert_eq!(locked_bytes(), locked_before);
+}
+
+#[test]
+fn a_maintenance_thread_adjusts_the_hot_set_and_so_does_maintaining_by_hand() {
+    let _alone = alone();
+    let heap = HeapOptions::new().volatile().unwrap();
+    let all = values(&heap, 20_000);
+    let maintenance = heap.start_maintenance(MaintenanceOptions::new()).unwrap();
+    let every = Duration::from_millis(3);
+    heap.hot_set(HotSetOptions::new(2 * MIB).sample_every(1).adjust_every(every)).unwrap();
+    let promotions = || heap.hot_set_stats().unwrap().promotions;
+    let read =
+        |from: usize| all[from..from + 1_000].iter().for_each(|handle| assert!(handle.get(&heap.pin())[0] < 20_000));
+    for round in 1..4 {
+        read(round * 2_000);
+        while promotions() < round as u64 * 1_000 {
+            thread::yield_now();
+        }
+    }
+    assert!(maintenance.stop().last_error.is_none());
+    read(10_000);
+    thread::sleep(2 * every);
+    assert_eq!(promotions(), 3_000);
+    heap.maintain(Duration::from_secs(10));
+    assert_eq!(promotions(), 4_000);
+    // Closing does not find sessions of its own thread.
+    let _maintenance = heap.start_maintenance(MaintenanceOptions::new()).unwrap();
+    heap.hot_set(HotSetOptions::new(2 * MIB).sample_every(1).adjust_every(Duration::ZERO)).unwrap();
+    drop(all);
+    heap.close().unwrap();
 }
 
 #[test]

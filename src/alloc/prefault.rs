@@ -24,6 +24,8 @@ pub(crate) mod event {
     pub(crate) const SPLIT: u32 = 1 << 3;
     /// It shall end.
     pub(crate) const STOP: u32 = 1 << 4;
+    /// There is a hot set to look after.
+    pub(crate) const HOT_SET: u32 = 1 << 5;
     /// With every [`FREED`], and wakes nobody.
     pub(crate) const FREED_AGAIN: u32 = 1 << 16;
 

@@ -11,7 +11,8 @@
 
 use super::SalAlloc;
 use super::movable::{self, home_table};
-use super::session::in_session;
+use super::owner::HeapInner;
+use super::session::{Write, in_session};
 use crate::alloc::heat;
 use crate::alloc::tracts::{self, GRANULES, MOVED, TRACT, Table, Tract};
 use crate::error::SessionError;
@@ -192,19 +193,26 @@ impl Course for Together {
 }
 
 /// A compaction that goes on.
-pub(super) struct Compaction {
+pub(super) struct Compaction<'h> {
     heap: SalAlloc,
+    /// The heap, if the caller has it.
+    inner: Option<&'h HeapInner>,
     pub(super) report: CompactReport,
     begun: Instant,
     budget: Option<Duration>,
 }
 
-impl Compaction {
+impl<'h> Compaction<'h> {
     pub(super) fn begin(heap: SalAlloc, budget: Option<Duration>) -> Self {
         limbo::finish_some();
         let mut report = CompactReport::default();
         report.held_bytes[0] = tracts_of(heap).count() as u64 * TRACT as u64;
-        Self { heap, report, begun: Instant::now(), budget }
+        Self { heap, inner: None, report, begun: Instant::now(), budget }
+    }
+
+    /// As [`Compaction::begin`], of a heap that the caller has.
+    pub(super) fn begin_open(heap: SalAlloc, inner: Option<&'h HeapInner>, budget: Option<Duration>) -> Self {
+        Self { inner, ..Self::begin(heap, budget) }
     }
 
     pub(super) fn is_over(&self) -> bool {
@@ -220,7 +228,13 @@ impl Compaction {
         let mut objects = objects.into_iter();
         let mut state = State::Going;
         while state == State::Going {
-            state = in_session(self.heap, || self.step(course, &mut objects))?;
+            state = match self.inner {
+                Some(heap) => {
+                    let _session = Write::begin(heap, true)?;
+                    self.step(course, &mut objects)
+                }
+                None => in_session(self.heap, || self.step(course, &mut objects))?,
+            };
             if self.is_over() {
                 break;
             }

@@ -20,20 +20,23 @@ mod report;
 pub use options::HotSetOptions;
 pub use report::{HotSetStats, Unlocked};
 
-pub(crate) use adjust::adjust;
+pub(crate) use adjust::{adjust, adjust_open};
 
 use super::SalAlloc;
 use super::compact::{tables_of, tracts_of};
 use super::memory_locks;
 use super::movable::{self, home_table};
+use super::owner::HeapInner;
 use super::session::in_session;
 use crate::alloc::heat;
+use crate::alloc::prefault::event;
 use crate::alloc::tracts::{GRANULE, HOT, TRACT};
 use crate::error::HotSetError;
 use crate::format::WINDOW;
 use crate::handle::sample;
 use crate::os::memory_lock;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 /// What is known of a heap's hot set besides the counts.
 #[derive(Clone, Copy, Debug)]
@@ -57,6 +60,11 @@ fn hot_sets() -> MutexGuard<'static, Vec<HotSet>> {
 
 fn find(heap: SalAlloc) -> Option<HotSet> {
     hot_sets().iter().find(|hot_set| hot_set.heap == heap).copied()
+}
+
+/// How often a thread that maintains the heap is to adjust its hot set; none without one.
+pub(super) fn adjust_every(heap: SalAlloc) -> Option<Duration> {
+    find(heap).map(|hot_set| hot_set.options.adjust_every)
 }
 
 /// Changes what is known of a heap's hot set, if it has one still.
@@ -113,6 +121,10 @@ pub(crate) fn begin(heap: SalAlloc, options: HotSetOptions) -> Result<(), HotSet
             }),
         }
         set_interval(&hot_sets);
+        drop(hot_sets);
+        if let Ok(inner) = HeapInner::find(heap) {
+            inner.core().signal.tell(event::HOT_SET);
+        }
         Ok(())
     })?
 }

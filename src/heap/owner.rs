@@ -205,6 +205,8 @@ impl HeapInner {
         if self.is_forked() {
             return Err(CloseError::Forked);
         }
+        // It may have a session of its own.
+        self.maintenance.end();
         match self.gate.close() {
             0 => self.shut(unmap),
             count => Err(CloseError::SessionsOpen { count }),

@@ -46,15 +46,34 @@ enum Aim {
 /// # Errors
 /// If the heap cannot be changed, or has no hot set.
 pub(crate) fn adjust(heap: SalAlloc, budget: Option<Duration>) -> Result<HotSetStats, HotSetError> {
+    adjust_with(heap, None, budget)
+}
+
+/// As [`adjust`], of a heap that the caller has.
+///
+/// # Errors
+/// As for [`adjust`].
+pub(crate) fn adjust_open(heap: &HeapInner, budget: Duration) -> Result<HotSetStats, HotSetError> {
+    adjust_with(heap.alloc(), Some(heap), Some(budget))
+}
+
+fn adjust_with(
+    heap: SalAlloc,
+    inner: Option<&HeapInner>,
+    budget: Option<Duration>,
+) -> Result<HotSetStats, HotSetError> {
+    if find(heap).is_none() {
+        return Err(HotSetError::None);
+    }
     let alone = moving_alone();
     let hot_set = find(heap).ok_or(HotSetError::None)?;
     if has_objects(heap) {
-        let mut compaction = Compaction::begin(heap, budget);
-        let plan = while_open(heap, || plan(&hot_set))?;
+        let mut compaction = Compaction::begin_open(heap, inner, budget);
+        let plan = while_open(heap, inner, || plan(&hot_set))?;
         let mut moving = Moving::new(&hot_set);
         compaction.move_all(&mut moving, plan)?;
         moving.end();
-        while_open(heap, || look_after_locks(&hot_set))?;
+        while_open(heap, inner, || look_after_locks(&hot_set))?;
         compaction.end();
     }
     drop(alone);
@@ -62,13 +81,16 @@ pub(crate) fn adjust(heap: SalAlloc, budget: Option<Duration>) -> Result<HotSetS
 }
 
 /// Does something while the heap stays open.
-fn while_open<R>(heap: SalAlloc, work: impl FnOnce() -> R) -> Result<R, SessionError> {
+fn while_open<R>(heap: SalAlloc, inner: Option<&HeapInner>, work: impl FnOnce() -> R) -> Result<R, SessionError> {
+    if let Some(inner) = inner {
+        let _session = Read::begin(inner, true)?;
+        return Ok(work());
+    }
     if let Place::Default(_) = heap.place() {
         return Ok(work());
     }
-    let inner = HeapInner::find(heap)?;
-    let _session = Read::begin(&inner, true)?;
-    Ok(work())
+    let found = HeapInner::find(heap)?;
+    while_open(heap, Some(&found), work)
 }
 
 /// What is to be moved, in the order in which that is to be done.
