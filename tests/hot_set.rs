@@ -163,6 +163,10 @@ fn one_pass_through_everything_changes_little() {
     drop(pin);
     let stats = heap.adjust_hot_set().unwrap();
     assert!(stats.promotions - before.promotions <= 8_192 / 20, "{stats}");
+    // Nor does a compaction take away what is hot.
+    heap.compact_with(CompactOptions::new().sparse(1.0)).unwrap();
+    let after = heap.hot_set_stats().unwrap();
+    assert_eq!((after.hot_bytes, after.object_bytes), (stats.hot_bytes, stats.object_bytes));
     assert!(hit_rate(&heap, &all, &mut zipf) >= zipf.part(8_192) * 0.95);
 }
 
