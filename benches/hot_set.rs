@@ -2,8 +2,8 @@
 //!
 //! `get/INTERVAL/1t` is one read of a handle of values that are all in the cache: without a hot set, and with one.
 //!
-//! Then a table. A heap over a temporary file has four times as much as may be in memory; values of 248 bytes are read as Zipf's law says,
-//! with two exponents. Every 250 reads it is looked how much of the heap is in memory, and if that is more than its part and a megabyte,
+//! Then a table. A heap over a temporary file has four times as much as may be in memory; values of 64 and of 256 bytes are read as
+//! Zipf's law says, with two exponents. Every 250 reads it is looked how much of the heap is in memory, and if that is more than its part and a megabyte,
 //! it is paged out (`MADV_PAGEOUT`), which spares what is locked. So with a hot set little else stays, and without one as much as with
 //! one. The system does not read ahead (`MADV_RANDOM`, no huge pages): it would bring whole neighbourhoods back for each value.
 //!
@@ -13,15 +13,10 @@
 
 mod common;
 
-use sal::prelude::*;
 use sal::{Handle, HeapOptions, HotSetOptions, SalHotSet, SalMovable};
 use std::hint::black_box;
 use std::time::Instant;
 
-const NUMBERS: usize = 31;
-type Value = [u64; NUMBERS];
-/// Bytes that a value takes, with the word before it.
-const VALUE: usize = 256;
 const BETWEEN_LOOKS: usize = 250;
 
 fn main() {
@@ -30,11 +25,11 @@ fn main() {
     criterion.final_summary();
     let is_quick = std::env::args().any(|argument| argument == "--quick");
     let budget = if is_quick { 8 << 20 } else { 32 << 20 };
-    println!("| exponent | hot set | reads | major faults | p99 µs | p99.9 µs | hit rate | ideal |");
-    println!("|---|---|---|---|---|---|---|---|");
+    println!("| bytes | exponent | hot set | reads | major faults | p99 µs | p99.9 µs | hit rate | ideal |");
+    println!("|---|---|---|---|---|---|---|---|---|");
     for exponent in [1.0, 1.2] {
-        let faults = [false, true].map(|is_hot| under_pressure(exponent, budget, is_hot));
-        println!("{:.1} times fewer major faults", faults[0] as f64 / faults[1].max(1) as f64);
+        compare::<7>(exponent, budget);
+        compare::<31>(exponent, budget);
     }
 }
 
@@ -107,34 +102,41 @@ fn advise(pieces: &[usize], advice: i32) {
     }
 }
 
-fn under_pressure(exponent: f64, budget: usize, is_hot: bool) -> u64 {
+fn compare<const NUMBERS: usize>(exponent: f64, budget: usize) {
+    let faults = [false, true].map(|is_hot| under_pressure::<NUMBERS>(exponent, budget, is_hot));
+    println!("{:.1} times fewer major faults", faults[0] as f64 / faults[1].max(1) as f64);
+}
+
+/// With values of so many numbers; there is a word before each.
+fn under_pressure<const NUMBERS: usize>(exponent: f64, budget: usize, is_hot: bool) -> u64 {
+    let bytes = (NUMBERS + 1) * 8;
     let heap = HeapOptions::new().huge_pages(false).temporary_in(std::env::temp_dir()).volatile().expect("a heap");
-    let number = budget * 4 / VALUE;
-    let all: Vec<Handle<Value>> = (0..number as u64).map(|n| heap.handle([n; NUMBERS])).collect();
+    let number = budget * 4 / bytes;
+    let all: Vec<Handle<[u64; NUMBERS]>> = (0..number as u64).map(|n| heap.handle([n; NUMBERS])).collect();
     let mut sum = 0.0;
     let sums = (1..=number).map(|rank| {
         sum += (rank as f64).powf(-exponent);
         sum
     });
     let mut zipf = Zipf { sums: sums.collect(), state: 42 };
-    let ideal = zipf.sums[budget / VALUE] / sum;
+    let ideal = zipf.sums[budget / bytes] / sum;
     if is_hot {
         heap.hot_set(HotSetOptions::new(budget as u64).sample_every(4)).expect("a hot set");
         for _ in 0..8 {
             (0..number * 8).for_each(|_| {
-                black_box(all[zipf.draw()].get(&heap.pin())[7]);
+                black_box(all[zipf.draw()].get(&heap.pin())[6]);
             });
             heap.adjust_hot_set().expect("adjusted");
         }
     }
-    let piece_of = |value: &Handle<Value>| std::ptr::from_ref(value.get(&heap.pin())).addr() / PIECE * PIECE;
+    let piece_of = |value: &Handle<[u64; NUMBERS]>| std::ptr::from_ref(value.get(&heap.pin())).addr() / PIECE * PIECE;
     let mut pieces: Vec<usize> = all.iter().map(piece_of).collect();
     pieces.sort_unstable();
     pieces.dedup();
     advise(&pieces, libc::MADV_RANDOM);
     advise(&pieces, libc::MADV_PAGEOUT);
     let stats_before = heap.hot_set_stats();
-    let reads = number / 2;
+    let reads = budget / 128;
     let mut times = Vec::with_capacity(reads);
     let before = major_faults();
     for at in 0..reads {
@@ -143,7 +145,7 @@ fn under_pressure(exponent: f64, budget: usize, is_hot: bool) -> u64 {
         }
         let at = zipf.draw();
         let start = Instant::now();
-        black_box(all[at].get(&heap.pin())[7]);
+        black_box(all[at].get(&heap.pin())[6]);
         times.push(start.elapsed().as_nanos() as u64);
     }
     let faults = major_faults() - before;
@@ -151,7 +153,7 @@ fn under_pressure(exponent: f64, budget: usize, is_hot: bool) -> u64 {
     let part = |part: f64| times[(times.len() as f64 * part) as usize] as f64 / 1e3;
     let stats = heap.hot_set_stats();
     println!(
-        "| {exponent} | {} | {reads} | {faults} | {:.1} | {:.1} | {} | {ideal:.3} |",
+        "| {bytes} | {exponent} | {} | {reads} | {faults} | {:.1} | {:.1} | {} | {ideal:.3} |",
         stats.map_or("no".into(), |stats| stats.to_string()),
         part(0.99),
         part(0.999),

@@ -105,7 +105,7 @@ fn what_is_read_most_often_comes_into_the_hot_set_and_little_moves_from_then_on(
     let rate = hit_rate(&heap, &all, &mut zipf);
     println!("{:.3} of {ideal:.3} that are possible; {}", rate, heap.hot_set_stats().unwrap());
     assert!(rate >= ideal * 0.95 && rate <= ideal * 1.03, "{rate:.3} of {ideal:.3}");
-    // It goes on so, and a twentieth of the budget moves in each round at most.
+    // It goes on so, and a fiftieth of the budget moves in each round at most.
     let before = heap.hot_set_stats().unwrap();
     for _ in 0..10 {
         read(&heap, &all, &mut zipf, 200_000);
@@ -114,7 +114,7 @@ fn what_is_read_most_often_comes_into_the_hot_set_and_little_moves_from_then_on(
     let stats = heap.hot_set_stats().unwrap();
     let moved = stats.promotions - before.promotions + stats.demotions - before.demotions;
     println!("{moved} moves in ten rounds; {stats}");
-    assert!(moved / 10 <= 16_384 / 20, "{moved} moves in ten rounds");
+    assert!(moved / 10 <= 16_384 / 50, "{moved} moves in ten rounds");
     assert!(hit_rate(&heap, &all, &mut zipf) >= ideal * 0.95);
 }
 
@@ -134,12 +134,13 @@ fn another_distribution_drives_out_what_was_read_often_before() {
         }
         hit_rate(&heap, &all, zipf)
     };
-    assert!(rounds(&mut zipf, 6) >= ideal * 0.95);
+    assert!(rounds(&mut zipf, 25) >= ideal * 0.95);
     zipf.shift = 1234;
     let before = heap.hot_set_stats().unwrap();
     let moved = hit_rate(&heap, &all, &mut zipf);
     assert!(moved < ideal * 0.8, "{moved:.3}: the old ones serve the new distribution");
-    let rate = rounds(&mut zipf, 20);
+    // Half as many reads as there were of the others.
+    let rate = rounds(&mut zipf, 12);
     let stats = heap.hot_set_stats().unwrap();
     println!("{rate:.3} of {ideal:.3} that are possible after the change; {stats}");
     assert!(rate >= ideal * 0.95, "{rate:.3} of {ideal:.3}; {stats}");
@@ -150,11 +151,11 @@ fn another_distribution_drives_out_what_was_read_often_before() {
 fn one_pass_through_everything_changes_little() {
     let _alone = alone();
     let heap = HeapOptions::new().volatile().unwrap();
-    let all = values(&heap, 32_768);
+    let all = values(&heap, 65_536);
     let mut zipf = Zipf::new(all.len(), seed(13));
-    heap.hot_set(HotSetOptions::new(2 * MIB).sample_every(1)).unwrap();
+    heap.hot_set(HotSetOptions::new(4 * MIB).sample_every(1)).unwrap();
     for _ in 0..6 {
-        read(&heap, &all, &mut zipf, 100_000);
+        read(&heap, &all, &mut zipf, 200_000);
         heap.adjust_hot_set().unwrap();
     }
     let before = heap.hot_set_stats().unwrap();
@@ -162,12 +163,12 @@ fn one_pass_through_everything_changes_little() {
     assert!(all.iter().enumerate().all(|(n, handle)| handle.get(&pin)[1] == n as u64));
     drop(pin);
     let stats = heap.adjust_hot_set().unwrap();
-    assert!(stats.promotions - before.promotions <= 8_192 / 20, "{stats}");
+    assert!(stats.promotions - before.promotions <= 16_384 / 20, "{stats}");
     // Nor does a compaction take away what is hot.
     heap.compact_with(CompactOptions::new().sparse(1.0)).unwrap();
     let after = heap.hot_set_stats().unwrap();
     assert_eq!((after.hot_bytes, after.object_bytes), (stats.hot_bytes, stats.object_bytes));
-    assert!(hit_rate(&heap, &all, &mut zipf) >= zipf.part(8_192) * 0.95);
+    assert!(hit_rate(&heap, &all, &mut zipf) >= zipf.part(16_384) * 0.95);
 }
 
 #[test]

@@ -128,13 +128,13 @@ pub trait SalHotSet {
         let heap = self.hot_set_heap();
         let window = heap.address_range().unwrap_or_default();
         heap.with_root(key, |value| {
-            let start = std::ptr::from_ref(value).addr();
-            let mut ranges = Vec::from_iter([start..start + size_of::<T>()]);
+            let mut ranges = Vec::new();
             let mut note = |start: NonNull<u8>, layout: Layout| {
                 let start = start.addr().get();
                 ranges.push(start..start.saturating_add(layout.size()));
             };
             // Blocks of other heaps are not this one's to lock.
+            note(NonNull::from(value).cast(), Layout::new::<T>());
             let mut visitor = BlockVisitor::observing(window.clone(), heap, &mut note);
             visitor.value(value);
             drop(visitor);
