@@ -458,6 +458,34 @@ fn a_range_stays_locked_until_nobody_wants_it_any_more() {
 }
 
 #[test]
+fn a_forked_child_has_the_values_and_nothing_locked() {
+    const NAME: &str = "a_forked_child_has_the_values_and_nothing_locked";
+    if process::role().is_none() {
+        let (_directory, path) = fresh_path();
+        return process::run(NAME, "forks", &path);
+    }
+    let heap = SalAlloc::new();
+    let all: Vec<Handle<Value>> = (0..20_000).map(|n| heap.handle([n; NUMBERS])).collect();
+    heap.hot_set(HotSetOptions::new(2 * MIB).sample_every(1)).unwrap();
+    let read_all = || all.iter().enumerate().all(|(n, handle)| handle.get(&heap.pin())[5] == n as u64);
+    assert!(read_all() && heap.adjust_hot_set().unwrap().hot_bytes == 2 * MIB);
+    // SAFETY: the child uses what this crate promises to work there, and ends without destructors.
+    let child = unsafe { libc::fork() };
+    if child == 0 {
+        let is_right =
+            read_all() && locked_bytes() == 0 && heap.hot_set_stats().is_some_and(|stats| stats.locked_bytes == 0);
+        drop(all);
+        // SAFETY: as said.
+        unsafe { libc::_exit(i32::from(!(is_right && heap.adjust_hot_set().is_ok()))) };
+    }
+    let mut status = 0;
+    // SAFETY: `status` is ours.
+    assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
+    assert_eq!(status, 0);
+    assert!(read_all() && heap.end_hot_set().is_some_and(|stats| stats.hot_bytes == 2 * MIB));
+}
+
+#[test]
 fn the_hot_set_does_not_unlock_what_somebody_has_locked() {
     let _alone = alone();
     if !may_lock() {

@@ -4,9 +4,10 @@
 
 use crate::alloc::tracts::TRACT;
 use crate::format::PAGE;
-use crate::os::{CallError, memory_lock, process};
+use crate::os::{CallError, errno, memory_lock, process};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Of each holder its ranges: whole pages, in order, apart from each other.
@@ -20,10 +21,23 @@ struct Locks {
 
 static LOCKS: Mutex<Locks> = Mutex::new(Locks { next: 0, held: BTreeMap::new(), tracts: BTreeSet::new() });
 
-fn locks() -> MutexGuard<'static, Locks> {
+/// The process that locks; zero if none does yet.
+static PROCESS: AtomicU64 = AtomicU64::new(0);
+
+/// None in a forked child: it inherits no locked memory, and another thread may have been here when it was made.
+fn locks() -> Option<MutexGuard<'static, Locks>> {
+    let process = process::incarnation();
+    // Relaxed: a number that is set once.
+    let first = PROCESS.compare_exchange(0, process, Ordering::Relaxed, Ordering::Relaxed);
+    if first.is_err_and(|other| other != process) {
+        return None;
+    }
     // Nothing panics while it is locked.
-    LOCKS.lock().unwrap_or_else(PoisonError::into_inner)
+    Some(LOCKS.lock().unwrap_or_else(PoisonError::into_inner))
 }
+
+/// What locking fails with there.
+const IN_CHILD: CallError = CallError { call: "mlock2", errno: errno::NOT_SUPPORTED };
 
 /// Ranges in order and apart from each other that cover the same pages as those given.
 pub(crate) fn pages_of(ranges: impl IntoIterator<Item = Range<usize>>) -> Vec<Range<usize>> {
@@ -77,7 +91,6 @@ impl Locks {
 pub struct MemoryLock {
     number: u64,
     bytes: u64,
-    process: u64,
 }
 
 impl MemoryLock {
@@ -89,19 +102,16 @@ impl MemoryLock {
 
 impl Drop for MemoryLock {
     fn drop(&mut self) {
-        // A forked child inherits no locks, and another thread may have been here when it was made.
-        if self.process == process::incarnation() {
-            let mut locks = locks();
-            if let Some(ranges) = locks.held.remove(&self.number) {
-                locks.unlock(ranges);
-            }
+        let Some(mut locks) = locks() else { return };
+        if let Some(ranges) = locks.held.remove(&self.number) {
+            locks.unlock(ranges);
         }
     }
 }
 
 /// Locks pages as they come. The ranges are as [`pages_of`] makes them.
 pub(crate) fn lock(ranges: Vec<Range<usize>>) -> Result<MemoryLock, CallError> {
-    let mut locks = locks();
+    let mut locks = locks().ok_or(IN_CHILD)?;
     for (at, range) in ranges.iter().enumerate() {
         if let Err(error) = memory_lock::lock(range.start, range.len()) {
             // That of which it failed may be locked in part.
@@ -113,12 +123,12 @@ pub(crate) fn lock(ranges: Vec<Range<usize>>) -> Result<MemoryLock, CallError> {
     locks.next += 1;
     let bytes = ranges.iter().map(|range| range.len() as u64).sum();
     locks.held.insert(number, ranges);
-    Ok(MemoryLock { number, bytes, process: process::incarnation() })
+    Ok(MemoryLock { number, bytes })
 }
 
 /// Locks a tract.
 pub(super) fn lock_tract(start: usize) -> Result<(), CallError> {
-    let mut locks = locks();
+    let mut locks = locks().ok_or(IN_CHILD)?;
     memory_lock::lock(start, TRACT)?;
     locks.tracts.insert(start);
     Ok(())
@@ -126,7 +136,7 @@ pub(super) fn lock_tract(start: usize) -> Result<(), CallError> {
 
 /// A tract need not be locked any more, if it is.
 pub(super) fn unlock_tract(start: usize) {
-    let mut locks = locks();
+    let Some(mut locks) = locks() else { return };
     if locks.tracts.remove(&start) {
         let tract = start..start + TRACT;
         locks.unlock(vec![tract]);
@@ -135,12 +145,12 @@ pub(super) fn unlock_tract(start: usize) {
 
 /// Whether a tract is locked.
 pub(super) fn is_tract_locked(start: usize) -> bool {
-    locks().tracts.contains(&start)
+    locks().is_some_and(|locks| locks.tracts.contains(&start))
 }
 
 /// Unlocks what is locked of a heap that is being closed.
 pub(super) fn forget(heap: &Range<usize>) {
-    let mut locks = locks();
+    let Some(mut locks) = locks() else { return };
     // A holder's ranges are all of one heap.
     let is_inside = |ranges: &Vec<Range<usize>>| ranges.first().is_some_and(|first| heap.contains(&first.start));
     for ranges in locks.held.values().filter(|ranges| is_inside(ranges)) {
