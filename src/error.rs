@@ -102,6 +102,7 @@ pub enum OpenError {
         found: u64,
     },
     /// The address range that the heap must be mapped at is taken in this process.
+    /// [`Heap::open_relocated`](crate::Heap::open_relocated) opens it elsewhere, to be read.
     AddressTaken {
         /// The range.
         range: Range<usize>,
@@ -386,6 +387,14 @@ pub enum RootError {
         /// Which part.
         part: &'static str,
     },
+    /// The heap lies at other addresses than its own, and what the root leads to could not be rewritten for them as a whole. See
+    /// [`Heap::open_relocated`](crate::Heap::open_relocated).
+    NotMoved {
+        /// The key.
+        root: String,
+        /// Why not.
+        reason: &'static str,
+    },
     /// The session could not begin.
     Session(SessionError),
 }
@@ -536,15 +545,15 @@ impl fmt::Display for OpenError {
             }
             Self::AddressTaken { range, by } => {
                 write!(f, "the heap must be mapped at {:#x}..{:#x}, which is taken", range.start, range.end)?;
-                match by {
-                    Some(path) => write!(
+                if let Some(path) = by {
+                    write!(
                         f,
                         " by the heap {} (a copy has its original's addresses; a closed heap keeps them until it is \
                          unmapped)",
                         path.display()
-                    ),
-                    None => Ok(()),
+                    )?;
                 }
+                f.write_str("; to be read it can be opened elsewhere (open_relocated)")
             }
             Self::ZeroCapacity => f.write_str("a heap cannot have a capacity of zero"),
             Self::CapacityTooLarge { asked, largest } => {
@@ -696,6 +705,12 @@ impl fmt::Display for RootError {
             }
             Self::DirectoryFull => f.write_str("the heap's directory of roots is full"),
             Self::Damaged { root, part } => write!(f, "root {root} is damaged: {part}"),
+            Self::NotMoved { root, reason } => {
+                write!(
+                    f,
+                    "the heap lies at other addresses than its own, and root {root} cannot be read there: {reason}"
+                )
+            }
             Self::Session(error) => error.fmt(f),
         }
     }

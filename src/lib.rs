@@ -25,6 +25,8 @@ pub mod heap;
 mod os;
 #[cfg(not(loom))]
 pub mod persist;
+#[cfg(not(loom))]
+pub mod pool;
 #[cfg(all(feature = "preload", not(loom)))]
 mod preload;
 #[cfg(not(loom))]
@@ -57,6 +59,8 @@ pub use heap::{
 };
 #[cfg(not(loom))]
 pub use persist::{Persist, Trace};
+#[cfg(not(loom))]
+pub use pool::{Collector, Gc, GcWeak, Pool, Rooted};
 #[cfg(all(feature = "archery", not(loom)))]
 pub use ptr::SalRcK;
 #[cfg(not(loom))]
@@ -97,6 +101,7 @@ mod alloc {
 #[cfg(loom)]
 #[allow(dead_code, unsafe_code)]
 mod handle {
+    pub(crate) mod moving;
     pub(crate) mod pin;
 }
 #[cfg(loom)]

@@ -1,7 +1,7 @@
 //! Handles: values that are moved while they are read, replaced and dropped.
 
 use sal::prelude::*;
-use sal::{CompactOptions, Handle, HeapOptions, Movable, SalMovable};
+use sal::{CompactOptions, Handle, HeapOptions, MaintenanceOptions, Movable, SalMovable};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -58,7 +58,8 @@ fn what_a_pin_has_seen_stays_when_it_is_replaced_and_when_its_handle_is_dropped(
     handle.update(of(2)).unwrap();
     let new = handle.get(&pin);
     drop(handle);
-    heap.compact().unwrap();
+    let report = heap.compact().unwrap();
+    assert!(report.waiting >= 2 && !report.readers.is_empty(), "{report}");
     assert_eq!((old.number, new.number, drops.load(Ordering::SeqCst)), (1, 2, 0));
     drop(pin);
     until(|| drops.load(Ordering::SeqCst) == 2);
@@ -172,6 +173,26 @@ fn a_list_of_a_million_handles_is_dropped_without_recursion() {
 }
 
 #[test]
+fn a_long_list_of_wide_nodes_is_dropped_without_recursion() {
+    #[derive(Movable)]
+    struct Node {
+        _next: Option<Handle<Node>>,
+        _leaves: Vec<Handle<Counted>>,
+    }
+    const NODES: usize = 20_000;
+    const LEAVES: usize = 70;
+    let heap = heap();
+    let drops = Arc::new(AtomicUsize::new(0));
+    let mut list = None;
+    for number in 0..NODES as u64 {
+        let leaf = || heap.handle(Counted { number, drops: Arc::clone(&drops) });
+        list = Some(heap.handle(Node { _next: list, _leaves: (0..LEAVES).map(|_| leaf()).collect() }));
+    }
+    drop(list);
+    until(|| drops.load(Ordering::SeqCst) == NODES * LEAVES);
+}
+
+#[test]
 fn update_with_loses_no_change_of_any_thread() {
     let heap = heap();
     let sum = heap.handle((0_u64, 0_u64));
@@ -209,10 +230,13 @@ fn readers_writers_drops_and_a_compactor_at_once_see_whole_values_only() {
     let (running, moved) = (AtomicUsize::new(4), AtomicU64::new(0));
     thread::scope(|scope| {
         for number in 0..4 {
-            let (heap, slots, plain, running) = (&heap, &slots, &plain, &running);
+            let (heap, slots, plain, running, moved) = (&heap, &slots, &plain, &running, &moved);
             scope.spawn(move || {
                 let mut random = Random(seed + number);
-                for _ in 0..ROUNDS {
+                let mut round = 0;
+                // Also until enough was moved meanwhile.
+                while round < ROUNDS || moved.load(Ordering::Relaxed) < 10_000 {
+                    round += 1;
                     let at = random.below(SLOTS);
                     let n = random.next() % (1 << 40);
                     match random.below(10) {
@@ -240,7 +264,6 @@ fn readers_writers_drops_and_a_compactor_at_once_see_whole_values_only() {
             }
         });
     });
-    assert!(moved.load(Ordering::Relaxed) > 10_000, "{} were moved", moved.load(Ordering::Relaxed));
     drop((slots, plain));
     until(|| heap.stats().live_bytes <= 22 << 20);
 }
@@ -277,6 +300,24 @@ fn a_budget_ends_a_compaction_before_all_is_moved_and_the_next_goes_on() {
     assert!(rest.is_complete && rest.moved_objects > 0);
     let pin = heap.pin();
     assert!(all.iter().enumerate().all(|(at, handle)| handle.get(&pin)[0] == at as u64 * 3 + 2));
+}
+
+#[test]
+fn a_maintenance_thread_moves_values_together_when_told_to() {
+    let heap = heap();
+    let maintenance = heap.start_maintenance(MaintenanceOptions::new().compact(true)).unwrap();
+    let mut all: Vec<_> = (0..200_000_u64).map(|n| heap.handle([n; 8])).collect();
+    let mut number = 0;
+    all.retain(|_| {
+        number += 1;
+        number % 8 == 0
+    });
+    while maintenance.report().done.moved_bytes < 500_000 {
+        thread::yield_now();
+    }
+    let pin = heap.pin();
+    assert!(all.iter().enumerate().all(|(at, handle)| handle.get(&pin)[7] == at as u64 * 8 + 7));
+    assert!(maintenance.stop().last_error.is_none());
 }
 
 #[test]

@@ -5,6 +5,7 @@
 //! ```text
 //! testing | preload
 //! archaeology
+//! pool
 //! root | collections | region
 //! persist
 //! heap
@@ -17,7 +18,7 @@
 
 use std::path::{Path, PathBuf};
 
-const LAYERS: [&[&str]; 11] = [
+const LAYERS: [&[&str]; 12] = [
     &["error", "sync"],
     &["os", "format", "schema"],
     &["alloc"],
@@ -27,6 +28,7 @@ const LAYERS: [&[&str]; 11] = [
     &["persist"],
     &["ptr"],
     &["root", "collections", "region"],
+    &["pool"],
     &["archaeology"],
     &["testing", "preload"],
 ];
@@ -64,6 +66,11 @@ const EXPORTED: &[(&str, &str)] = &[
     ("MaintenanceStats", "heap"),
     ("Mode", "heap"),
     ("Objects", "heap"),
+    ("Collector", "pool"),
+    ("Gc", "pool"),
+    ("GcWeak", "pool"),
+    ("Pool", "pool"),
+    ("Rooted", "pool"),
     ("Offset", "ptr"),
     ("SalArcCell", "ptr"),
     ("SalBox", "ptr"),
@@ -72,6 +79,15 @@ const EXPORTED: &[(&str, &str)] = &[
     ("SalRcK", "ptr"),
     ("SalWeak", "ptr"),
     ("CloneTarget", "ptr"),
+    ("Handle", "ptr"),
+    ("Movable", "ptr"),
+    ("Pinned", "ptr"),
+    ("SalMovable", "ptr"),
+    ("WeakHandle", "ptr"),
+    ("CompactOptions", "heap"),
+    ("CompactReport", "heap"),
+    ("Order", "heap"),
+    ("UpdateError", "error"),
     ("Target", "ptr"),
     ("OpenError", "error"),
     ("Persist", "persist"),

@@ -6,6 +6,7 @@
 
 mod children;
 mod one;
+#[path = "../common/rounds.rs"]
 mod rounds;
 
 use mimalloc::MiMalloc;

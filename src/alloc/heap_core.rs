@@ -227,6 +227,11 @@ impl Core {
         }
     }
 
+    /// The heap's addresses.
+    pub(crate) fn address_range(&self) -> core::ops::Range<usize> {
+        self.base..self.base + self.layout.end() as usize
+    }
+
     /// What a handle of the heap says.
     pub(crate) const fn name(&self) -> u32 {
         windows::name_of(self.window, self.ladder)

@@ -24,8 +24,10 @@ pub(crate) mod event {
     pub(crate) const SPLIT: u32 = 1 << 3;
     /// It shall end.
     pub(crate) const STOP: u32 = 1 << 4;
+    /// Of a tract not much is alive any more.
+    pub(crate) const SPARSE: u32 = 1 << 5;
     /// There is a hot set to look after.
-    pub(crate) const HOT_SET: u32 = 1 << 5;
+    pub(crate) const HOT_SET: u32 = 1 << 6;
     /// With every [`FREED`], and wakes nobody.
     pub(crate) const FREED_AGAIN: u32 = 1 << 16;
 

@@ -43,6 +43,9 @@ const HELD: u32 = 1 << 31;
 /// What a held word begins with, so that it stays positive when objects end that are not added yet.
 const BEGIN: u32 = HELD | GRANULES;
 
+/// Half of a tract.
+const SPARSE: u32 = GRANULES / 2;
+
 const WORDS: usize = TRACT / GRANULE / 64;
 const TRACTS: usize = WINDOW / TRACT;
 
@@ -68,6 +71,16 @@ pub(crate) struct Tract {
     bits: AtomicPtr<Bits>,
 }
 
+/// What is alive of a tract of which something was given up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Left {
+    Some,
+    /// Less than half, from now on.
+    Little,
+    /// It is empty, and the caller's (T3).
+    Nothing,
+}
+
 /// Where objects are put next.
 #[derive(Debug)]
 #[repr(C, align(64))]
@@ -86,6 +99,8 @@ pub(crate) struct Fill {
 pub(crate) struct Table {
     /// Tracts begun so far.
     born: AtomicU32,
+    /// Behind the last segment that ever was a tract.
+    end: AtomicU32,
     pub(crate) fills: [Fill; HOT + 1],
     tracts: [Tract; TRACTS],
 }
@@ -169,11 +184,64 @@ impl Table {
         &self.tracts[(address & (WINDOW - 1)) / TRACT]
     }
 
+    /// As long as there are bits for the tract at an address; false without memory.
+    fn ensure_bits(&self, address: usize) -> bool {
+        let end = ((address & (WINDOW - 1)) / TRACT) as u32 + 1;
+        // Relaxed: who looks through the tracts of others misses the newest, or does not.
+        self.end.fetch_max(end, Ordering::Relaxed);
+        self.tract(address).ensure_bits()
+    }
+
+    /// A tract of a heap that was opened, of which nothing is known yet, is held; false without memory, and then it stays unknown.
+    #[cold]
+    #[inline(never)]
+    fn adopt(&self, address: usize) -> bool {
+        if !self.ensure_bits(address) {
+            return false;
+        }
+        // AcqRel: with the word come the bits.
+        let _ = self.tract(address).word.compare_exchange(0, BEGIN, Ordering::AcqRel, Ordering::Relaxed);
+        true
+    }
+
+    /// The object at an address is not moved any more.
+    #[inline(always)]
+    pub(crate) fn note_ended(&self, address: usize) {
+        let tract = self.tract(address);
+        if tract.is_unknown() && !self.adopt(address) {
+            return;
+        }
+        if let Some(bits) = tract.bits() {
+            let (word, bit) = bit_of(address);
+            // Release pairs with the Acquire in `live_word`.
+            bits.ended[word].fetch_or(bit, Ordering::Release);
+        }
+    }
+
+    /// An object of so many granules was found at an address by following the heap's pointers; false if one has been found there
+    /// before.
+    pub(crate) fn note_found(&self, address: usize, granules: u32) -> bool {
+        let tract = self.tract(address);
+        if tract.is_unknown() && !self.adopt(address) {
+            return true;
+        }
+        let Some(bits) = tract.bits() else { return true };
+        let (word, bit) = bit_of(address);
+        // Relaxed: told to others when all is found.
+        if bits.begun[word].fetch_or(bit, Ordering::Relaxed) & bit != 0 {
+            return false;
+        }
+        tract.found.fetch_add(granules, Ordering::Relaxed);
+        true
+    }
+
     /// A segment becomes a tract into which objects are put; false without memory.
     #[must_use]
     pub(crate) fn begin(&self, start: usize) -> bool {
         let tract = self.tract(start);
-        if !tract.ensure_bits() {
+        // SAFETY: nobody has an object there yet, nor looks for one.
+        unsafe { tract.free_bits() };
+        if !self.ensure_bits(start) {
             return false;
         }
         // Relaxed: an age, and who finds an object there has got it from who made it.
@@ -190,11 +258,16 @@ impl Table {
         self.born.load(Ordering::Relaxed)
     }
 
-    /// The tracts of which something is known, and where they begin in the window.
+    /// The tracts that there are, also those that are empty and wait to be freed, and where they begin in the window.
     pub(crate) fn known(&self) -> impl Iterator<Item = (usize, &Tract)> {
         // Relaxed: who goes on with one looks again.
-        let is_there = |tract: &Tract| tract.word.load(Ordering::Relaxed) != 0;
-        self.tracts.iter().enumerate().filter(move |(_, tract)| is_there(tract)).map(|(at, tract)| (at * TRACT, tract))
+        let is_there = |tract: &Tract| !tract.bits.load(Ordering::Relaxed).is_null();
+        let end = self.end.load(Ordering::Relaxed) as usize;
+        self.tracts[..end]
+            .iter()
+            .enumerate()
+            .filter(move |(_, tract)| is_there(tract))
+            .map(|(at, tract)| (at * TRACT, tract))
     }
 }
 
@@ -238,6 +311,13 @@ impl Tract {
         self.found.store(0, Ordering::Relaxed);
     }
 
+    /// Whether nothing is known of it yet: of one that has objects, as long as nobody has touched them.
+    #[inline(always)]
+    fn is_unknown(&self) -> bool {
+        // Relaxed: who has seen an object begin there has seen the word.
+        self.word.load(Ordering::Relaxed) == 0
+    }
+
     #[inline(always)]
     fn bits(&self) -> Option<&Bits> {
         // Acquire pairs with the Release in `ensure_bits`.
@@ -255,40 +335,23 @@ impl Tract {
         }
     }
 
-    /// The object at an address is not moved any more.
-    #[inline(always)]
-    pub(crate) fn note_ended(&self, address: usize) {
-        let (word, bit) = bit_of(address);
-        if self.bits().is_none() && !self.adopt() {
-            return;
-        }
-        if let Some(bits) = self.bits() {
-            // Release pairs with the Acquire in `live_word`.
-            bits.ended[word].fetch_or(bit, Ordering::Release);
-        }
-    }
-
-    /// A tract of a heap that was opened, of which nothing is known yet, is held; false without memory, and then it stays unknown.
-    #[cold]
-    #[inline(never)]
-    fn adopt(&self) -> bool {
-        // Acquire and Release: with the word come the bits.
-        self.ensure_bits() && {
-            let _ = self.word.compare_exchange(0, BEGIN, Ordering::AcqRel, Ordering::Relaxed);
-            true
-        }
-    }
-
-    /// So many granules are not used any more; whether the tract is empty, and the caller's (T3).
+    /// So many granules are not used any more.
     #[inline(always)]
     #[must_use]
-    pub(crate) fn give(&self, granules: u32) -> bool {
+    pub(crate) fn give(&self, granules: u32) -> Left {
         // Relaxed: a tract that has no word is not known, and stays so.
-        if self.word.load(Ordering::Relaxed) == 0 {
-            return false;
+        if self.is_unknown() {
+            return Left::Some;
         }
         // AcqRel: who is told that the tract is empty comes behind all who gave before.
-        self.word.fetch_sub(granules, Ordering::AcqRel) == granules
+        let before = self.word.fetch_sub(granules, Ordering::AcqRel);
+        if before == granules {
+            Left::Nothing
+        } else if before & HELD == 0 && before >= SPARSE && before - granules < SPARSE {
+            Left::Little
+        } else {
+            Left::Some
+        }
     }
 
     /// What was put into the tract, or found there, is so many granules, and that is all; whether it is empty, and the caller's.
@@ -362,22 +425,6 @@ impl Tract {
         })
     }
 
-    /// An object of so many granules was found at an address by following the heap's pointers; false if one has been found there
-    /// before, or the tract is known already.
-    pub(crate) fn note_found(&self, address: usize, granules: u32) -> bool {
-        if !self.adopt() {
-            return true;
-        }
-        let (word, bit) = bit_of(address);
-        let Some(bits) = self.bits() else { return true };
-        // Relaxed: told to others when all is found.
-        if bits.begun[word].fetch_or(bit, Ordering::Relaxed) & bit != 0 {
-            return false;
-        }
-        self.found.fetch_add(granules, Ordering::Relaxed);
-        true
-    }
-
     /// All pointers have been followed: what was found is all there is. Whether the tract is empty, and the caller's.
     #[must_use]
     pub(crate) fn settle(&self) -> bool {
@@ -424,14 +471,14 @@ mod tests {
             tract.note_begun(START + at);
         }
         // One ends while others may still come.
-        tract.note_ended(START + 64);
-        assert!(!tract.give(96) && tract.live().is_none());
+        table.note_ended(START + 64);
+        assert_eq!((tract.give(96), tract.live()), (Left::Some, None));
         assert_eq!(tract.objects(0).collect::<Vec<_>>(), [0, 1600]);
         assert!(!tract.release(100 + 4));
         assert_eq!(tract.live(), Some(8));
-        tract.note_ended(START);
-        tract.note_ended(START + 1600);
-        assert!(!tract.give(4) && tract.give(4));
+        table.note_ended(START);
+        table.note_ended(START + 1600);
+        assert_eq!([tract.give(4), tract.give(4)], [Left::Some, Left::Nothing]);
         // SAFETY: it was told to be empty.
         unsafe { tract.forget() };
         assert_eq!((tract.live(), table.known().count()), (None, 0));
@@ -443,33 +490,44 @@ mod tests {
         assert!(table.begin(START + TRACT));
         let tract = table.tract(START + TRACT);
         tract.note_begun(START + TRACT);
-        tract.note_ended(START + TRACT);
-        assert!(!tract.give(3) && tract.release(3));
+        table.note_ended(START + TRACT);
+        assert!(tract.give(3) == Left::Some && tract.release(3));
+    }
+
+    #[test]
+    fn once_it_is_told_that_little_is_left() {
+        let table = table();
+        assert!(table.begin(START));
+        let tract = table.tract(START);
+        assert!(!tract.release(GRANULES));
+        let told: Vec<Left> = (0..4).map(|_| tract.give(GRANULES / 4 - 1)).collect();
+        assert_eq!(told, [Left::Some, Left::Some, Left::Little, Left::Some]);
+        assert_eq!(tract.give(4), Left::Nothing);
     }
 
     #[test]
     fn what_ends_before_it_was_found_is_not_alive_afterwards() {
         let table = table();
         let tract = table.tract(START);
-        tract.note_ended(START + 32);
-        assert!(!tract.give(2));
-        assert!(tract.note_found(START, 2) && tract.note_found(START + 32, 2));
-        assert!(!tract.note_found(START, 2), "found twice");
+        table.note_ended(START + 32);
+        assert_eq!(tract.give(2), Left::Some);
+        assert!(table.note_found(START, 2) && table.note_found(START + 32, 2));
+        assert!(!table.note_found(START, 2), "found twice");
         assert!(!tract.settle());
         assert_eq!((tract.live(), tract.objects(0).collect::<Vec<_>>()), (Some(2), vec![0]));
-        tract.note_ended(START);
-        assert!(tract.give(2));
+        table.note_ended(START);
+        assert_eq!(tract.give(2), Left::Nothing);
     }
 
     #[test]
     fn what_was_found_in_vain_leaves_the_tract_unknown() {
         let table = table();
         let tract = table.tract(START);
-        assert!(tract.note_found(START, 2));
+        assert!(table.note_found(START, 2));
         tract.unfind();
         assert!(!tract.settle() && tract.live().is_none());
         assert_eq!(tract.objects(0).count(), 0);
-        assert!(tract.note_found(START, 2) && !tract.settle());
+        assert!(table.note_found(START, 2) && !tract.settle());
         assert_eq!(tract.live(), Some(2));
     }
 

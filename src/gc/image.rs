@@ -6,8 +6,8 @@
 //!
 //! # Invariants
 //! - **I1** The areas of roots and types, and the first `units` units of the segments, are mapped and readable, and nobody
-//!   changes them while they are looked at. If it is known which pages hold data, that is true (P1), and no others are
-//!   looked at: they count as zeros.
+//!   changes them while they are looked at, but who looks at them alone and [stores](Image::store) over what it has looked at.
+//!   If it is known which pages hold data, that is true (P1), and no others are looked at: they count as zeros.
 
 use super::data_pages::DataPages;
 use super::runs::Runs;
@@ -97,6 +97,34 @@ impl Image<'_> {
         }
         // SAFETY: in the segments, which end with a unit, and aligned as they are.
         unsafe { Self::read(self.at(position)) }
+    }
+
+    /// Whether the word, or the `len` bytes, at a position lie in the segments, aligned to their length.
+    fn has(&self, position: usize, len: usize) -> bool {
+        position % len == 0 && position < self.segments_len()
+    }
+
+    /// Writes the aligned word at a position of the segments; nothing where there is none.
+    ///
+    /// # Safety
+    /// The image may be written to, and nobody else looks at it now.
+    pub(crate) unsafe fn store(&self, position: usize, word: u64) {
+        if self.has(position, 8) {
+            // SAFETY: in the segments, which end with a unit, aligned, and writable by the caller's promise.
+            unsafe { self.at(position).cast_mut().write_volatile(word) };
+        }
+    }
+
+    /// As [`Image::store`], half a word.
+    ///
+    /// # Safety
+    /// As for [`Image::store`].
+    pub(crate) unsafe fn store_half(&self, position: usize, half: u32) {
+        if self.has(position, 4) {
+            let place = self.at(0).cast::<u8>().wrapping_add(position).cast::<u32>().cast_mut();
+            // SAFETY: as in `store`.
+            unsafe { place.write_volatile(half) };
+        }
     }
 
     /// Bytes of the type table.

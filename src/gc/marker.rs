@@ -34,7 +34,9 @@ use super::stack::{PIECE, Span, Stack, WORTH_HALVING};
 use super::tallies::Tallies;
 use super::trace::run::{Sink, Tracer, Way};
 use super::trace::{Program, WORDS};
+use crate::alloc::tracts;
 use crate::format::UNIT_SHIFT;
+use crate::handle::object;
 use crate::os::CallError;
 use core::ops::Range;
 use core::time::Duration;
@@ -64,6 +66,8 @@ pub(crate) struct Marker<'a> {
     runs: &'a Runs,
     marks: &'a Marks,
     tallies: Option<&'a Tallies>,
+    /// Where the segments are whose objects are noted.
+    objects: Option<usize>,
     /// What follows types; without it, none are known.
     tracer: Option<Tracer<'a>>,
     /// What there was no room for, once that has happened.
@@ -81,7 +85,19 @@ impl<'a> Marker<'a> {
     pub(crate) fn new(image: Image<'a>, runs: &'a Runs, marks: &'a Marks, job: &'a Job) -> Self {
         let (pool, counters) = (&job.pool, &job.counters);
         let aside = OnceLock::new();
-        Self { image, runs, marks, tallies: None, tracer: None, aside, pool, counters, shared: true, stack: STACK }
+        Self {
+            image,
+            runs,
+            marks,
+            tallies: None,
+            objects: None,
+            tracer: None,
+            aside,
+            pool,
+            counters,
+            shared: true,
+            stack: STACK,
+        }
     }
 
     /// With so many workers, and so many entries on each one's stack.
@@ -99,6 +115,11 @@ impl<'a> Marker<'a> {
     /// Also counts the pointers that are counted.
     pub(crate) fn counting(self, tallies: &'a Tallies) -> Self {
         Self { tallies: Some(tallies), ..self }
+    }
+
+    /// Also notes which objects lie in tracts, none of which is known yet: of the heap whose segments are at that address.
+    pub(crate) fn finding(self, segments: usize) -> Self {
+        Self { objects: Some(segments), ..self }
     }
 
     /// The first part of a range that is to be looked at.
@@ -428,13 +449,27 @@ impl Worker<'_, '_> {
 
 impl Sink for Worker<'_, '_> {
     #[inline(always)]
-    fn reached(&mut self, block: Block, inside: Span, way: Way) {
+    fn reached(&mut self, _: usize, block: Block, inside: Span, way: Way) {
         self.find(Found { block, inside, way });
     }
 
     #[inline(always)]
     fn word(&mut self, word: u64) {
         self.visit(word);
+    }
+
+    fn object(&mut self, _: usize, block: Block, start: usize, shape: object::Shape) {
+        // Others lie in the block too, so what is in this one is looked at by itself.
+        self.find(Found { block, inside: Span::words(block.start, block.start), way: Way::Any });
+        if let Some(segments) = self.marker.objects {
+            let (address, granules) = (segments + start, shape.granules());
+            let is_new = shape.stands_alone()
+                || tracts::ensure_table_at(address).is_none_or(|table| table.note_found(address, granules));
+            if !is_new {
+                // Another entry leads there.
+                self.marker.pool.refuse();
+            }
+        }
     }
 
     fn more(&mut self, mut span: Span) {

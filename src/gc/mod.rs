@@ -9,7 +9,8 @@
 //! they are not zeros; [`runs`] says which block a position falls into, and [`marks`] which blocks were reached, and [`tallies`] by
 //! how many pointers that are counted; [`stack`], [`aside`] and [`pool`] hold what is still to be looked at, of one worker, of those
 //! whose stacks are full, and of all; [`trace`] knows where values have pointers; [`marker`] does the work; [`sweep`] gives
-//! back what has no mark. [`live`] finds out which blocks of a heap in use are free.
+//! back what has no mark. [`live`] finds out which blocks of a heap in use are free. [`relocate`] follows types as marking does, and
+//! rewrites the pointers of a heap that lies elsewhere.
 //!
 //! This layer may use the standard library's containers: no allocation calls it. It believes nothing that it reads
 //! from a heap, and never panics on it.
@@ -25,6 +26,7 @@ pub(crate) mod live;
 pub(crate) mod marker;
 pub(crate) mod marks;
 pub(crate) mod pool;
+pub(crate) mod relocate;
 pub(crate) mod runs;
 pub(crate) mod stack;
 pub(crate) mod sweep;

@@ -5,6 +5,7 @@
 //! - **L2** No lock is held while it is done, so it may put more here.
 
 use super::pin::{self, CLOCK};
+use core::cell::Cell;
 use core::ops::Range;
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -53,10 +54,28 @@ pub(crate) unsafe fn put(address: usize, number: usize, finish: Finish) {
     }
 }
 
-/// Does what can be done; returns how many items are left.
+std::thread_local! {
+    static IS_FINISHING: Cell<bool> = const { Cell::new(false) };
+}
+
+/// The thread does what waits, until this is dropped, also by a panic.
+struct Finishing;
+
+impl Drop for Finishing {
+    fn drop(&mut self) {
+        IS_FINISHING.set(false);
+    }
+}
+
+/// Does what can be done; returns how many items are left. Within what is being done nothing is: whoever does that comes to what is put
+/// here meanwhile, and a chain of any kind needs no deep stack.
 pub(crate) fn finish_some() -> usize {
+    if IS_FINISHING.replace(true) {
+        return waiting().items.len();
+    }
+    let _finishing = Finishing;
     loop {
-        if len() == 0 {
+        if waiting().items.is_empty() {
             return 0;
         }
         // What is put here from now on may be seen by who pins from now on, also if nobody has a pin at this moment.
@@ -90,9 +109,10 @@ fn finish_older_than(oldest: u64) -> Option<usize> {
     }
 }
 
-/// Items that wait.
-pub(crate) fn len() -> usize {
-    waiting().items.len()
+/// The threads whose pins something waits for, by the numbers that the system gives them.
+pub(crate) fn readers() -> Vec<u32> {
+    let oldest = waiting().items.front().map(|item| item.time);
+    oldest.map_or_else(Vec::new, pin::threads_before)
 }
 
 /// Leaves undone what waits for addresses of a range, which are about to go.

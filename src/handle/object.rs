@@ -9,20 +9,11 @@
 //!
 //! # Invariants
 //! - **J1** An object that has begun and not ended has an entry that is in use, and its word names it; the object does not change.
-//! - **J2** While objects are being moved, objects of entries that are dropped end under a lock, and under it each is
-//!   moved: there J1 holds until it is given back.
 
+use super::moving::{Entry, MOVING};
 use super::pin;
 use crate::alloc::tracts::{self, GRANULE, TRACT};
-use crate::os::lock::Lock;
-use crate::sync::AtomicU32;
 use core::alloc::Layout;
-use core::sync::atomic::{AtomicU64, Ordering};
-
-/// Whether objects are being moved, in any heap: one thread at a time moves.
-pub(crate) static IS_MOVING: AtomicU32 = AtomicU32::new(0);
-/// Under which each object is moved, and objects end meanwhile (J2).
-pub(crate) static MOVING: Lock = Lock::new();
 
 /// Objects up to here lie in tracts.
 pub(crate) const LARGEST: usize = TRACT / 8;
@@ -87,6 +78,11 @@ impl Head {
         Self((entry / GRANULE) as u64 | granules << ENTRY_BITS | offset << (ENTRY_BITS + GRANULES_BITS))
     }
 
+    /// Whether that is the word.
+    pub(crate) const fn is(self, word: u64) -> bool {
+        self.0 == word
+    }
+
     /// The address of its entry.
     pub(crate) const fn entry(self) -> usize {
         (self.0 & ((1 << ENTRY_BITS) - 1)) as usize * GRANULE
@@ -124,62 +120,13 @@ impl Head {
     }
 }
 
-/// Where an object's value lies: what leads to it. Sixteen bytes, since no block is smaller.
-#[derive(Debug)]
-#[repr(C)]
-pub(crate) struct Entry {
-    location: AtomicU64,
-    /// Zero.
-    rest: u64,
-}
-
-impl Entry {
-    /// Leads to the value at an address.
-    pub(crate) const fn new(location: usize) -> Self {
-        Self { location: AtomicU64::new(location as u64), rest: 0 }
-    }
-
-    /// The address of the value. To be followed by who has a pin, or the entry's only handle.
-    #[inline(always)]
-    pub(crate) fn location(&self) -> usize {
-        // Acquire pairs with the Release of who has put it there: the value is seen whole.
-        self.location.load(Ordering::Acquire) as usize
-    }
-
-    /// Leads to another object from now on; returns where the value was that it led to.
-    #[inline]
-    pub(crate) fn replace(&self, location: usize) -> usize {
-        // AcqRel: as in `location`, and the old one is seen whole by who drops it.
-        self.location.swap(location as u64, Ordering::AcqRel) as usize
-    }
-
-    /// Leads to another object, if it still leads to that one.
-    #[inline]
-    pub(crate) fn replace_if(&self, from: usize, to: usize) -> bool {
-        // AcqRel: as in `replace`.
-        self.location.compare_exchange(from as u64, to as u64, Ordering::AcqRel, Ordering::Relaxed).is_ok()
-    }
-}
-
 /// The object of an entry's last handle ends; returns where its value lies.
 ///
 /// # Safety
 /// No handle leads to the entry any more, so nobody changes it but who moves objects; its object has this shape.
 #[inline]
 pub(crate) unsafe fn end_last(entry: &Entry, shape: Shape) -> usize {
-    let slot = pin::own();
-    let is_moving = slot.begin_ending(&IS_MOVING);
-    if is_moving {
-        slot.leave_ending();
-        let _guard = MOVING.lock();
-        let location = entry.location();
-        end_replaced(location, shape);
-        return location;
-    }
-    let location = entry.location();
-    end_replaced(location, shape);
-    slot.leave_ending();
-    location
+    MOVING.end_last(pin::own(), entry, |location| end_replaced(location, shape))
 }
 
 /// An object to which its entry does not lead any more ends.
@@ -190,7 +137,7 @@ pub(crate) fn end_replaced(location: usize, shape: Shape) {
     }
     // There is no table yet in a heap that was opened and none of whose objects was touched.
     if let Some(table) = tracts::ensure_table_at(location) {
-        table.tract(location).note_ended(location - shape.offset);
+        table.note_ended(location - shape.offset);
     }
 }
 
@@ -220,29 +167,28 @@ pub(crate) fn of_entry(entry: usize, location: usize) -> Option<(usize, Shape)> 
 /// there is room, which is the caller's.
 pub(crate) unsafe fn move_object(from: usize, to: usize) -> bool {
     let (Some(source), Some(target)) = (tracts::table_at(from), tracts::table_at(to)) else { return false };
-    let _guard = MOVING.lock();
-    if !source.tract(from).is_live_at(from) {
-        return false;
-    }
-    // SAFETY: it has begun and not ended, and does not end before the lock is given back (J2): its word names an entry in use, and the
-    // object does not change (J1). At `to` is room for as much.
-    unsafe {
-        let head = Head::of(from);
-        let entry = &*core::ptr::with_exposed_provenance::<Entry>(head.entry());
-        let location = from + head.offset();
-        if entry.location() != location {
-            return false;
+    let find = || {
+        if !source.tract(from).is_live_at(from) {
+            return None;
         }
+        // SAFETY: it has begun and not ended, and does not end as long as this is looked at (M2): its word names an entry in use.
+        let (head, entry) = unsafe {
+            let head = Head::of(from);
+            (head, &*core::ptr::with_exposed_provenance::<Entry>(head.entry()))
+        };
+        Some((entry, from + head.offset(), to + head.offset()))
+    };
+    let copy = || {
         let (source, target): (*const u8, *mut u8) =
             (core::ptr::with_exposed_provenance(from), core::ptr::with_exposed_provenance_mut(to));
-        core::ptr::copy_nonoverlapping(source, target, head.len());
-        if !entry.replace_if(location, to + head.offset()) {
-            return false;
-        }
-    }
-    target.tract(to).note_begun(to);
-    source.tract(from).note_ended(from);
-    true
+        // SAFETY: as above, so the object does not change (J1); at `to` is room for as much.
+        unsafe { core::ptr::copy_nonoverlapping(source, target, Head::of(from).len()) };
+    };
+    let note = || {
+        target.tract(to).note_begun(to);
+        source.note_ended(from);
+    };
+    MOVING.try_move(find, copy, note)
 }
 
 #[cfg(test)]

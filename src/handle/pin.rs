@@ -32,7 +32,7 @@ impl Clock {
     }
 
     #[cfg(loom)]
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self(AtomicU64::new(1))
     }
 
@@ -64,7 +64,7 @@ impl Slot {
     }
 
     #[cfg(loom)]
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self { time: AtomicU64::new(NONE), ending: AtomicU32::new(0) }
     }
 
@@ -140,12 +140,13 @@ pub(crate) fn end_moving(is_moving: &AtomicU32) {
 }
 
 #[cfg(not(loom))]
-pub(crate) use slots::{CLOCK, Pins, all, own};
+pub(crate) use slots::{CLOCK, Pins, all, begin_child, own, threads_before};
 
 /// Each thread's slot, in memory.
 #[cfg(not(loom))]
 mod slots {
     use super::{Clock, Slot};
+    use crate::os::process;
     use core::cell::Cell;
     use core::marker::PhantomData;
     use core::ptr;
@@ -158,6 +159,8 @@ mod slots {
         slot: Slot,
         next: *const Listed,
         is_taken: AtomicU32,
+        /// The number that the system gives the thread that has it, or had it last.
+        thread: AtomicU32,
     }
 
     // SAFETY: the link is written before the slot is listed.
@@ -199,6 +202,13 @@ mod slots {
         core::iter::successors(first, |listed| unsafe { listed.next.as_ref() })
     }
 
+    /// The threads, by the numbers that the system gives them, that have had a pin since that time or before.
+    pub(crate) fn threads_before(time: u64) -> Vec<u32> {
+        let is_older = |listed: &&'static Listed| listed.slot.shows().is_some_and(|shown| shown <= time);
+        // Relaxed: for a person to read.
+        listed().filter(is_older).map(|listed| listed.thread.load(Ordering::Relaxed)).collect()
+    }
+
     /// The calling thread's slot.
     #[inline(always)]
     pub(crate) fn own() -> &'static Slot {
@@ -215,8 +225,14 @@ mod slots {
         let is_free = |listed: &&'static Listed| {
             listed.is_taken.compare_exchange(0, 1, Ordering::Acquire, Ordering::Relaxed).is_ok()
         };
+        let thread = process::thread_id();
         let taken = listed().find(is_free).unwrap_or_else(|| {
-            let mut new = Box::new(Listed { slot: Slot::new(), next: ptr::null(), is_taken: AtomicU32::new(1) });
+            let mut new = Box::new(Listed {
+                slot: Slot::new(),
+                next: ptr::null(),
+                is_taken: AtomicU32::new(1),
+                thread: AtomicU32::new(thread),
+            });
             let mut first = FIRST.load(Ordering::Relaxed);
             loop {
                 new.next = first;
@@ -230,10 +246,21 @@ mod slots {
                 }
             }
         });
+        taken.thread.store(thread, Ordering::Relaxed);
         OWN.set(Some(&taken.slot));
         // In a destructor of another thread local the keeper may be gone; then the slot stays taken, and empty.
         let _ = KEEPER.try_with(|keeper| keeper.0.set(Some(taken)));
         &taken.slot
+    }
+
+    /// The other threads are not in this process, nor are their pins.
+    pub(crate) fn begin_child() {
+        let own = OWN.get().map(ptr::from_ref);
+        for listed in listed().filter(|listed| own != Some(&raw const listed.slot)) {
+            listed.slot.leave();
+            listed.slot.leave_ending();
+            listed.is_taken.store(0, Ordering::Release);
+        }
     }
 
     /// One pin of the calling thread; there may be others.

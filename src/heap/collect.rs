@@ -9,6 +9,7 @@ mod report;
 pub use report::{BlockInfo, CollectReport, Leak, LeakReport};
 
 use super::atomic::Atomic;
+use super::movable;
 use super::owner::{Heap, HeapInner};
 use super::recovery::{RecoveryError, mark};
 use super::seal::protect;
@@ -33,6 +34,7 @@ use report::LEAK_BYTES;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::fmt;
+use std::ops::Range;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
@@ -111,6 +113,9 @@ struct Snapshot {
     program: Program,
     /// What the image holds besides zeros, if that is known.
     data: Option<DataPages>,
+    /// The heap's addresses, and where its segments begin.
+    heap: Range<usize>,
+    segments: usize,
 }
 
 /// What the roots of a quiet heap reach.
@@ -142,13 +147,13 @@ impl Snapshot {
             let free = free_blocks(core, &runs)?;
             let image = Image::new(std::ptr::with_exposed_provenance(core.base), core.window, core.layout, units);
             let data = heap.atomic.as_ref().map(|atomic| atomic.data_pages(core, image.len())).transpose()?.flatten();
-            for address in heap.kept_blocks() {
+            for address in heap.kept_blocks().into_iter().chain(movable::filling(&core.address_range())) {
                 if let Some((_, block)) = runs.find_word(&image, address as u64) {
                     free.set(block.word, block.bit, false);
                 }
             }
             let program = Program::of(&image.with_data(data.as_ref()));
-            Ok(Self { runs, free, image, program, data })
+            Ok(Self { runs, free, image, program, data, heap: core.address_range(), segments: core.segments })
         }
     }
 
@@ -161,6 +166,7 @@ impl Snapshot {
         // What was found so far means nothing.
         job.begin_again();
         tallies.inspect(|tallies| tallies.clear(&self.runs));
+        movable::unfind(&self.heap);
         self.mark_by(None, job, tallies)?.ok_or(CollectError::Incomplete)
     }
 
@@ -178,7 +184,7 @@ impl Snapshot {
         let marker = Marker::new(image, &self.runs, &marks, job).with(workers, STACK);
         let marker = marker.typed(program);
         let marker = match tallies {
-            Some(tallies) => marker.counting(tallies),
+            Some(tallies) => marker.counting(tallies).finding(self.segments),
             None => marker,
         };
         match mark(&marker, job, workers, || ()) {
@@ -222,6 +228,7 @@ pub(super) fn count_pointers(heap: &HeapInner) -> Result<bool, CollectError> {
     let is_sealed = young::is_noted(heap.core().segments);
     // SAFETY: the heap is open, and nobody has a pointer but those that were counted.
     unsafe { tallies.tell(heap.core(), &snapshot.runs, |count, counted| count.set(counted, is_sealed))? };
+    movable::settle(&heap.core().address_range());
     Ok(tallies.has_any())
 }
 
@@ -352,13 +359,17 @@ impl SalCollect for Heap {
         self.inner().commit_if_shared()?;
         let started = Instant::now();
         // SAFETY: the caller's promise.
-        let snapshot = unsafe { Snapshot::of(self.inner())? };
+        let snapshot = unsafe {
+            movable::begin_anew(&core.address_range());
+            Snapshot::of(self.inner())?
+        };
         let job = Job::default();
         let tallies = Tallies::new(snapshot.runs.units())?;
         let Marked { marks, workers, is_precise } = snapshot.mark(&job, Some(&tallies))?;
         let is_sealed = young::is_noted(core.segments);
         // SAFETY: the heap is open; only the roots hold its blocks, by the caller's promise, so what was counted is all there is.
         unsafe { tallies.tell(core, &snapshot.runs, |count, counted| count.set(counted, is_sealed))? };
+        movable::settle(&core.address_range());
         let marking = started.elapsed();
         // What it would give back is given back here.
         let atomic = self.inner().atomic.as_ref();

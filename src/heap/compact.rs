@@ -16,9 +16,9 @@ use super::session::{Write, in_session};
 use crate::alloc::heat;
 use crate::alloc::tracts::{self, GRANULES, MOVED, TRACT, Table, Tract};
 use crate::error::SessionError;
-use crate::format::WINDOW;
 use crate::handle::limbo;
-use crate::handle::object::{Head, IS_MOVING, Shape, move_object};
+use crate::handle::moving::MOVING;
+use crate::handle::object::{Head, Shape, move_object};
 use crate::handle::pin::{self, Pins};
 use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -29,6 +29,9 @@ use std::time::{Duration, Instant};
 const LOOK: usize = 32;
 /// How long a step takes, about.
 const STEP: Duration = Duration::from_millis(1);
+
+/// How often it is looked at the end whether readers are gone.
+const PATIENCE: u32 = 50;
 
 /// One thread at a time moves.
 static MOVER: Mutex<()> = Mutex::new(());
@@ -106,6 +109,8 @@ pub struct CompactReport {
     pub held_bytes: [u64; 2],
     /// Values and tracts that wait until readers are gone. If that stays, somebody keeps a pin.
     pub waiting: usize,
+    /// The threads that have had pins for so long that something waits for them, by the numbers that the system gives threads (`gettid`).
+    pub readers: Vec<u32>,
     /// Whether all was moved that was to be; if not, the time was over, or the heap was full.
     pub is_complete: bool,
     /// How long it took.
@@ -127,22 +132,15 @@ impl fmt::Display for CompactReport {
             mib(self.held_bytes[1])
         )?;
         if self.waiting > 0 {
-            write!(f, "; {} wait for readers", self.waiting)?;
+            write!(f, "; {} wait for readers (threads {:?})", self.waiting, self.readers)?;
         }
         if self.is_complete { Ok(()) } else { f.write_str("; not all was done") }
     }
 }
 
-/// The tables of a heap's windows.
-pub(super) fn tables_of(heap: SalAlloc) -> impl Iterator<Item = (usize, &'static Table)> {
-    let range = heap.address_range().unwrap_or_default();
-    let first = range.start / WINDOW * WINDOW;
-    (first..range.end).step_by(WINDOW).filter_map(|start| Some((start, tracts::table_at(start)?)))
-}
-
 /// The tracts of a heap, and where they begin.
 pub(super) fn tracts_of(heap: SalAlloc) -> impl Iterator<Item = (usize, &'static Table, &'static Tract)> {
-    tables_of(heap).flat_map(|(start, table)| table.known().map(move |(at, tract)| (start + at, table, tract)))
+    movable::tracts_of(heap.address_range().unwrap_or_default())
 }
 
 /// How well it pays to empty a tract of which so many granules are alive and that is so old: what is free afterwards, for each byte that is
@@ -247,7 +245,7 @@ impl<'h> Compaction<'h> {
     fn step<C: Course>(&mut self, course: &mut C, objects: &mut impl Iterator<Item = (usize, C::Aim)>) -> State {
         let Some(home) = home_table(self.heap) else { return State::Full };
         let begun = Instant::now();
-        pin::begin_moving(&IS_MOVING, pin::all(), thread::yield_now);
+        MOVING.begin(pin::all(), thread::yield_now);
         // Before objects are looked for: their tracts stay meanwhile.
         let pins = Pins::begin();
         let mut state = State::Going;
@@ -264,7 +262,7 @@ impl<'h> Compaction<'h> {
             }
         }
         drop(pins);
-        pin::end_moving(&IS_MOVING);
+        MOVING.end();
         self.report.longest_step = self.report.longest_step.max(begun.elapsed());
         state
     }
@@ -295,8 +293,15 @@ impl<'h> Compaction<'h> {
     }
 
     pub(super) fn end(mut self) -> CompactReport {
-        limbo::finish_some();
-        self.report.waiting = limbo::len();
+        // Pins of those who just read something are gone in a moment.
+        for _ in 0..PATIENCE {
+            self.report.waiting = limbo::finish_some();
+            if self.report.waiting == 0 {
+                break;
+            }
+            thread::yield_now();
+        }
+        self.report.readers = limbo::readers();
         for (_, _, tract) in tracts_of(self.heap) {
             self.report.held_bytes[1] += TRACT as u64;
             self.report.live_bytes += u64::from(tract.live().unwrap_or(0)) * tracts::GRANULE as u64;

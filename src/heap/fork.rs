@@ -16,7 +16,8 @@ use crate::alloc::stray;
 use crate::alloc::tracts;
 use crate::alloc::windows::{self, REGISTRY};
 use crate::format::PAGE;
-use crate::handle::object::MOVING;
+use crate::handle::moving::MOVING;
+use crate::handle::pin;
 use crate::os::fork::Handshake;
 use crate::os::lock::Lock;
 use crate::os::mapping::{self, Access, Source};
@@ -62,7 +63,7 @@ unsafe extern "C" fn before() {
     for_each_core(|core, _| core.lock.acquire());
     // SAFETY: the registry is locked.
     unsafe { tracts::for_each_lock(Lock::acquire) };
-    MOVING.acquire();
+    MOVING.lock.acquire();
     let handshake = defaults::made(Default::File).and_then(|_| Handshake::new());
     // SAFETY: under `MAKING`.
     unsafe { *HANDSHAKE.0.get() = handshake };
@@ -71,7 +72,7 @@ unsafe extern "C" fn before() {
 fn release_locks() {
     // SAFETY: all were taken by `before`, in this process or in the one it was copied from.
     unsafe {
-        MOVING.release();
+        MOVING.lock.release();
         tracts::for_each_lock(|lock| lock.release());
         for_each_core(|core, _| core.lock.release());
         REGISTRY.release();
@@ -97,6 +98,7 @@ unsafe extern "C" fn in_child() {
     // SAFETY: under `MAKING`, which the child holds too.
     let handshake = unsafe { (*HANDSHAKE.0.get()).take() };
     GROWERS.begin_child();
+    pin::begin_child();
     for_each_core(|core, is_anonymous| {
         // SAFETY: the child has one thread, which holds the lock.
         unsafe { core.begin_child_runs() };

@@ -1,10 +1,14 @@
 //! The handle through which blocks of a heap are taken.
 
+use super::owner::HeapInner;
+use crate::alloc::heap_core::{Core, state};
 use crate::alloc::size_class::Ladder;
 use crate::alloc::windows::{self, FINE};
 use core::fmt;
+use core::sync::atomic::Ordering;
 
-/// A heap's name, four bytes long: it stays valid inside a heap file, because a heap is always mapped at the same place.
+/// A heap's name, four bytes long: it stays valid inside a heap file, because a heap is always mapped at the same place, or the
+/// names in it are [rewritten](crate::Heap::open_relocated).
 ///
 /// [`SalAlloc::new`] names the process's default heap, in memory; [`SalAlloc::file_backed`] one over an unlinked
 /// temporary file, which the kernel pages to without swap. Both are made when first used and live as long as the
@@ -97,7 +101,23 @@ impl SalAlloc {
 
     /// The addresses of the heap; none if it is not open, or not made yet.
     pub(crate) fn address_range(self) -> Option<core::ops::Range<usize>> {
-        super::allocate::with_core(self.place(), |core| core.base..core.base + core.layout.end() as usize)
+        super::allocate::with_core(self.place(), Core::address_range).or_else(|| {
+            // In one that is only read nobody is let in who would allocate.
+            let heap = HeapInner::find(self).ok()?;
+            // Relaxed: it is only asked, and the heap is kept.
+            let is_open = heap.core().state.load(Ordering::Relaxed) == state::READ_ONLY;
+            is_open.then(|| heap.core().address_range())
+        })
+    }
+
+    /// Whether what is freed in the heap is overwritten.
+    pub(crate) fn scrubs_freed(self) -> bool {
+        match self.place() {
+            // Default heaps have no options.
+            Place::Default(_) => false,
+            // Relaxed: set before the heap was published.
+            place => super::allocate::with_core(place, |core| core.scrub_freed.load(Ordering::Relaxed)) == Some(true),
+        }
     }
 
     /// The heap that `address` belongs to, open or closed, if it is one of this process's.

@@ -23,7 +23,7 @@ pub use report::{HotSetStats, Unlocked};
 pub(crate) use adjust::{adjust, adjust_open};
 
 use super::SalAlloc;
-use super::compact::{tables_of, tracts_of};
+use super::compact::tracts_of;
 use super::memory_locks;
 use super::movable::{self, home_table};
 use super::owner::HeapInner;
@@ -190,7 +190,7 @@ pub(crate) fn stats(heap: SalAlloc) -> Option<HotSetStats> {
     Some(stats)
 }
 
-/// Whether any table of the heap's objects is there: without one there is nothing to look after.
+/// Whether the heap has objects that may be moved: without there is nothing to look after.
 fn has_objects(heap: SalAlloc) -> bool {
-    tables_of(heap).next().is_some()
+    tracts_of(heap).next().is_some()
 }

@@ -12,6 +12,7 @@
 use super::atomic::{self, Atomic};
 use super::create::{check_capacity, create_in, is_unfinished, layout_for, random_id, to_c_string};
 use super::fork;
+use super::movable;
 use super::options::{HeapOptions, Mode};
 use super::owner::{Heap, HeapInner};
 use super::seal::{SealPolicy, protect};
@@ -29,6 +30,7 @@ use crate::alloc::young;
 use crate::error::{CloseError, OpenError};
 use crate::format::header::{self, ATOMIC, HEADER_LEN, HOLDER_OFFSET, Header, Holder, IN_USE, SlotError};
 use crate::format::{PAGE, SEGMENT_UNITS, UNIT, WINDOW};
+use crate::gc::relocate::Moved;
 use crate::os::file::{File, resolve, unlink};
 use crate::os::mapping::{self, Access, Source};
 use crate::os::{CallError, errno};
@@ -89,7 +91,7 @@ pub(super) fn volatile(options: &HeapOptions) -> Result<Heap, OpenError> {
         .with_ladder(options.size_classes.ladder());
     header.state = IN_USE;
     let started = made.and_then(|backing| make_core(&header, Mode::Volatile, backing, options));
-    started.map(|core| publish(core, header, Mode::Volatile, None, None, options)).inspect_err(|_| {
+    started.map(|core| publish(core, header, Mode::Volatile, None, None, None, options)).inspect_err(|_| {
         // SAFETY: reserved above, and nothing has been made in it.
         unsafe { windows::release(window, layout.windows()) };
     })
@@ -215,28 +217,59 @@ pub(super) fn limit_capacity(header: &mut Header, options: &HeapOptions) -> Resu
 
 /// Reserves the addresses of a heap and runs `work`, which maps it there; gives them back if that fails.
 pub(super) fn at_its_place<R>(header: &Header, work: impl FnOnce() -> Result<R, OpenError>) -> Result<R, OpenError> {
-    let (window, windows) = (header.window, header.windows);
-    match windows::reserve(Some(window), windows) {
-        Ok(_) => {}
-        Err(CallError { errno: errno::EXISTS, .. }) => {
-            let start = window as usize * WINDOW;
-            let by = HEAPS.path_of(&(window..window + windows));
-            return Err(OpenError::AddressTaken { range: start..start + windows as usize * WINDOW, by });
+    Reserved::for_heap(header)?.keep(work)
+}
+
+/// Addresses that are reserved for a heap. They are given back unless they are kept.
+pub(super) struct Reserved {
+    window: u32,
+    windows: u32,
+}
+
+impl Reserved {
+    fn for_heap(header: &Header) -> Result<Self, OpenError> {
+        let (window, windows) = (header.window, header.windows);
+        match windows::reserve(Some(window), windows) {
+            Ok(_) => Ok(Self { window, windows }),
+            Err(CallError { errno: errno::EXISTS, .. }) => {
+                let start = window as usize * WINDOW;
+                let by = HEAPS.path_of(&(window..window + windows));
+                Err(OpenError::AddressTaken { range: start..start + windows as usize * WINDOW, by })
+            }
+            Err(error) => Err(error.into()),
         }
-        Err(error) => return Err(error.into()),
     }
-    /// Gives the windows back unless it is forgotten: also if the work panics.
-    struct Release(u32, u32);
-    impl Drop for Release {
-        fn drop(&mut self) {
-            // SAFETY: reserved by the creator, and whatever was made in it is gone or used by nobody.
-            unsafe { windows::release(self.0, self.1) };
+
+    /// A heap's own addresses, or if these are taken and the options allow it, others; of which the header speaks then.
+    pub(super) fn for_heap_or_copy(header: &mut Header, options: &HeapOptions) -> Result<Self, OpenError> {
+        let taken = match Self::for_heap(header) {
+            Err(taken @ OpenError::AddressTaken { .. }) if options.relocates => taken,
+            other => return other,
+        };
+        match windows::reserve(None, header.windows) {
+            Ok(window) => {
+                header.window = window;
+                Ok(Self { window, windows: header.windows })
+            }
+            Err(CallError { errno: errno::EXISTS, .. }) => Err(taken),
+            Err(error) => Err(error.into()),
         }
     }
-    let release = Release(window, windows);
-    let done = work()?;
-    std::mem::forget(release);
-    Ok(done)
+
+    /// Runs `work`, which maps a heap there, and keeps the addresses if that goes well.
+    pub(super) fn keep<R>(self, work: impl FnOnce() -> Result<R, OpenError>) -> Result<R, OpenError> {
+        let done = work()?;
+        std::mem::forget(self);
+        Ok(done)
+    }
+}
+
+impl Drop for Reserved {
+    fn drop(&mut self) {
+        // Also if the work panics.
+        // SAFETY: reserved by the creator, and whatever was made in it is gone or used by nobody.
+        unsafe { windows::release(self.window, self.windows) };
+    }
 }
 
 /// Whether what the allocator's state says of itself can be true.
@@ -344,11 +377,12 @@ pub(super) fn publish(
     mode: Mode,
     path: Option<PathBuf>,
     atomic: Option<Atomic>,
+    moved: Option<Moved>,
     options: &HeapOptions,
 ) -> Heap {
     windows::note_ladder(header.window, header.layout.windows(), header.ladder());
     windows::publish(core.as_ptr(), header.window);
-    Heap::from_inner(HeapInner::new(core, header, mode, path, atomic, options))
+    Heap::from_inner(HeapInner::new(core, header, mode, path, atomic, moved, options))
 }
 
 /// Closes a heap in which no session is open: threads that allocate are waited for, everything is durable, then the file says
@@ -420,6 +454,7 @@ pub(super) fn shut(heap: &HeapInner, unmap: bool) -> Result<(), CloseError> {
     }
     if unmap {
         HEAPS.remove(core.window);
+        movable::forget(&core.address_range());
         // SAFETY: the caller of `close_and_unmap` vouches that nothing in the heap is used again.
         unsafe { windows::release(core.window, core.layout.windows()) };
     } else if !was_used && heap.mode != Mode::Volatile {

@@ -207,7 +207,8 @@ impl Heap {
             thread.take().map(JoinHandle::join);
         }
         // Before the thread: what happens from now on is told. At first it looks at everything.
-        heap.core().signal.listen(event::GROWN | event::FREED | event::LOG_GREW | event::HOT_SET);
+        let sparse = if options.compact { event::SPARSE } else { 0 };
+        heap.core().signal.listen(event::GROWN | event::FREED | event::LOG_GREW | event::HOT_SET | sparse);
         let maintained = Maintained(NonNull::from(&**heap));
         let work = move || {
             let Maintained(heap) = { maintained };

@@ -27,6 +27,7 @@ mod options;
 mod owner;
 pub(crate) mod placement;
 pub(crate) mod recovery;
+mod relocated;
 mod run;
 pub(crate) mod scrub;
 mod seal;

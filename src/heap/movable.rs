@@ -9,12 +9,14 @@ use super::defaults;
 use super::handle::Place;
 use super::memory_locks;
 use super::placement::heap_of_address;
-use crate::alloc::tracts::{self, FILLS, Fill, TRACT, Table};
+use crate::alloc::prefault::event;
+use crate::alloc::tracts::{self, FILLS, Fill, Left, TRACT, Table, Tract};
 use crate::alloc::windows::window_of;
 use crate::format::WINDOW;
 use crate::handle::object::Shape;
 use crate::handle::{limbo, pin};
 use core::alloc::Layout;
+use core::ops::Range;
 use core::ptr;
 use core::sync::atomic::Ordering;
 
@@ -151,10 +153,75 @@ pub(crate) fn begin(address: usize, shape: Shape) {
 #[inline]
 pub(crate) fn give_up(address: usize, granules: u32) {
     let Some(table) = tracts::table_at(address) else { return };
-    if table.tract(address).give(granules) {
+    match table.tract(address).give(granules) {
+        Left::Some => {}
+        Left::Little => tell_sparse(address),
         // SAFETY: the thread was told that it is empty (T3).
-        unsafe { retire(address & !(TRACT - 1)) };
+        Left::Nothing => unsafe { retire(address & !(TRACT - 1)) },
     }
+}
+
+/// Tells who maintains the heap that there is something to compact.
+#[cold]
+#[inline(never)]
+fn tell_sparse(address: usize) {
+    if let Some(heap) = heap_of_address(address) {
+        allocate::with_core(heap.place(), |core| core.signal.tell(event::SPARSE));
+    }
+}
+
+/// The tracts of a heap, and where they begin.
+pub(super) fn tracts_of(heap: Range<usize>) -> impl Iterator<Item = (usize, &'static Table, &'static Tract)> {
+    let first = heap.start / WINDOW * WINDOW;
+    (first..heap.end)
+        .step_by(WINDOW)
+        .filter_map(|start| Some((start, tracts::table_at(start)?)))
+        .flat_map(|(start, table)| table.known().map(move |(at, tract)| (start + at, table, tract)))
+}
+
+/// The heap at some addresses knows nothing of its objects any more: they are about to be found again.
+///
+/// # Safety
+/// Nobody uses the heap but what its roots lead to, nor makes objects meanwhile.
+pub(super) unsafe fn begin_anew(heap: &Range<usize>) {
+    limbo::finish_some();
+    // What other threads have pins for, who have nothing of this heap.
+    limbo::forget(heap);
+    if let Some(home) = tracts::table_at(heap.start) {
+        home.fills.iter().for_each(|fill| close(fill, None));
+    }
+    limbo::forget(heap);
+    for (_, _, tract) in tracts_of(heap.clone()) {
+        // SAFETY: the caller's promise.
+        unsafe { tract.forget() };
+    }
+}
+
+/// All objects of a heap have been found: what is in its tracts is known.
+pub(super) fn settle(heap: &Range<usize>) {
+    for (start, _, tract) in tracts_of(heap.clone()) {
+        if tract.settle() {
+            // SAFETY: the thread was told that it is empty (T3).
+            unsafe { retire(start) };
+        }
+    }
+}
+
+/// What was found of a heap's objects means nothing.
+pub(super) fn unfind(heap: &Range<usize>) {
+    tracts_of(heap.clone()).for_each(|(_, _, tract)| tract.unfind());
+}
+
+/// Where tracts begin into which objects are being put.
+pub(super) fn filling(heap: &Range<usize>) -> impl Iterator<Item = usize> {
+    let fills = tracts::table_at(heap.start).map(|home| &home.fills).into_iter().flatten();
+    // Relaxed: asked while nobody puts anything there.
+    fills.filter_map(|fill| (fill.end.load(Ordering::Relaxed) as usize).checked_sub(TRACT))
+}
+
+/// Nothing that waits is done any more in memory that is about to go.
+pub(super) fn forget(heap: &Range<usize>) {
+    limbo::forget(heap);
 }
 
 /// Frees an object with a block of its own, which nobody sees any more.

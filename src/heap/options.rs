@@ -114,6 +114,8 @@ pub struct HeapOptions {
     pub(super) huge_pages: bool,
     pub(super) temporary: Option<PathBuf>,
     pub(super) read_only: bool,
+    /// Whether it may lie elsewhere if its addresses are taken; only one that is read.
+    pub(super) relocates: bool,
     pub(super) permissions: u32,
     pub(super) scrub_freed: bool,
     pub(super) sync_timeout: Duration,
@@ -149,6 +151,7 @@ impl HeapOptions {
             huge_pages: true,
             temporary: None,
             read_only: false,
+            relocates: false,
             permissions: 0o600,
             scrub_freed: false,
             sync_timeout: SYNC_TIMEOUT,
@@ -288,6 +291,7 @@ impl HeapOptions {
     }
 
     /// Opens for reading only: several processes may do so at once, none of them changes a byte.
+    /// [`HeapOptions::open_relocated`] does that also where the heap's addresses are taken.
     pub const fn read_only(mut self, read_only: bool) -> Self {
         self.read_only = read_only;
         self

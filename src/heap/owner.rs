@@ -23,6 +23,7 @@ use crate::alloc::heap_core::Core;
 use crate::alloc::windows;
 use crate::error::{CloseError, OpenError, SessionError, SyncError};
 use crate::format::header::Header;
+use crate::gc::relocate::Moved;
 use crate::os::process;
 use std::any::Any;
 use std::fmt;
@@ -92,6 +93,8 @@ pub(crate) struct HeapInner {
     pub(super) atomic: Option<Atomic>,
     /// What a shared heap that seals has besides.
     pub(super) shared: OnceLock<SharedCommits>,
+    /// What became of the roots of a heap that lies elsewhere than where it belongs.
+    pub(super) moved: Option<Moved>,
 }
 
 // SAFETY: the core is shared by all threads anyway (it is `Sync`); all else is guarded.
@@ -115,6 +118,7 @@ impl HeapInner {
         mode: Mode,
         path: Option<PathBuf>,
         atomic: Option<Atomic>,
+        moved: Option<Moved>,
         options: &HeapOptions,
     ) -> Arc<Self> {
         // SAFETY: the caller's, and alive.
@@ -139,6 +143,7 @@ impl HeapInner {
             maintenance: Slot::default(),
             atomic,
             shared: OnceLock::new(),
+            moved,
         });
         HEAPS.add(&inner);
         inner

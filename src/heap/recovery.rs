@@ -33,6 +33,7 @@ pub(crate) use background::{Background, Keeper, start_background};
 
 use super::SalAlloc;
 use super::atomic::data_of_file;
+use super::movable;
 use super::unknown_counts;
 use crate::alloc::heap_core::Core;
 use crate::alloc::young;
@@ -349,7 +350,7 @@ impl Recovery {
             let image = unsafe { self.image.with_data(data) };
             let marker = || {
                 let marker = Marker::new(image, &self.runs, &self.marks, &self.job).with(workers, STACK);
-                marker.counting(&self.tallies)
+                marker.counting(&self.tallies).finding(core.segments)
             };
             let (ran, is_precise) = match mark(&marker().typed(Some(&self.program)), &self.job, workers, &mut ask)? {
                 Some(ran) => (ran, true),
@@ -357,6 +358,7 @@ impl Recovery {
                     // What was found so far means nothing.
                     self.marks.clear();
                     self.tallies.clear(&self.runs);
+                    movable::unfind(&core.address_range());
                     self.job.begin_again();
                     (mark(&marker(), &self.job, workers, &mut ask)?.ok_or(RecoveryError::Aborted)?, false)
                 }
@@ -368,6 +370,7 @@ impl Recovery {
             let is_sealed = young::is_noted(core.segments);
             // SAFETY: the heap is open, and that of the runs. What was noted since then is added to what was counted.
             unsafe { self.tallies.tell(core, &self.runs, |count, counted| count.join(counted, is_sealed))? };
+            movable::settle(&core.address_range());
             unknown_counts::end(SalAlloc::of_name(core.name()));
             self.workers.store(ran, Ordering::Relaxed);
             self.is_marked.store(true, Ordering::Relaxed);

@@ -12,12 +12,13 @@ pub(super) use commit::SharedCommits;
 use super::collect::{count_pointers, default_workers};
 use super::create::{reserve_always_read, write_header};
 use super::lifecycle::{
-    PUNCH_AT_CLOSE, at_its_place, check_soft_state, check_use, copy_used, limit_capacity, make_core, prepare_counts,
+    PUNCH_AT_CLOSE, Reserved, check_soft_state, check_use, copy_used, limit_capacity, make_core, prepare_counts,
     publish, read_slots,
 };
 use super::options::{HeapOptions, Mode};
 use super::owner::{Heap, HeapInner};
 use super::recovery::recover_eagerly;
+use super::relocated::move_pointers;
 use super::seal::SealPolicy;
 use super::withheld;
 use crate::alloc::backing::Backing;
@@ -59,9 +60,12 @@ pub(super) fn open(
     }
     let seals = !read_only && SealPolicy::of(options.seal_policy, Mode::Shared) != SealPolicy::Off;
     limit_capacity(&mut header, options)?;
-    let core = at_its_place(&{ header }, || {
+    let home = header.window;
+    let place = Reserved::for_heap_or_copy(&mut header, options)?;
+    let is_moved = header.window != home;
+    let (core, moved) = place.keep(|| {
         let units = if is_unclean { clear_state(&header, &file)? } else { 0 };
-        map_file(&header, &file, read_only)?;
+        map_file(&header, &file, read_only, is_moved)?;
         if goes_back {
             copy::go_back(&header, &file, options.drop_plain_roots)?;
             // From here on the roots in their place count, and the copy is not needed any more.
@@ -73,7 +77,12 @@ pub(super) fn open(
         if !is_unclean {
             check_state(&header)?;
         }
-        let backing = if read_only { Backing::ReadOnly(Some(file)) } else { Backing::of_file(file) };
+        let backing = match read_only {
+            // It is memory of this process, also in a child, which maps the file anew otherwise.
+            true if is_moved => Backing::ReadOnly(None),
+            true => Backing::ReadOnly(Some(file)),
+            false => Backing::of_file(file),
+        };
         let core = make_core(&header, Mode::Shared, backing, options)?;
         if is_unclean || has_counted {
             prepare_counts(core, &header)?;
@@ -90,10 +99,20 @@ pub(super) fn open(
             header.copy = if may_go_back { commit::unchanged(inode) } else { RootsCopyAt::default() };
             mark_in_use(core, &mut header)?;
         }
-        Ok(core)
+        // SAFETY: if it is moved the mapping is private, and nobody else knows of the heap.
+        let moved = unsafe { move_pointers(core, home) }.inspect_err(|_| {
+            // SAFETY: nobody knows of it.
+            unsafe { Core::destroy(core.as_ptr()) }
+        })?;
+        if is_moved {
+            let base = header.window as usize * WINDOW;
+            // SAFETY: addresses of this heap alone; from here on it is only read.
+            unsafe { mapping::protect(base, header.layout.end() as usize, Access::Read)? };
+        }
+        Ok((core, moved))
     })?;
-    let heap = publish(core, header, Mode::Shared, path, None, options);
-    if has_counted && !is_unclean {
+    let heap = publish(core, header, Mode::Shared, path, None, moved, options);
+    if has_counted && !is_unclean && !is_moved {
         // Until it is known that there are none: if this fails, the file must go on saying that there may be some.
         count_table::set_used(header.window, header.windows, true);
         let has_any = count_pointers(heap.inner()).map_err(|error| match error {
@@ -219,13 +238,14 @@ fn mark_in_use(core: NonNull<Core>, header: &mut Header) -> Result<(), OpenError
     })
 }
 
-/// Maps the file over its reserved windows.
-fn map_file(header: &Header, file: &File, read_only: bool) -> Result<(), OpenError> {
-    let access = if read_only { Access::Read } else { Access::ReadWrite };
+/// Maps the file over its reserved windows; privately if its pointers are to be moved.
+fn map_file(header: &Header, file: &File, read_only: bool, is_moved: bool) -> Result<(), OpenError> {
+    let access = if read_only && !is_moved { Access::Read } else { Access::ReadWrite };
+    let source = if is_moved { Source::PrivateFile(file.fd()) } else { Source::SharedFile(file.fd()) };
     let layout = &header.layout;
     let base = header.window as usize * WINDOW;
     // SAFETY: the windows are reserved for this heap, and nothing is in them yet.
-    unsafe { mapping::replace(base, layout.end() as usize, access, Source::SharedFile(file.fd()))? };
+    unsafe { mapping::replace(base, layout.end() as usize, access, source)? };
     if header.file_len < layout.segments.offset {
         return Err(OpenError::Inconsistent { field: "file length" });
     }

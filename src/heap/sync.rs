@@ -179,8 +179,8 @@ impl Heap {
     /// Writes the last commit to a new file, which can be opened as a heap of its own; returns the commit's number. What
     /// was changed since is not in it, so [`Heap::sync`] comes first if it is to be. No file may have that name.
     ///
-    /// Sessions and syncs go on meanwhile. The copy shares the heap's address, so only one of both can be open in a
-    /// process; it shares the disk's blocks where the file system can.
+    /// Sessions and syncs go on meanwhile. The copy shares the heap's address, so in a process only one of both can be open for
+    /// writing, and the other one [relocated](crate::Heap::open_relocated); it shares the disk's blocks where the file system can.
     ///
     /// Only a heap that commits can do so: not a [`Mode::Shared`] one, whose file can be copied when it is closed.
     ///

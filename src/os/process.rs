@@ -32,6 +32,12 @@ pub(crate) fn id() -> u32 {
     unsafe { libc::getpid() as u32 }
 }
 
+/// The calling thread's number in its namespace.
+pub(crate) fn thread_id() -> u32 {
+    // SAFETY: the call cannot fail.
+    unsafe { libc::syscall(libc::SYS_gettid) as u32 }
+}
+
 /// Which run of the system this is: a number that is another one after each start; zeros if the system does not say.
 pub(crate) fn boot() -> [u8; 16] {
     static BOOT: OnceLock<[u8; 16]> = OnceLock::new();

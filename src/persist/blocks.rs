@@ -11,6 +11,7 @@
 #![allow(unsafe_code)]
 
 use super::Persist;
+use super::follow::{Follow, FoundPool};
 use crate::SalAlloc;
 use core::{alloc::Layout, fmt, ops::Range, ptr::NonNull};
 use std::collections::HashSet;
@@ -31,6 +32,11 @@ pub struct BlockVisitor<'observer> {
     handle: SalAlloc,
     found: Option<Foreign>,
     observer: Option<&'observer mut dyn FnMut(NonNull<u8>, Layout)>,
+    /// Who is told of pointers to collected objects; then blocks and handles do not matter.
+    follower: Option<&'observer mut dyn Follow>,
+    /// Pointers that it has not been told of yet, and how many.
+    pointers: [usize; TOLD_AT_ONCE],
+    untold: usize,
     /// Calls of [`BlockVisitor::value`] within each other.
     depth: u32,
     later: Vec<Later>,
@@ -42,6 +48,9 @@ pub struct BlockVisitor<'observer> {
 
 /// Values that are visited within each other; those further down wait, so that a list of any length fits the stack.
 const DEEPEST: u32 = 50;
+
+/// Pointers that a follower is told of together: a call for each would cost as much as what is done with it.
+const TOLD_AT_ONCE: usize = 16;
 
 /// A value that waits to be visited.
 #[derive(Clone, Copy)]
@@ -94,11 +103,19 @@ impl<'observer> BlockVisitor<'observer> {
             handle,
             found: None,
             observer: None,
+            follower: None,
+            pointers: [0; TOLD_AT_ONCE],
+            untold: 0,
             depth: 0,
             later: Vec::new(),
             shared: HashSet::new(),
             is_shallow: false,
         }
+    }
+
+    /// A visitor that looks for pointers to collected objects, and for nothing else.
+    pub(crate) fn following(follower: &'observer mut dyn Follow) -> Self {
+        Self { follower: Some(follower), ..Self::new(0..usize::MAX, SalAlloc::new()) }
     }
 
     /// Leaves out what lies in blocks that several pointers share.
@@ -118,6 +135,9 @@ impl<'observer> BlockVisitor<'observer> {
             handle,
             found: None,
             observer: Some(observer),
+            follower: None,
+            pointers: [0; TOLD_AT_ONCE],
+            untold: 0,
             depth: 0,
             later: Vec::new(),
             shared: HashSet::new(),
@@ -127,10 +147,16 @@ impl<'observer> BlockVisitor<'observer> {
 
     /// Takes note of a block that the visited value owns: the one it would free with `layout`.
     pub fn block(&mut self, start: NonNull<u8>, layout: Layout) {
+        if self.follower.is_some() {
+            return;
+        }
         if let Some(observer) = &mut self.observer {
             observer(start, layout);
         }
-        let (address, size) = (start.addr().get(), layout.size());
+        self.check(start.addr().get(), layout.size());
+    }
+
+    fn check(&mut self, address: usize, size: usize) {
         let inside =
             self.window.contains(&address) && address.checked_add(size).is_some_and(|end| end <= self.window.end);
         if !inside {
@@ -156,8 +182,55 @@ impl<'observer> BlockVisitor<'observer> {
 
     /// Takes note of a handle inside the visited value.
     pub fn handle(&mut self, handle: SalAlloc) {
-        if handle != self.handle {
+        if handle != self.handle && self.follower.is_none() {
             self.found.get_or_insert(Foreign::Handle { handle });
+        }
+    }
+
+    /// Takes note of a pointer to a collected object, which the visited value does not own.
+    #[inline]
+    pub(crate) fn pointer(&mut self, address: usize, size: usize) {
+        if self.follower.is_none() {
+            return self.check(address, size);
+        }
+        if self.untold == TOLD_AT_ONCE {
+            self.tell();
+        }
+        self.pointers[self.untold % TOLD_AT_ONCE] = address;
+        self.untold += 1;
+    }
+
+    /// Tells the follower what it has not been told yet. Who has one calls this in the end.
+    pub(crate) fn tell(&mut self) {
+        let untold = core::mem::take(&mut self.untold).min(TOLD_AT_ONCE);
+        if let Some(follower) = &mut self.follower {
+            follower.pointers(&self.pointers[..untold]);
+        }
+    }
+
+    /// Takes note of a word that may be a pointer to a collected object, or into one.
+    pub(crate) fn word(&mut self, word: usize) {
+        if let Some(follower) = &mut self.follower {
+            follower.word(word);
+        }
+    }
+
+    /// Takes note of a pool; true if its objects are not to be visited as those of other containers are.
+    pub(crate) fn pool(&mut self, pool: FoundPool) -> bool {
+        self.follower.as_mut().is_some_and(|follower| follower.pool(pool))
+    }
+
+    /// Visits what the follower asks for, until it asks no more.
+    ///
+    /// # Safety
+    /// What it names are values of the types that it says, and nobody changes them meanwhile.
+    pub(crate) unsafe fn follow(&mut self) {
+        loop {
+            let untold = core::mem::take(&mut self.untold).min(TOLD_AT_ONCE);
+            let Some(follower) = &mut self.follower else { return };
+            let Some((value, visit)) = follower.next(&self.pointers[..untold]) else { return };
+            // SAFETY: the caller's promise.
+            unsafe { visit(value, self) };
         }
     }
 

@@ -24,6 +24,7 @@ mod build;
 mod composite;
 mod containers;
 mod describer;
+pub(crate) mod follow;
 mod primitives;
 #[doc(hidden)]
 pub mod support;
@@ -103,8 +104,8 @@ pub use sal_derive::Persist;
 ///   [`Describer::node_of`] for every type of which a value may hold or own another value. Its own part of the
 ///   description (the hand-assigned id, above all) is shared with no type that has other valid values.
 /// - What is described as a struct, an enum or an array owns what its fields own, and nothing else. What owns blocks by words of its
-///   own is a [`Node::Container`] with an id of its own. Recovery follows pointers by descriptions ([`Trace`]), and
-///   frees what they do not lead to.
+///   own is a [`Node::Container`] with an id of its own; what has a handle is described with a [`SalAlloc`](crate::SalAlloc) in its
+///   place, or is such a container. Recovery follows pointers by descriptions ([`Trace`]), and frees what they do not lead to.
 /// - [`visit_blocks`](Persist::visit_blocks) names every block the value owns and every handle in it, with its true
 ///   layout, and visits every `Persist` value within it and within those blocks. It does not panic.
 /// - In a [`Mode::Shared`](crate::Mode) heap a `Drop` of its own writes to no block that the value owns, and lets none outlive it, nor does

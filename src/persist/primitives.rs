@@ -7,6 +7,7 @@
 
 use super::{BlockVisitor, Describer, Node, Persist};
 use crate::SalAlloc;
+use crate::gc::trace::layouts;
 use core::num::NonZero;
 
 macro_rules! leaves {
@@ -58,7 +59,8 @@ leaves! {
 }
 
 /// Of [`SalAlloc`].
-const HANDLE_ID: u64 = 0x51;
+const HANDLE_ID: u64 = layouts::HANDLE;
+const _: () = assert!(layouts::HANDLE_SIZE == size_of::<SalAlloc>());
 
 // SAFETY: a handle is a number that means the same heap in every process that has opened it at its address; it names
 // itself to the visitor, and so is never stored in another heap.

@@ -4,7 +4,8 @@ use super::{Persist, TypeDescription};
 use crate::gc::trace::Program;
 
 /// Types whose values can be followed, pointer by pointer, by whoever has only their [description](TypeDescription): recovery,
-/// [`collect`](crate::SalCollect::collect), and what counts the pointers to shared values after a heap was opened.
+/// [`collect`](crate::SalCollect::collect), what counts the pointers to shared values after a heap was opened, and what rewrites
+/// them when it is [opened elsewhere](crate::Heap::open_relocated).
 ///
 /// Every [`Persist`] type is one, so [`derive(Persist)`](macro@Persist) derives this too; it cannot be implemented otherwise. A heap
 /// file has the description of each root's type. From these it follows which words of which blocks are pointers: those of the

@@ -2,7 +2,7 @@
 //!
 //! What such a pointer leads to is not changed in place any more once it has been sealed, and nor is what lies deeper, whatever it
 //! is: nobody gets at it but by a copy. So of a root with such a value, a copy of the value's own bytes is all that is needed to come
-//! back to it.
+//! back to it. A [`Handle`](crate::Handle) anywhere in there is the exception.
 
 use crate::gc::trace::layouts::id;
 use crate::persist::{Node, NodeId, Persist, TypeDescription};
@@ -19,6 +19,8 @@ const COUNTED: [u64; 8] = [
     id::COW_MAP,
     id::COW_SET,
 ];
+/// What they lead to changes in place, wherever they lie: other values are put there, and values are moved.
+const HANDLES: [u64; 3] = [id::HANDLE, id::HANDLE_SLICE, id::HANDLE_STR];
 /// They own nothing.
 const PLAIN: [u64; 2] = [id::PHANTOM, id::OFFSET];
 /// `Option`; boxes, of which a value is changed through the pointer, after it has moved if it is sealed.
@@ -30,6 +32,10 @@ const FOREIGN_LEAVES: u64 = 1 << 32;
 pub(super) fn is_copy_on_write<T: Persist>(description: &TypeDescription) -> bool {
     if !T::OWNS_BLOCKS {
         return true;
+    }
+    let is_handle = |node: &Node| matches!(node, Node::Container { id, .. } if HANDLES.contains(id));
+    if description.nodes().iter().any(is_handle) {
+        return false;
     }
     let (mut left, mut seen) = (vec![description.root()], HashSet::<NodeId>::new());
     while let Some(id) = left.pop() {
@@ -58,7 +64,7 @@ mod tests {
     use crate::collections::{
         CowHashMap, CowHashSet, CowMap, CowSet, CowVec, SalBTreeMap, SalHashMap, SalString, SalVec,
     };
-    use crate::{SalAlloc, SalBox, SalRc};
+    use crate::{Handle, SalAlloc, SalBox, SalRc};
 
     fn is<T: Persist>() -> bool {
         is_copy_on_write::<T>(&TypeDescription::of::<T>())
@@ -76,6 +82,12 @@ mod tests {
                 && is::<(Option<std::num::NonZero<u8>>, SalRc<u8>)>()
         );
         assert!(is::<SalBox<CowMap<u64, SalString>>>() && is::<SalRc<SalBox<SalVec<u64>>>>());
+    }
+
+    #[test]
+    fn a_root_that_leads_to_handles_in_any_way_is_none() {
+        assert!(!is::<Handle<u64>>() && !is::<Option<Handle<str>>>());
+        assert!(!is::<SalRc<Handle<[u64]>>>() && !is::<CowMap<u64, SalVec<Handle<u64>>>>());
     }
 
     #[test]

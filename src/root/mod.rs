@@ -22,6 +22,7 @@ mod extension;
 mod hot_set;
 mod key;
 mod registry;
+mod taken;
 mod types;
 mod verify;
 mod versions;

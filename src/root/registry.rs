@@ -177,8 +177,9 @@ impl State {
         (self.entries.values(), &self.damaged)
     }
 
-    /// Compares the layout that is stored for a root with `T`'s (D2).
+    /// Compares the layout that is stored for a root with `T`'s (D2); of a heap that was moved, only if the root was.
     pub(super) fn compare<T: Persist>(&mut self, heap: &HeapInner, found: &Found) -> Result<(), RootError> {
+        heap.check_moved(&found.entry).map_err(|reason| RootError::NotMoved { root: found.tag.to_string(), reason })?;
         let record = found.entry.type_record;
         let key = (TypeId::of::<T>(), record);
         if !self.compared.contains(&key) {

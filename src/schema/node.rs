@@ -23,7 +23,8 @@ impl NodeId {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Node {
     /// A type without parts. What its bytes mean, and which bit patterns are valid, is all in the id. This crate's own lead
-    /// nowhere; an aligned word of another one is followed if it looks like an address.
+    /// nowhere; an aligned word of another one is followed if it looks like an address, and a root that has such a word is
+    /// refused in a [relocated](crate::Heap::open_relocated) heap. It holds no handle of a heap.
     Leaf {
         /// Assigned by hand, one for each meaning. Below 2^32 is this crate's; for your own pick a random one above,
         /// below 2^63.

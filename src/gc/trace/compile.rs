@@ -5,8 +5,8 @@
 //! structs within themselves, fields on top of each other, sizes without end. So each step is paid for from a budget, values
 //! within values are followed to [`DEEPEST`] only, and fields must lie beside each other.
 
-use super::layouts::{Shape, is_plain_leaf};
-use super::{Arm, Count, DEEPEST, Op, Ops, Otherwise, Plan, PlanId, Program, WORDS};
+use super::layouts::{HANDLE, HANDLE_SIZE, Shape, is_plain_leaf};
+use super::{Arm, Count, DEEPEST, Op, Ops, Otherwise, Plan, PlanId, Program, Purpose, WORDS};
 use crate::schema::{Field, Node, NodeId, TypeDescription, Variant};
 use std::collections::{BTreeMap, HashMap};
 
@@ -31,6 +31,10 @@ pub(super) enum Of {
     Pair(NodeId, Option<NodeId>),
     /// The block of a shared slice.
     Slice(NodeId),
+    /// What a handle leads to: the entry of a value, of a slice, or of a text.
+    Entry(NodeId),
+    SliceEntry(NodeId),
+    TextEntry,
     HashTable(NodeId, Option<NodeId>),
     BTreeNode(NodeId, Option<NodeId>),
     CowMapNode(NodeId, Option<NodeId>),
@@ -41,6 +45,10 @@ pub(super) enum Of {
     CowHashLeaf(NodeId, Option<NodeId>),
     /// A vector of pairs.
     CowHashSame(NodeId, Option<NodeId>),
+    PoolControl(NodeId),
+    /// An entry of a pool's table of chunks.
+    PoolEntry(NodeId),
+    PoolChunk(NodeId),
 }
 
 /// One description on its way into a program.
@@ -165,6 +173,7 @@ impl Compiler<'_> {
         }
         let types = self.types;
         match types.node(node) {
+            Node::Leaf { id: HANDLE, .. } if self.moves() => self.handle(at, shape.size, ops),
             Node::Leaf { id, .. } if is_plain_leaf(*id) => Ok(()),
             Node::Leaf { .. } => self.opaque(at, shape.size, ops),
             Node::Struct { fields, .. } => self.fields(fields, at, 0..shape.size, depth, ops),
@@ -174,6 +183,20 @@ impl Compiler<'_> {
                 self.container(*id, *layout_version, *size, parameters, probe, at, ops)
             }
         }
+    }
+
+    /// Whether the program is to [move](Purpose::Moving) values.
+    pub(super) fn moves(&self) -> bool {
+        self.program.purpose == Purpose::Moving
+    }
+
+    /// A heap's name.
+    pub(super) fn handle(&mut self, at: usize, size: usize, ops: &mut Vec<Op>) -> Result<(), Unknown> {
+        if size != HANDLE_SIZE || at % HANDLE_SIZE != 0 {
+            return Err(Unknown);
+        }
+        ops.push(Op::Handle { at: at as u32 });
+        Ok(())
     }
 
     /// Bytes of which nothing is known. Pointers are aligned words, so in less than a word there is none.
@@ -248,6 +271,10 @@ impl Compiler<'_> {
             return Ok(());
         }
         match tag_size {
+            0 if self.moves() => {
+                ops.push(Op::Hidden);
+                Ok(())
+            }
             0 => self.opaque(at, size, ops),
             1 | 2 | 4 | 8 if tag_size as usize <= size => {
                 let choice = self.choice(at, tag_size as u8, u8::MAX, arms.into_iter().collect(), Otherwise::Refuse)?;

@@ -2,9 +2,10 @@
 
 use super::compile::{Compiler, Of, Unknown};
 use super::layouts::{
-    Shape, cow_hash_map, cow_map, cow_vec, id, is_plain_leaf, sal_btree_map, sal_hash_map, sal_vec, slice_elements,
+    Shape, cow_hash_map, cow_map, cow_vec, handle, id, is_plain_leaf, pool, sal_btree_map, sal_hash_map, sal_vec,
+    slice_elements,
 };
-use super::{Count, Op, Otherwise, Plan};
+use super::{Count, Op, Otherwise, Plan, PlanId};
 use crate::schema::{Node, NodeId};
 
 /// Of a block without anything in it that leads on.
@@ -41,11 +42,14 @@ impl Compiler<'_> {
         match id {
             id::PHANTOM => {}
             id::OPTION => self.option(only()?, size, at, ops)?,
+            // It means the same wherever the heap lies.
+            id::OFFSET if self.moves() => {}
             // It owns nothing, but nobody who has one expects it to lead nowhere after a recovery.
             id::OFFSET => self.opaque(at, size as usize, ops)?,
             id::VEC => {
                 let (element, words) = (only()?, probed(probe, size)?);
                 let &[block, len, capacity] = words.as_slice() else { return Err(Unknown) };
+                self.handle_beside(&words, probe, size, at, ops)?;
                 if self.has_size(element)? {
                     let values = self.plan(Of::Value(element))?;
                     let [block, len, capacity] = [block, len, capacity].map(place);
@@ -55,6 +59,7 @@ impl Compiler<'_> {
             id::BOX => {
                 let (value, words) = (only()?, probed(probe, size)?);
                 let &[pointer] = words.as_slice() else { return Err(Unknown) };
+                self.handle_beside(&words, probe, size, at, ops)?;
                 if self.has_size(value)? {
                     ops.push(Op::Owned { at: place(pointer), to: self.plan(Of::Value(value))? });
                 }
@@ -69,7 +74,10 @@ impl Compiler<'_> {
             }
             id::SAL_STRING => {
                 sized(sal_vec::SIZE)?;
-                ops.push(Op::Owned { at: place(sal_vec::BLOCK), to: self.bytes()? });
+                match self.moves() {
+                    true => ops.push(vector(at, self.counted_bytes()?)),
+                    false => ops.push(Op::Owned { at: place(sal_vec::BLOCK), to: self.bytes()? }),
+                }
             }
             id::SAL_HASH_MAP | id::SAL_HASH_SET => {
                 sized(sal_hash_map::SIZE)?;
@@ -97,7 +105,20 @@ impl Compiler<'_> {
             }
             id::SAL_RC_STR | id::SAL_BOX_STR => {
                 sized(8)?;
-                ops.push(Op::Counted { at: place(0), to: self.bytes()? });
+                let to = if self.moves() { self.text()? } else { self.bytes()? };
+                ops.push(Op::Counted { at: place(0), to });
+            }
+            id::HANDLE => {
+                sized(8)?;
+                ops.push(Op::Counted { at: place(0), to: self.plan(Of::Entry(only()?))? });
+            }
+            id::HANDLE_SLICE => {
+                sized(8)?;
+                ops.push(Op::Counted { at: place(0), to: self.plan(Of::SliceEntry(only()?))? });
+            }
+            id::HANDLE_STR => {
+                sized(8)?;
+                ops.push(Op::Counted { at: place(0), to: self.plan(Of::TextEntry)? });
             }
             id::COW_VEC => {
                 sized(cow_vec::SIZE)?;
@@ -119,6 +140,17 @@ impl Compiler<'_> {
                 let link = place(cow_hash_map::ROOT);
                 ops.push(self.link(at + cow_hash_map::KIND, 8, u8::MAX, link, key, value)?);
             }
+            // A pool looks its chunks up by their addresses: in another place its tables would have to be made anew.
+            id::POOL | id::GC | id::GC_WEAK if self.moves() => return Err(Unknown),
+            id::POOL => {
+                sized(pool::SIZE)?;
+                ops.push(Op::Owned { at: place(0), to: self.plan(Of::PoolControl(only()?))? });
+            }
+            // What they lead to its pool owns.
+            id::GC | id::GC_WEAK => {
+                sized(8)?;
+                only()?;
+            }
             _ => return Err(Unknown),
         }
         Ok(())
@@ -126,8 +158,20 @@ impl Compiler<'_> {
 
     /// A number or a pointer, or zeros.
     fn option(&mut self, of: NodeId, size: u64, at: usize, ops: &mut Vec<Op>) -> Result<(), Unknown> {
-        const POINTERS: [u64; 7] =
-            [id::OFFSET, id::SAL_RC, id::SAL_RC_SLICE, id::SAL_RC_STR, id::SAL_BOX, id::SAL_BOX_SLICE, id::SAL_BOX_STR];
+        const POINTERS: [u64; 12] = [
+            id::OFFSET,
+            id::SAL_RC,
+            id::SAL_RC_SLICE,
+            id::SAL_RC_STR,
+            id::SAL_BOX,
+            id::SAL_BOX_SLICE,
+            id::SAL_BOX_STR,
+            id::HANDLE,
+            id::HANDLE_SLICE,
+            id::HANDLE_STR,
+            id::GC,
+            id::GC_WEAK,
+        ];
         match self.types.nodes().get(of.index()).ok_or(Unknown)? {
             Node::Leaf { id, size: inner, .. } if is_plain_leaf(*id) && *inner == size => Ok(()),
             // None of these looks into another one here, so this ends.
@@ -145,10 +189,59 @@ impl Compiler<'_> {
         Ok(self.shape(node)?.size != 0)
     }
 
+    /// The handle of a `Vec` or `Box`, which lies beside its other words.
+    fn handle_beside(
+        &mut self,
+        words: &[usize],
+        probe: &[u64],
+        size: u64,
+        at: usize,
+        ops: &mut Vec<Op>,
+    ) -> Result<(), Unknown> {
+        if !self.moves() {
+            return Ok(());
+        }
+        let &[.., handle, len] = probe else { return Err(Unknown) };
+        let is_possible = handle.checked_add(len).is_some_and(|end| end <= size)
+            && words.iter().all(|&word| word as u64 != handle / 8 * 8);
+        if !is_possible {
+            return Err(Unknown);
+        }
+        self.handle(at + handle as usize, len as usize, ops)
+    }
+
     /// The plan of a block in which nothing leads on.
-    fn bytes(&mut self) -> Result<super::PlanId, Unknown> {
+    fn bytes(&mut self) -> Result<PlanId, Unknown> {
+        self.add(BYTES)
+    }
+
+    /// The plan of single bytes, of which there are so many.
+    fn counted_bytes(&mut self) -> Result<PlanId, Unknown> {
+        self.add(Plan::Values { size: 1, ops: super::Ops::default(), least: [1, 1] })
+    }
+
+    /// The plan of a shared text.
+    fn text(&mut self) -> Result<PlanId, Unknown> {
+        let values = self.counted_bytes()?;
+        self.add(Plan::Slice { first: slice_elements(Shape { size: 1, align: 1 }), values })
+    }
+
+    fn add(&mut self, plan: Plan) -> Result<PlanId, Unknown> {
         self.step()?;
-        self.program.plans.push(BYTES);
+        self.program.plans.push(plan);
+        PlanId::try_from(self.program.plans.len() - 1).map_err(|_| Unknown)
+    }
+
+    /// The plan of an entry that leads to a value with that plan and alignment.
+    fn entry(&mut self, to: PlanId, align: usize) -> Result<Plan, Unknown> {
+        self.values(handle::ENTRY, vec![Op::Movable { at: handle::LOCATION as u32, align: align as u32, to }])
+    }
+
+    /// The plan of values of so many bytes that lead nowhere.
+    fn plain(&mut self, size: usize) -> Result<super::PlanId, Unknown> {
+        self.step()?;
+        let plan = self.values(size, Vec::new())?;
+        self.program.plans.push(plan);
         super::PlanId::try_from(self.program.plans.len() - 1).map_err(|_| Unknown)
     }
 
@@ -205,6 +298,19 @@ impl Compiler<'_> {
             Of::Slice(element) => {
                 let first = slice_elements(self.shape(element)?);
                 Ok(Plan::Slice { first, values: self.plan(Of::Value(element))? })
+            }
+            Of::Entry(value) => {
+                let (align, to) = (self.shape(value)?.align, self.plan(Of::Value(value))?);
+                self.entry(to, align)
+            }
+            Of::SliceEntry(element) => {
+                // The length lies before the elements.
+                let (align, to) = (self.shape(element)?.align.max(Shape::WORD.align), self.plan(Of::Slice(element))?);
+                self.entry(to, align)
+            }
+            Of::TextEntry => {
+                let to = self.text()?;
+                self.entry(to, Shape::WORD.align)
             }
             Of::HashTable(key, value) => {
                 let (_, pair) = sal_hash_map::pair(self.shape(key)?, self.shape_or_nothing(value)?);
@@ -289,12 +395,29 @@ impl Compiler<'_> {
                 }
                 self.values(sal_vec::SIZE, ops)
             }
+            Of::PoolControl(value) => {
+                let entries = self.plan(Of::PoolEntry(value))?;
+                ops.push(vector(pool::control::CHUNKS, entries));
+                for (at, size) in pool::control::PLAIN {
+                    let plain = self.plain(size)?;
+                    ops.push(vector(at, plain));
+                }
+                self.values(pool::control::SIZE, ops)
+            }
+            Of::PoolEntry(value) => {
+                ops.push(Op::Owned { at: 0, to: self.plan(Of::PoolChunk(value))? });
+                self.values(pool::ENTRY, ops)
+            }
+            Of::PoolChunk(value) => {
+                let geometry = pool::geometry(self.shape(value)?).ok_or(Unknown)?;
+                Ok(Plan::Chunk { geometry, values: self.plan(Of::Value(value))? })
+            }
         }
     }
 }
 
 /// A `SalVec`.
-fn vector(at: usize, values: super::PlanId) -> Op {
+fn vector(at: usize, values: PlanId) -> Op {
     let [block, len, capacity] = [sal_vec::BLOCK, sal_vec::LEN, sal_vec::CAPACITY].map(|offset| (at + offset) as u32);
     Op::Vector { block, len, capacity, dangles: false, values }
 }

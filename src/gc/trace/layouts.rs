@@ -11,9 +11,12 @@
 //! | `SalHashMap`, `SalHashSet` | address of the block or 0, slots, and others |
 //! | `SalBTreeMap`, `SalBTreeSet` | address of the root or 0, height, length |
 //! | `SalRc`, `SalBox` | address of the block, plus 1; the same for slices and text, whose block begins with the length |
+//! | `Handle` | address of the entry, plus 1; the entry begins with the address of the value, which lies behind the word of its object |
 //! | `CowVec` | pointer to the root or 0, pointer to the tail or 0, and others |
 //! | `CowMap`, `CowSet` | pointer to the root or 0, length |
 //! | `CowHashMap`, `CowHashSet` | pointer to the root or 0, kind of the root, and others |
+//! | `Pool` | address of its control block, or 0 |
+//! | `Gc`, `GcWeak` | a word that owns nothing |
 //! | `Vec`, `Box` of allocator_api2 | as measured, which is in their descriptions |
 
 /// A size and an alignment, in bytes.
@@ -82,12 +85,25 @@ pub(crate) mod id {
     pub(crate) const COW_HASH_SET: u64 = 0x64;
     pub(crate) const COW_MAP: u64 = 0x71;
     pub(crate) const COW_SET: u64 = 0x73;
+    pub(crate) const POOL: u64 = 0x91;
+    pub(crate) const GC: u64 = 0x92;
+    pub(crate) const GC_WEAK: u64 = 0x93;
 }
+
+/// The leaf that is a heap's name, four bytes long: see [`name_of`](crate::alloc::windows::name_of).
+pub(crate) const HANDLE: u64 = 0x51;
+pub(crate) const HANDLE_SIZE: usize = 4;
 
 /// Whether a leaf with that number is one of this crate's, none of which leads anywhere: numbers, `bool`, `char`, floats, the
 /// handle of a heap.
 pub(crate) const fn is_plain_leaf(id: u64) -> bool {
-    matches!(id, 0x01..=0x06 | 0x11..=0x16 | 0x21..=0x26 | 0x31..=0x36 | 0x41..=0x44 | 0x51)
+    matches!(id, 0x01..=0x06 | 0x11..=0x16 | 0x21..=0x26 | 0x31..=0x36 | 0x41..=0x44 | HANDLE)
+}
+
+/// The entry that a handle leads to.
+pub(crate) mod handle {
+    pub(crate) const ENTRY: usize = 16;
+    pub(crate) const LOCATION: usize = 0;
 }
 
 /// `SalVec`, and with bytes as elements `SalString`.
@@ -289,6 +305,142 @@ pub(crate) mod cow_hash_map {
     /// Where the entries of a leaf begin, behind sixteen tags, and the leaf.
     pub(crate) const fn leaf(pair: Shape) -> (usize, Shape) {
         Shape { size: 16, align: 16 }.then(pair.times(leaf_capacity(pair)))
+    }
+}
+
+/// `Pool`, its control block and its chunks, which are runs of slots for values of one type.
+pub(crate) mod pool {
+    use super::Shape;
+
+    pub(crate) const SIZE: usize = 8;
+
+    /// The control block: vectors laid out as `SalVec`, and numbers.
+    pub(crate) mod control {
+        /// A hash table of the chunks' addresses, with entries of two words; the first is an address or 0.
+        pub(crate) const CHUNKS: usize = 0;
+        /// Vectors of elements that lead nowhere, and how large one is.
+        pub(crate) const PLAIN: [(usize, usize); 5] = [(32, 24), (56, 16), (88, 16), (120, 16), (152, 16)];
+        pub(crate) const SIZE: usize = 232;
+    }
+
+    /// Bytes of an entry of the chunks' table.
+    pub(crate) const ENTRY: usize = 16;
+    /// What a chunk begins with.
+    pub(crate) const MAGIC: u64 = 0x4B4E_5548_434C_4153;
+    /// Bytes in front of a chunk's bits: a bit for each slot that is taken, then one for each that is old.
+    pub(crate) const HEAD: usize = 64;
+    /// The smallest chunk, and the largest, to whose size chunks are aligned.
+    pub(crate) const LEAST_CHUNK: usize = 1 << 18;
+    pub(crate) const MOST_CHUNK: usize = 1 << 22;
+    const LEAST_SLOT: usize = 16;
+    /// A chunk is made this many times as large as a slot, unless that is too much.
+    const WORTH: usize = 8;
+    /// Positions within a chunk are divided by slots' sizes by way of this power of two.
+    const RECIPROCAL_SHIFT: u32 = 44;
+
+    /// Where the parts of a chunk lie.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub(crate) struct Geometry {
+        /// Bytes of a chunk, a power of two.
+        pub(crate) chunk: usize,
+        pub(crate) slot: usize,
+        pub(crate) slots: usize,
+        /// Words of one set of bits.
+        pub(crate) words: usize,
+        /// Where the first slot begins.
+        pub(crate) first: usize,
+        reciprocal: u64,
+    }
+
+    /// The chunks for values of a shape; none if they are too large for any.
+    pub(crate) const fn geometry(value: Shape) -> Option<Geometry> {
+        let least = if value.size < LEAST_SLOT { LEAST_SLOT } else { value.size };
+        if value.align > MOST_CHUNK / 4 || least > MOST_CHUNK / 2 {
+            return None;
+        }
+        let slot = least.next_multiple_of(value.align);
+        let mut chunk = LEAST_CHUNK;
+        while chunk < slot * WORTH && chunk < MOST_CHUNK {
+            chunk *= 2;
+        }
+        let mut slots = (chunk - HEAD) / slot;
+        while slots > 0 {
+            let words = slots.div_ceil(64);
+            let first = (HEAD + 16 * words).next_multiple_of(super::larger(value.align, LEAST_SLOT));
+            if first + slots * slot <= chunk {
+                let reciprocal = (1 << RECIPROCAL_SHIFT) / slot as u64 + 1;
+                return Some(Geometry { chunk, slot, slots, words, first, reciprocal });
+            }
+            slots -= 1;
+        }
+        None
+    }
+
+    impl Geometry {
+        /// Which slot a position within a chunk falls into, if it falls into one, and whether it is its start.
+        #[inline(always)]
+        pub(crate) const fn slot_of(&self, position: usize) -> Option<(usize, bool)> {
+            let inside = position.wrapping_sub(self.first);
+            if inside >= self.slots * self.slot {
+                return None;
+            }
+            // Right for all positions below 2^22: what is rounded up comes to less than a slot's share.
+            let slot = ((inside as u64 * self.reciprocal) >> RECIPROCAL_SHIFT) as usize;
+            Some((slot, slot * self.slot == inside))
+        }
+
+        /// Where a slot begins in its chunk.
+        #[inline(always)]
+        pub(crate) const fn position(&self, slot: usize) -> usize {
+            self.first + slot * self.slot
+        }
+
+        /// The bits of a word of the bits that stand for slots.
+        #[inline(always)]
+        pub(crate) const fn mask(&self, word: usize) -> u64 {
+            let left = self.slots - word * 64;
+            if left >= 64 { u64::MAX } else { (1 << left) - 1 }
+        }
+    }
+
+    const _: () = assert!(MOST_CHUNK <= 1 << 22 && LEAST_SLOT.is_power_of_two());
+
+    #[cfg(test)]
+    mod tests {
+        use super::*;
+
+        #[test]
+        fn slots_of_sixteen_bytes_cost_less_than_two_hundredths_more() {
+            let geometry = geometry(Shape { size: 16, align: 8 }).unwrap();
+            assert_eq!((geometry.chunk, geometry.slots, geometry.first), (1 << 18, 16_128, 4096));
+            assert!(geometry.chunk * 100 <= geometry.slots * 16 * 102);
+        }
+
+        #[test]
+        fn every_position_falls_into_the_slot_that_a_division_says() {
+            for size in (1..300_usize).chain([4096, 5000, 65_536, 100_001, 1 << 20, 1 << 21]) {
+                for align in [1, 8, 64] {
+                    let shape = Shape { size: size.next_multiple_of(align), align };
+                    let geometry = geometry(shape).unwrap();
+                    assert!(geometry.slots > 0 && geometry.first % align == 0 && geometry.slot % align == 0);
+                    assert!(geometry.position(geometry.slots) <= geometry.chunk);
+                    let step = if size < 40 { 1 } else { geometry.slot / 3 };
+                    for inside in (0..geometry.slots * geometry.slot).step_by(step) {
+                        let expected = (inside / geometry.slot, inside % geometry.slot == 0);
+                        assert_eq!(geometry.slot_of(geometry.first + inside), Some(expected), "{size} {inside}");
+                    }
+                    for outside in [0, geometry.first - 1, geometry.position(geometry.slots), usize::MAX] {
+                        assert_eq!(geometry.slot_of(outside), None);
+                    }
+                }
+            }
+        }
+
+        #[test]
+        fn what_is_too_large_has_no_chunk() {
+            assert_eq!(geometry(Shape { size: (1 << 21) + 8, align: 8 }), None);
+            assert_eq!(geometry(Shape { size: 1 << 30, align: 1 << 29 }), None);
+        }
     }
 }
 

@@ -7,7 +7,8 @@
 //! of an enum, or padding. So what it marks is what the roots own, and the pointers that it counts are those there are.
 //!
 //! [`layouts`] has the byte maps of all containers and their nodes; [`compile`] turns descriptions into plans and [`containers`]
-//! does so for what containers have in their blocks; [`types`] reads the descriptions of a heap; [`run`] carries plans out.
+//! does so for what containers have in their blocks; [`types`] reads the descriptions of a heap; [`run`] carries plans out; [`alike`]
+//! tells plans that say the same.
 //!
 //! # Where types do not help
 //! A root whose type is not known to the last part, or a value that cannot be (a pointer to no block, a length beyond its block, a
@@ -26,6 +27,7 @@
 //! # What survives a crash
 //! Nothing: a program is made anew, from descriptions that are not trusted.
 
+pub(crate) mod alike;
 mod compile;
 mod containers;
 pub(crate) mod layouts;
@@ -33,6 +35,7 @@ pub(crate) mod run;
 mod types;
 
 use core::ops::Range;
+use layouts::pool::Geometry;
 use std::collections::HashMap;
 
 /// How deep values are looked into that lie within each other.
@@ -78,6 +81,8 @@ pub(crate) enum Plan {
     Slice { first: usize, values: PlanId },
     /// Control bytes of a hash table, of which the values of the full ones lie behind the last.
     Slots { align: usize, values: PlanId },
+    /// A chunk of a pool, of which the values of the slots that are taken are looked at.
+    Chunk { geometry: Geometry, values: PlanId },
 }
 
 /// How many values there are side by side.
@@ -103,11 +108,17 @@ pub(crate) enum Count {
 pub(crate) enum Op {
     /// Words of which nothing is known.
     Words { at: u32, len: u32 },
+    /// A heap's name; only [to move](Purpose::Moving).
+    Handle { at: u32 },
+    /// Something that may hold addresses or names where only the compiler knows; only [to move](Purpose::Moving).
+    Hidden,
     /// A counted pointer, or zero.
     Counted { at: u32, to: PlanId },
     /// The address of a block that nothing else leads to, or zero.
     Owned { at: u32, to: PlanId },
-    /// Such an address, and how many values lie there. Without capacity there is no block; the address of a vector that
+    /// The address of a value that may be moved, and its alignment: of an object that nothing else leads to.
+    Movable { at: u32, align: u32, to: PlanId },
+    /// The address of a block that nothing else leads to, and how many values lie there. Without capacity there is no block; the address of a vector that
     /// `dangles` may then be any.
     Vector { block: u32, len: u32, capacity: u32, dangles: bool, values: PlanId },
     /// The address of a hash table's block, and how many slots it has.
@@ -137,9 +148,21 @@ pub(crate) struct Arm {
     pub(crate) ops: Ops,
 }
 
+/// What values are followed for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// To find what they lead to: too much is better than too little.
+    #[default]
+    Marking,
+    /// To move what they lead to: all that depends on where the heap lies, and nothing else. Lengths are looked at, too, of what
+    /// leads nowhere.
+    Moving,
+}
+
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Program {
+    purpose: Purpose,
     plans: Vec<Plan>,
     ops: Vec<Op>,
     arms: Vec<Arm>,
@@ -154,6 +177,7 @@ pub(crate) struct Program {
 impl Default for Program {
     fn default() -> Self {
         Self {
+            purpose: Purpose::default(),
             plans: vec![Plan::Words],
             ops: Vec::new(),
             arms: Vec::new(),
@@ -165,6 +189,10 @@ impl Default for Program {
 }
 
 impl Program {
+    fn for_purpose(purpose: Purpose) -> Self {
+        Self { purpose, ..Self::default() }
+    }
+
     #[inline(always)]
     pub(crate) fn plan(&self, id: PlanId) -> Plan {
         // Numbers come from this program; of another one nothing would be known.
@@ -208,7 +236,7 @@ impl Program {
         match self.plan(id) {
             Plan::Words => false,
             Plan::Values { ops, .. } => ops.is_empty(),
-            Plan::Slice { values, .. } | Plan::Slots { values, .. } => {
+            Plan::Slice { values, .. } | Plan::Slots { values, .. } | Plan::Chunk { values, .. } => {
                 matches!(self.plan(values), Plan::Values { ops, .. } if ops.is_empty())
             }
         }

@@ -1,12 +1,16 @@
 //! Carrying out a program: from a range of values to the blocks that they lead to.
 
 use super::layouts::sal_btree_map::MOST_LEVELS;
-use super::layouts::sal_hash_map;
+use super::layouts::{pool, sal_hash_map};
 use super::{Count, DEEPEST, Op, Ops, Otherwise, Plan, PlanId, Program};
 use crate::alloc::ref_count::COUNTED;
+use crate::alloc::tracts;
+use crate::format::root_entry::{BY_NAME, RootEntry};
 use crate::gc::image::Image;
 use crate::gc::runs::{Block, Runs};
 use crate::gc::stack::{PIECE, Span};
+use crate::handle::object;
+use core::alloc::Layout;
 
 /// Something is not as any value is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,14 +30,21 @@ pub(crate) enum Way {
 
 /// Who is told what a program finds.
 pub(crate) trait Sink {
-    /// A block was found, in which that is to be looked at; nothing, if the range is empty.
-    fn reached(&mut self, block: Block, inside: Span, way: Way);
+    /// The word at a position leads to a block, in which that is to be looked at; nothing, if the range is empty.
+    fn reached(&mut self, at: usize, block: Block, inside: Span, way: Way);
+
+    /// The word at a position leads to an object that may be moved, which lies at another one in a block.
+    fn object(&mut self, at: usize, block: Block, start: usize, shape: object::Shape);
 
     /// A word that may lead anywhere.
     fn word(&mut self, word: u64);
 
     /// What lies in a block was found.
     fn more(&mut self, span: Span);
+    /// A heap's name lies at a position.
+    fn handle(&mut self, _at: usize) {}
+    /// There is something that may hold addresses or names, and nobody knows where.
+    fn hidden(&mut self) {}
 }
 
 /// A program and what it is carried out on.
@@ -45,6 +56,38 @@ pub(crate) struct Tracer<'a> {
 }
 
 impl Tracer<'_> {
+    /// The block of a root's value, and what is to be looked at in it; none of a value that takes no memory.
+    ///
+    /// # Errors
+    /// If the root's type is not known, or the value cannot lie there.
+    pub(crate) fn root(&self, entry: &RootEntry) -> Result<Option<(Block, Span)>, Refused> {
+        if entry.value_len == 0 {
+            return Ok(None);
+        }
+        let (plan, size) = self.program.root(entry.type_record).ok_or(Refused)?;
+        let (position, block) = self.at_offset(entry.value)?;
+        if size as u64 != entry.value_len || position != block.start || size > block.len {
+            return Err(Refused);
+        }
+        let end = block.start + if self.program.is_plain(plan) { 0 } else { size };
+        Ok(Some((block, Span { start: block.start, end, plan, above: 0 })))
+    }
+
+    /// The block of a root's name, if it has one.
+    pub(crate) fn root_name(&self, entry: &RootEntry) -> Result<Option<Block>, Refused> {
+        if entry.state != BY_NAME || entry.name_len == 0 {
+            return Ok(None);
+        }
+        self.at_offset(entry.tag).map(|(_, block)| Some(block))
+    }
+
+    /// The position that is so far from the heap's start, and the block that it falls into.
+    fn at_offset(&self, offset: u64) -> Result<(usize, Block), Refused> {
+        let [_, segments] = self.image.segments_start();
+        let position = offset.checked_sub(segments).ok_or(Refused)? as usize;
+        self.runs.find(position).map(|block| (position, block)).ok_or(Refused)
+    }
+
     /// The first part of a range that is to be looked at, as in [`Image::first_part`]; whole values of it.
     #[inline(always)]
     pub(crate) fn first_part(&self, span: &Span) -> core::ops::Range<usize> {
@@ -61,7 +104,7 @@ impl Tracer<'_> {
                 start..end.min(start + (PIECE / size).max(1) * size)
             }
             Plan::Slots { .. } => start..end.min(start + PIECE / 8),
-            Plan::Slice { .. } => start..end,
+            Plan::Slice { .. } | Plan::Chunk { .. } => start..end,
         }
     }
 
@@ -74,7 +117,7 @@ impl Tracer<'_> {
                 Plan::Values { size, .. } => (1, size),
                 _ => return None,
             },
-            Plan::Slice { .. } => return None,
+            Plan::Slice { .. } | Plan::Chunk { .. } => return None,
         };
         let len = span.end - span.start;
         let middle = span.start + len / 2 / unit * unit;
@@ -100,7 +143,7 @@ impl Tracer<'_> {
                 let mut at = span.start;
                 if let [Op::Counted { at: place, to }] = *ops {
                     while at < span.end {
-                        self.one(self.field(at + place as usize, 8)?, to, 0, Way::Counted, sink)?;
+                        self.one(at + place as usize, to, 0, Way::Counted, sink)?;
                         at += size.max(1);
                     }
                     return Ok(());
@@ -113,7 +156,37 @@ impl Tracer<'_> {
             }
             Plan::Slice { first, values } => self.slice(span, first, values, sink),
             Plan::Slots { align, values } => self.slots(span, align, values, sink),
+            Plan::Chunk { geometry, values } => self.chunk(span, &geometry, values, sink),
         }
+    }
+
+    /// # Errors
+    /// If the block is no chunk of a pool.
+    fn chunk(
+        &self,
+        span: Span,
+        geometry: &pool::Geometry,
+        values: PlanId,
+        sink: &mut impl Sink,
+    ) -> Result<(), Refused> {
+        let Plan::Values { ops, .. } = self.program.plan(values) else { return Err(Refused) };
+        // The block was found to be as long as a chunk, and of those that lead nowhere nothing is looked at.
+        if span.end - span.start < geometry.chunk || self.image.load(span.start) != pool::MAGIC {
+            return Err(Refused);
+        }
+        let ops = self.program.ops(ops);
+        for word in 0..geometry.words {
+            let mut taken = self.image.load(span.start + pool::HEAD + word * 8);
+            if taken & !geometry.mask(word) != 0 {
+                return Err(Refused);
+            }
+            while taken != 0 {
+                let slot = word * 64 + taken.trailing_zeros() as usize;
+                taken &= taken - 1;
+                self.operations(ops, span.start + geometry.position(slot), 0, 0, sink)?;
+            }
+        }
+        Ok(())
     }
 
     /// # Errors
@@ -174,9 +247,10 @@ impl Tracer<'_> {
         Ok(block)
     }
 
-    /// Tells of a block with one value in it, or what else a whole block has.
+    /// Tells of a block with one value in it, or what else a whole block has, to which the word at a position leads.
     #[inline(always)]
-    fn one(&self, word: u64, to: PlanId, above: u32, way: Way, sink: &mut impl Sink) -> Result<(), Refused> {
+    fn one(&self, at: usize, to: PlanId, above: u32, way: Way, sink: &mut impl Sink) -> Result<(), Refused> {
+        let word = self.field(at, 8)?;
         if word == 0 {
             return Ok(());
         }
@@ -184,29 +258,72 @@ impl Tracer<'_> {
         let (least, len) = match self.program.plan(to) {
             Plan::Values { size, least, ops } => (least[usize::from(above > 0)], if ops.is_empty() { 0 } else { size }),
             Plan::Slice { first, .. } => (first, if self.program.is_plain(to) { 0 } else { usize::MAX }),
+            Plan::Chunk { geometry, .. } => {
+                (geometry.chunk, if self.program.is_plain(to) { 0 } else { geometry.chunk })
+            }
             _ => return Err(Refused),
         };
         let block = self.block(word, tag, least)?;
         // Of a slice, how many there are is read when the block is looked at.
         let len = len.min(block.len);
-        sink.reached(block, Span { start: block.start, end: block.start + len, plan: to, above }, way);
+        sink.reached(at, block, Span { start: block.start, end: block.start + len, plan: to, above }, way);
+        Ok(())
+    }
+
+    /// Tells of a value that may be moved, and of the block that its object lies in. `entry` is where the entry lies that leads to it, and
+    /// `at` the word that says where the value is.
+    fn movable(&self, entry: usize, at: usize, align: usize, to: PlanId, sink: &mut impl Sink) -> Result<(), Refused> {
+        let [segments, _] = self.image.segments_start();
+        let position = self.field(at, 8)?.wrapping_sub(segments);
+        if position >= self.image.segments_len() as u64 {
+            return Err(Refused);
+        }
+        let position = position as usize;
+        let block = self.runs.find(position).ok_or(Refused)?;
+        let end = block.start + block.len;
+        let len = match self.program.plan(to) {
+            // One without a size has a byte.
+            Plan::Values { size, .. } => size.max(1),
+            Plan::Slice { first, values } => {
+                let Plan::Values { size, .. } = self.program.plan(values) else { return Err(Refused) };
+                first.checked_add(size_of_values(self.field(position, 8)?, size)?).ok_or(Refused)?
+            }
+            _ => return Err(Refused),
+        };
+        let layout = Layout::from_size_align(len, align).map_err(|_| Refused)?;
+        let shape = object::Shape::of(layout).ok_or(Refused)?;
+        let start = position.checked_sub(shape.offset).ok_or(Refused)?;
+        let is_possible = if shape.stands_alone() {
+            start == block.start && shape.len <= block.len
+        } else {
+            start >= block.start && start % shape.align == 0 && shape.len <= end - start && block.len == tracts::TRACT
+        };
+        // Who moves objects believes the word.
+        let head = object::Head::new(segments as usize + entry, shape);
+        if !is_possible || !head.is(self.image.load(start)) {
+            return Err(Refused);
+        }
+        sink.object(at, block, start, shape);
+        if !self.program.is_plain(to) {
+            sink.more(Span { start: position, end: position + len, plan: to, above: 0 });
+        }
         Ok(())
     }
 
     /// Tells of a node of a tree, so many levels above the leaves.
-    fn node(&self, word: u64, to: PlanId, above: u32, sink: &mut impl Sink) -> Result<(), Refused> {
+    fn node(&self, at: usize, to: PlanId, above: u32, sink: &mut impl Sink) -> Result<(), Refused> {
         if above == 0 {
             if let Plan::Values { ops, least, .. } = self.program.plan(to) {
                 if matches!(self.program.ops(ops), [Op::Children { .. }]) {
                     // Neither keys nor values lead anywhere, and a leaf has nothing else.
-                    let block = self.block(word, 0, least[0])?;
+                    let block = self.block(self.field(at, 8)?, 0, least[0])?;
                     let inside = Span { start: block.start, end: block.start, plan: to, above };
-                    sink.reached(block, inside, Way::Owned);
+                    sink.reached(at, block, inside, Way::Owned);
                     return Ok(());
                 }
             }
         }
-        self.one(word, to, above, Way::Owned, sink)
+        self.one(at, to, above, Way::Owned, sink)
     }
 
     /// # Errors
@@ -216,13 +333,16 @@ impl Tracer<'_> {
         for op in ops {
             match *op {
                 Op::Counted { at, to } => {
-                    self.one(self.field(place(at), 8)?, to, 0, Way::Counted, sink)?;
+                    self.one(place(at), to, 0, Way::Counted, sink)?;
                 }
                 Op::Owned { at, to } => {
-                    self.one(self.field(place(at), 8)?, to, 0, Way::Owned, sink)?;
+                    self.one(place(at), to, 0, Way::Owned, sink)?;
                 }
-                Op::Vector { block, len, capacity, dangles, values } => {
-                    let [word, capacity] = [self.field(place(block), 8)?, self.field(place(capacity), 8)?];
+                Op::Movable { at: word, align, to } => {
+                    self.movable(at, place(word), align as usize, to, sink)?;
+                }
+                Op::Vector { block: at, len, capacity, dangles, values } => {
+                    let [word, capacity] = [self.field(place(at), 8)?, self.field(place(capacity), 8)?];
                     if capacity == 0 {
                         if word != 0 && !dangles {
                             return Err(Refused);
@@ -233,10 +353,15 @@ impl Tracer<'_> {
                     let bytes = size_of_values(self.field(place(len), 8)?, size)?;
                     let block = self.block(word, 0, bytes)?;
                     let end = block.start + if self.program.is_plain(values) { 0 } else { bytes };
-                    sink.reached(block, Span { start: block.start, end, plan: values, above: 0 }, Way::Owned);
+                    sink.reached(
+                        place(at),
+                        block,
+                        Span { start: block.start, end, plan: values, above: 0 },
+                        Way::Owned,
+                    );
                 }
-                Op::Table { block, slots, to } => {
-                    let [word, slots] = [self.field(place(block), 8)?, self.field(place(slots), 8)?];
+                Op::Table { block: at, slots, to } => {
+                    let [word, slots] = [self.field(place(at), 8)?, self.field(place(slots), 8)?];
                     match (word, slots) {
                         (0, 0) => continue,
                         _ if !sal_hash_map::is_possible(slots) => return Err(Refused),
@@ -249,7 +374,7 @@ impl Tracer<'_> {
                     let block = self.block(word, 0, least)?;
                     let end = block.start + if self.program.is_plain(to) { 0 } else { slots as usize };
                     let span = Span { start: block.start, end, plan: to, above: slots.trailing_zeros() };
-                    sink.reached(block, span, Way::Owned);
+                    sink.reached(place(at), block, span, Way::Owned);
                 }
                 Op::Tree { root, height, to } => {
                     let [word, height] = [self.field(place(root), 8)?, self.field(place(height), 8)?];
@@ -257,7 +382,7 @@ impl Tracer<'_> {
                         if height > MOST_LEVELS {
                             return Err(Refused);
                         }
-                        self.node(word, to, height as u32, sink)?;
+                        self.node(place(root), to, height as u32, sink)?;
                     }
                 }
                 Op::Children { at, len, most, to } => {
@@ -267,8 +392,7 @@ impl Tracer<'_> {
                             return Err(Refused);
                         }
                         for child in 0..=len as usize {
-                            let word = self.field(place(at) + child * 8, 8)?;
-                            self.node(word, to, above - 1, sink)?;
+                            self.node(place(at) + child * 8, to, above - 1, sink)?;
                         }
                     }
                 }
@@ -290,11 +414,13 @@ impl Tracer<'_> {
                     match *ops {
                         [] => {}
                         [Op::Counted { at, to }] => {
-                            self.one(self.field(place(at), 8)?, to, 0, Way::Counted, sink)?;
+                            self.one(place(at), to, 0, Way::Counted, sink)?;
                         }
                         _ => self.operations(ops, place(0), above, depth + 1, sink)?,
                     }
                 }
+                Op::Handle { at } => sink.handle(place(at)),
+                Op::Hidden => sink.hidden(),
                 Op::Words { at, len } => {
                     let first = place(at).next_multiple_of(8);
                     let end = place(at + len) / 8 * 8;

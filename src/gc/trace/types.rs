@@ -1,6 +1,6 @@
 //! The descriptions of a heap's roots, from its image.
 
-use super::Program;
+use super::{Program, Purpose};
 use crate::format::type_record::{LONGEST, TypeRecord, record_stride};
 use crate::gc::image::Image;
 use crate::schema::TypeDescription;
@@ -11,7 +11,16 @@ const _: () = assert!(RECORD == 8);
 impl Program {
     /// The types in a heap's type table, as far as they are known. Whether each root has one of them, marking finds out.
     pub(crate) fn of(image: &Image<'_>) -> Self {
-        let mut program = Self::default();
+        Self::of_types(image, Purpose::Marking)
+    }
+
+    /// As [`Program::of`], [to move](Purpose::Moving) values.
+    pub(crate) fn to_move(image: &Image<'_>) -> Self {
+        Self::of_types(image, Purpose::Moving)
+    }
+
+    fn of_types(image: &Image<'_>, purpose: Purpose) -> Self {
+        let mut program = Self::for_purpose(purpose);
         let room = image.types_len();
         let mut at = 0;
         // Records are not empty and lie within the area, so this comes to an end.

@@ -113,7 +113,7 @@ pub(in crate::heap) fn open(
         recovery: Mutex::new(recovery),
         kept,
     };
-    let heap = publish(core, header, Mode::Atomic, path, Some(atomic), options);
+    let heap = publish(core, header, Mode::Atomic, path, Some(atomic), None, options);
     if prepared.is_some() {
         unknown_counts::begin(heap.alloc());
     }

@@ -1,4 +1,5 @@
-//! Opening an atomic heap for reading only, whether it was closed or not: no byte of its files changes.
+//! Opening an atomic heap for reading only, whether it was closed or not, and at another place if that is wanted and its own is
+//! taken: no byte of its files changes.
 
 use super::map::{SoftState, map, soft_state};
 use super::open::check_data_len;
@@ -11,9 +12,10 @@ use crate::commit::storage::{Part, Storage};
 use crate::error::OpenError;
 use crate::format::header::{CLEAN, Header};
 use crate::format::{PAGE, UNIT, WINDOW};
-use crate::heap::lifecycle::{at_its_place, limit_capacity, make_core, prepare_counts, publish};
+use crate::heap::lifecycle::{Reserved, limit_capacity, make_core, prepare_counts, publish};
 use crate::heap::options::{HeapOptions, Mode};
 use crate::heap::owner::Heap;
+use crate::heap::relocated::move_pointers;
 use crate::os::mapping::{self, Access};
 use std::path::PathBuf;
 
@@ -30,7 +32,9 @@ pub(super) fn open(
     let data_len = inspected.as_ref().map_or(header.file_len, |inspected| inspected.data_len);
     check_data_len(&header, data_len)?;
     let units = data_len.saturating_sub(header.layout.segments.offset).div_ceil(UNIT as u64) as usize;
-    let core = at_its_place(&header, || {
+    let home = header.window;
+    let place = Reserved::for_heap_or_copy(&mut header, options)?;
+    let (core, moved) = place.keep(|| {
         // Without the log's last images it may be shorter than the commit says.
         map(&header, storage.data_fd(), data_len, storage.len(Part::Data)?, soft, false)?;
         if let Some(inspected) = &inspected {
@@ -45,15 +49,20 @@ pub(super) fn open(
                 unsafe { Core::destroy(core.as_ptr()) }
             })?;
         }
+        // SAFETY: as above.
+        let moved = unsafe { move_pointers(core, home) }.inspect_err(|_| {
+            // SAFETY: nobody knows of it.
+            unsafe { Core::destroy(core.as_ptr()) }
+        })?;
         let base = header.window as usize * WINDOW;
-        // SAFETY: the heap's own addresses; from here on it is only read.
+        // SAFETY: addresses of this heap alone; from here on it is only read.
         unsafe { mapping::protect(base, header.layout.end() as usize, Access::Read)? };
-        Ok(core)
+        Ok((core, moved))
     })?;
     if let Some(inspected) = &inspected {
         header.commit = inspected.commit;
     }
-    Ok(publish(core, header, Mode::Atomic, path, None, options))
+    Ok(publish(core, header, Mode::Atomic, path, None, moved, options))
 }
 
 /// Puts the newest images of the log into a mapped heap's memory.

@@ -31,6 +31,7 @@ pub(super) enum PurgeAfter {
 pub struct MaintenanceOptions {
     pub(super) prefault: u64,
     pub(super) purge_after: PurgeAfter,
+    pub(super) compact: bool,
 }
 
 impl Default for MaintenanceOptions {
@@ -43,7 +44,7 @@ impl MaintenanceOptions {
     /// 8 MiB are kept ready, and memory is given back as the heap's [`Purge`](crate::Purge) says: what was not needed for ten
     /// seconds, unless something else is set.
     pub const fn new() -> Self {
-        Self { prefault: PREFAULT, purge_after: PurgeAfter::Policy }
+        Self { prefault: PREFAULT, purge_after: PurgeAfter::Policy, compact: false }
     }
 
     /// Bytes that are to be ready behind the end of what the heap has in use, rounded up to whole segments of 2 MiB: whoever
@@ -65,6 +66,13 @@ impl MaintenanceOptions {
             Some(time) => PurgeAfter::Time(time),
             None => PurgeAfter::Never,
         };
+        self
+    }
+
+    /// Whether values that handles lead to are moved together when less than half of the two megabytes that they lie in is alive. Not
+    /// by default: it takes time of a processor, and makes the commits of an atomic heap larger.
+    pub const fn compact(mut self, compacts: bool) -> Self {
+        self.compact = compacts;
         self
     }
 

@@ -18,6 +18,8 @@ pub struct MaintenanceStats {
     pub prefaulted_bytes: u64,
     /// Bytes of free memory that were given back to the system.
     pub purged_bytes: u64,
+    /// Bytes of values that were moved together.
+    pub moved_bytes: u64,
     /// Folds of the log.
     pub folds: u64,
     /// Bytes that these wrote into the heap file.
@@ -79,6 +81,7 @@ pub(super) struct Counters {
     wakeups: AtomicU64,
     prefaulted_bytes: AtomicU64,
     purged_bytes: AtomicU64,
+    moved_bytes: AtomicU64,
     folds: AtomicU64,
     folded_bytes: AtomicU64,
     errors: AtomicU64,
@@ -102,6 +105,10 @@ impl Counters {
         add(&self.purged_bytes, bytes as u64);
     }
 
+    pub(super) fn moved(&self, bytes: u64) {
+        add(&self.moved_bytes, bytes);
+    }
+
     pub(super) fn folded(&self, bytes: u64) {
         add(&self.folds, 1);
         add(&self.folded_bytes, bytes);
@@ -118,6 +125,7 @@ impl Counters {
             wakeups: load(&self.wakeups),
             prefaulted_bytes: load(&self.prefaulted_bytes),
             purged_bytes: load(&self.purged_bytes),
+            moved_bytes: load(&self.moved_bytes),
             folds: load(&self.folds),
             folded_bytes: load(&self.folded_bytes),
             errors: load(&self.errors),
@@ -139,6 +147,7 @@ impl Counters {
         add(&self.wakeups, done.wakeups);
         add(&self.prefaulted_bytes, done.prefaulted_bytes);
         add(&self.purged_bytes, done.purged_bytes);
+        add(&self.moved_bytes, done.moved_bytes);
         add(&self.folds, done.folds);
         add(&self.folded_bytes, done.folded_bytes);
         if let Some(fault) = *lock(&other.last) {

@@ -60,7 +60,8 @@ fn work_as_told(heap: &HeapInner, options: &MaintenanceOptions) {
             hot_set_every.and_then(|every| hot_set_at.or_else(|| Instant::now().checked_add(every.min(NEVER))));
         let next = purge_at.as_ref().map(|purge| purge.at).into_iter().chain(hot_set_at).min();
         let limit = next.map(|at| at.saturating_duration_since(Instant::now()));
-        let events = signal.wait(if cares { 0 } else { event::FREED }, limit);
+        let ignored = if cares { 0 } else { event::FREED } | if options.compact { 0 } else { event::SPARSE };
+        let events = signal.wait(ignored, limit);
         counters.woken();
         if events & event::STOP != 0 {
             return;
@@ -74,6 +75,9 @@ fn work_as_told(heap: &HeapInner, options: &MaintenanceOptions) {
         }
         if events & event::SPLIT != 0 && goes_on() {
             work::make_huge_pages_whole(heap);
+        }
+        if options.compact && events & event::SPARSE != 0 && goes_on() {
+            work::compact(heap, counters, &goes_on);
         }
         if hot_set_at.is_some_and(|at| at <= Instant::now()) && goes_on() {
             work::adjust_hot_set(heap, HOT_SET_BUDGET);

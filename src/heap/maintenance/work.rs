@@ -4,6 +4,7 @@ use super::options::{MaintenanceOptions, PurgeAfter};
 use super::report::{Counters, Fault};
 use crate::alloc::tuning::purge;
 use crate::format::{SEGMENT_UNITS, UNIT};
+use crate::heap::compact::{self, CompactOptions};
 use crate::heap::hot_set;
 use crate::heap::owner::HeapInner;
 use std::sync::atomic::Ordering;
@@ -32,6 +33,22 @@ pub(super) fn fold(heap: &HeapInner, part: u64, counters: &Counters) {
 pub(super) fn make_huge_pages_whole(heap: &HeapInner) {
     if let Some(atomic) = &heap.atomic {
         atomic.make_huge_pages_whole();
+    }
+}
+
+/// How long objects are moved between two looks whether the thread shall end.
+const COMPACTING: Duration = Duration::from_millis(5);
+
+/// Moves objects together where less than half is alive.
+pub(super) fn compact(heap: &HeapInner, counters: &Counters, goes_on: &dyn Fn() -> bool) {
+    let options = CompactOptions::new().sparse(0.5).budget(COMPACTING);
+    while goes_on() {
+        // A heap that cannot be changed any more is about to be closed.
+        let Ok(report) = compact::compact(heap.alloc(), options) else { return };
+        counters.moved(report.moved_bytes);
+        if report.is_complete || report.moved_objects == 0 {
+            return;
+        }
     }
 }
 

@@ -51,10 +51,11 @@ impl fmt::Display for Stats {
         if let Some(done) = &self.maintenance {
             writeln!(
                 f,
-                "maintenance: woken {} times, {} made ready, {} purged, {} folds of {}, {} errors",
+                "maintenance: woken {} times, {} made ready, {} purged, {} moved, {} folds of {}, {} errors",
                 done.wakeups,
                 Bytes(done.prefaulted_bytes),
                 Bytes(done.purged_bytes),
+                Bytes(done.moved_bytes),
                 done.folds,
                 Bytes(done.folded_bytes),
                 done.errors

@@ -93,6 +93,7 @@ impl Stats {
             let of_maintenance = [
                 ("maintenance_wakeups_total", "Times that the maintenance thread was woken.", done.wakeups),
                 ("prefaulted_bytes_total", "Bytes made ready before anybody needed them.", done.prefaulted_bytes),
+                ("moved_bytes_total", "Bytes of values that were moved together.", done.moved_bytes),
                 ("folds_total", "Folds of the log by maintenance.", done.folds),
                 ("folded_bytes_total", "Bytes that these wrote into the heap file.", done.folded_bytes),
                 ("maintenance_errors_total", "What went wrong in maintenance.", done.errors),

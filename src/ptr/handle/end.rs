@@ -3,7 +3,8 @@
 use super::{place, shape_of};
 use crate::alloc::heat;
 use crate::handle::limbo;
-use crate::handle::object::{self, Entry, Shape};
+use crate::handle::moving::Entry;
+use crate::handle::object::{self, Shape};
 use crate::heap::movable;
 use crate::ptr::tagged::Tagged;
 use crate::ptr::target::Target;

@@ -2,7 +2,8 @@
 
 use super::{Handle, Movable, Pinned};
 use crate::error::SessionError;
-use crate::handle::object::{Entry, Head, Shape};
+use crate::handle::moving::Entry;
+use crate::handle::object::{Head, Shape};
 use crate::heap::placement::heap_for_value_at;
 use crate::heap::{Heap, compact, counted, movable};
 use crate::ptr::tagged::Tagged;

@@ -26,7 +26,8 @@ use super::weak_table;
 use crate::SalAlloc;
 use crate::alloc::ref_count::Dropped;
 use crate::error::UpdateError;
-use crate::handle::object::{Entry, Shape};
+use crate::handle::moving::Entry;
+use crate::handle::object::Shape;
 use crate::handle::sample;
 use crate::heap::{counted, in_session, unknown_counts};
 use core::marker::PhantomData;
@@ -59,7 +60,10 @@ pub struct Handle<T: ?Sized + Target> {
     owns: PhantomData<T>,
 }
 
-const _: () = assert!(size_of::<Option<Handle<str>>>() == 8 && size_of::<Entry>() == 16);
+const _: () = {
+    use crate::gc::trace::layouts::handle;
+    assert!(size_of::<Option<Handle<str>>>() == 8 && size_of::<Entry>() == handle::ENTRY && handle::LOCATION == 0);
+};
 
 // SAFETY: as for `Arc`: whoever has a handle may read the value, and any thread may drop it.
 unsafe impl<T: ?Sized + Target + Send + Sync> Send for Handle<T> {}

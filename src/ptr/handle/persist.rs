@@ -2,7 +2,7 @@
 
 use super::{Handle, Movable, Pinned, place, shape_of};
 use crate::gc::trace::layouts::id;
-use crate::handle::object::Entry;
+use crate::handle::moving::Entry;
 use crate::persist::{BlockVisitor, Describer, Node, Persist};
 use crate::ptr::target::Target;
 use core::alloc::Layout;

@@ -8,7 +8,7 @@ use core::marker::PhantomData;
 /// [`SalMovable::pin`](super::SalMovable::pin).
 ///
 /// To have a pin and to drop it costs about a nanosecond. It holds for all heaps of the process. What is replaced or dropped while somebody has
-/// one is kept, so a pin that stays for long costs memory ([`CompactReport::waiting`](crate::CompactReport::waiting) tells), and nothing else.
+/// one is kept, so a pin that stays for long costs memory ([`CompactReport::readers`](crate::CompactReport::readers) names such threads), and nothing else.
 #[must_use = "what is read may go when the pin is dropped"]
 pub struct Pinned<'h> {
     _pins: Pins,

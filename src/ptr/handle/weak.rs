@@ -1,7 +1,7 @@
 //! Handles that do not keep a value.
 
 use super::Handle;
-use crate::handle::object::Entry;
+use crate::handle::moving::Entry;
 use crate::ptr::tagged::Tagged;
 use crate::ptr::target::Target;
 use crate::ptr::weak_table;

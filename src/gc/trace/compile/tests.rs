@@ -1,8 +1,13 @@
 //! What becomes of descriptions, of types that cannot be above all.
 
 use super::*;
+use crate::SalAlloc;
 use crate::collections::{CowMap, SalHashMap, SalString, SalVec};
+use crate::gc::trace::layouts;
+use crate::persist::Persist;
 use crate::ptr::{Offset, SalRc};
+use allocator_api2::boxed::Box as AllocBox;
+use allocator_api2::vec::Vec as AllocVec;
 use std::time::{Duration, Instant};
 
 fn program_of(types: &TypeDescription) -> Option<Program> {
@@ -31,6 +36,50 @@ fn what_owns_nothing_has_no_operations_and_what_does_has_one_for_each_pointer() 
     let ops = ops_of_root(&TypeDescription::of::<[SalVec<u8>; 100]>());
     assert!(matches!(ops[..], [Op::Repeat { at: 0, size: 24, count: Count::Fixed(100), .. }]), "{ops:?}");
     assert!(program_of(&TypeDescription::of::<Offset<u8>>()).unwrap().has_opaque());
+}
+
+/// The operations of a type's values, to move them.
+fn ops_to_move<T: Persist>() -> Vec<Op> {
+    let mut program = Program::for_purpose(Purpose::Moving);
+    program.add(0, &TypeDescription::of::<T>()).unwrap();
+    match program.plan(program.root(0).unwrap().0) {
+        Plan::Values { ops, .. } => program.ops(ops).to_vec(),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn who_moves_values_is_told_of_handles_and_not_of_offsets() {
+    assert_eq!(ops_to_move::<(u64, Offset<u8>, [Option<Offset<u8>>; 9])>(), []);
+    assert_eq!(ops_to_move::<[SalAlloc; 2]>(), [Op::Handle { at: 0 }, Op::Handle { at: 4 }]);
+    // Without elements that have a size there is no block, but a handle.
+    assert!(matches!(ops_to_move::<AllocVec<(), SalAlloc>>()[..], [Op::Handle { .. }]));
+    let ops = ops_to_move::<AllocVec<u8, SalAlloc>>();
+    assert!(matches!(ops[..], [Op::Handle { .. }, Op::Vector { dangles: true, .. }]), "{ops:?}");
+    let ops = ops_to_move::<AllocBox<u8, SalAlloc>>();
+    let [Op::Handle { at: handle }, Op::Owned { at, .. }] = ops[..] else { panic!("{ops:?}") };
+    assert_eq!(handle / 8 * 8 + at, 8);
+    // The lengths of texts are looked at.
+    assert!(matches!(ops_to_move::<SalString>()[..], [Op::Vector { dangles: false, .. }]));
+    assert!(ops_of_root(&TypeDescription::of::<(SalAlloc, [SalAlloc; 9])>()).is_empty());
+}
+
+#[test]
+fn handles_that_cannot_be_are_not_known_to_who_moves_them() {
+    let known = |node: Node| {
+        let types = of(vec![node, Node::leaf::<u8>(1, "u8")]);
+        let marks = Program::default().add(0, &types).is_ok();
+        (marks, Program::for_purpose(Purpose::Moving).add(0, &types).is_ok())
+    };
+    let vec = |probe: [u64; 5]| known(container(0x11, 1, 32, vec![NodeId(1)], probe.to_vec()));
+    assert_eq!(vec([0, 8, 16, 24, 4]), (true, true));
+    assert_eq!(vec([0, 8, 16, 28, 4]), (true, true));
+    for probe in
+        [[0, 8, 16, 25, 4], [0, 8, 16, 20, 4], [0, 8, 16, 32, 4], [0, 8, 16, 24, 8], [0, 8, 16, u64::MAX - 3, 4]]
+    {
+        assert_eq!(vec(probe), (true, false), "{probe:?}");
+    }
+    assert_eq!(known(Node::Leaf { id: layouts::HANDLE, name: "SalAlloc".into(), size: 8, align: 4 }), (true, false));
 }
 
 fn field(offset: u64, node: u32) -> Field {
