@@ -199,6 +199,54 @@ pub enum UpdateError {
     OutOfMemory,
 }
 
+/// Why a heap has no hot set.
+#[derive(Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum HotSetError {
+    /// The heap cannot be changed.
+    Session(SessionError),
+    /// The budget is smaller than the grain in which it is used.
+    BudgetTooSmall {
+        /// Bytes it must have.
+        least: u64,
+    },
+    /// There is none: it was never asked for, or has been ended.
+    None,
+    /// The system refuses the addresses that counting needs.
+    OutOfMemory,
+}
+
+/// Why memory could not be locked.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum LockError {
+    /// Not all of the range belongs to the heap, or the heap is closed.
+    OutsideHeap {
+        /// The range of addresses.
+        range: Range<usize>,
+    },
+    /// The root could not be read.
+    Root(RootError),
+    /// The system does not let this process lock so much. The pages are being read in all the same.
+    #[non_exhaustive]
+    Refused {
+        /// Bytes that were to be locked.
+        bytes: u64,
+        /// Bytes that the process may lock altogether (`RLIMIT_MEMLOCK`); none without a limit.
+        limit: Option<u64>,
+        /// What the system reported.
+        source: io::Error,
+    },
+    /// A system call failed.
+    #[non_exhaustive]
+    Os {
+        /// As in its manual page.
+        call: &'static str,
+        /// What it reported.
+        source: io::Error,
+    },
+}
+
 /// Why a sync failed.
 #[derive(Debug)]
 #[non_exhaustive]
@@ -423,6 +471,10 @@ pub enum Error {
     Region(RegionError),
     /// A value could not be put in the place of another one.
     Update(UpdateError),
+    /// A heap has no hot set.
+    HotSet(HotSetError),
+    /// Memory could not be locked.
+    Lock(LockError),
 }
 
 /// Why a heap could not be looked through.
@@ -447,7 +499,7 @@ pub enum CollectError {
     },
 }
 
-from_os!(OpenError CloseError SyncError CollectError MaintenanceError);
+from_os!(OpenError CloseError SyncError CollectError MaintenanceError LockError);
 
 impl fmt::Display for OpenError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -557,6 +609,33 @@ impl fmt::Display for UpdateError {
     }
 }
 
+impl fmt::Display for HotSetError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Session(error) => error.fmt(f),
+            Self::BudgetTooSmall { least } => write!(f, "a hot set takes {least} bytes at least"),
+            Self::None => f.write_str("the heap has no hot set"),
+            Self::OutOfMemory => f.write_str("there are no addresses for counting reads"),
+        }
+    }
+}
+
+impl fmt::Display for LockError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::OutsideHeap { range } => {
+                write!(f, "the range {:#x}..{:#x} does not lie in the heap", range.start, range.end)
+            }
+            Self::Root(error) => error.fmt(f),
+            Self::Refused { bytes, limit: Some(limit), source } => {
+                write!(f, "{bytes} bytes cannot be locked, of {limit} that this process may lock: {source}")
+            }
+            Self::Refused { bytes, limit: None, source } => write!(f, "{bytes} bytes cannot be locked: {source}"),
+            Self::Os { call, source } => write!(f, "{call} failed: {source}"),
+        }
+    }
+}
+
 impl fmt::Display for SyncError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -661,6 +740,8 @@ impl fmt::Display for Error {
             Self::Maintenance(error) => error.fmt(f),
             Self::Region(error) => error.fmt(f),
             Self::Update(error) => error.fmt(f),
+            Self::HotSet(error) => error.fmt(f),
+            Self::Lock(error) => error.fmt(f),
         }
     }
 }
@@ -697,6 +778,16 @@ impl std::error::Error for SessionError {}
 impl std::error::Error for RootError {}
 impl std::error::Error for RegionError {}
 impl std::error::Error for UpdateError {}
+impl std::error::Error for HotSetError {}
+
+impl std::error::Error for LockError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Refused { source, .. } | Self::Os { source, .. } => Some(source),
+            _ => None,
+        }
+    }
+}
 
 impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
@@ -710,6 +801,8 @@ impl std::error::Error for Error {
             Self::Maintenance(error) => error.source(),
             Self::Region(error) => error.source(),
             Self::Update(error) => error.source(),
+            Self::HotSet(error) => error.source(),
+            Self::Lock(error) => error.source(),
         }
     }
 }
@@ -726,11 +819,23 @@ macro_rules! into_error {
 
 into_error!(Open OpenError Close CloseError Session SessionError Root RootError Sync SyncError Collect CollectError);
 into_error!(Maintenance MaintenanceError);
-into_error!(Region RegionError Update UpdateError);
+into_error!(Region RegionError Update UpdateError HotSet HotSetError Lock LockError);
 
 impl From<SessionError> for UpdateError {
     fn from(error: SessionError) -> Self {
         Self::Session(error)
+    }
+}
+
+impl From<SessionError> for HotSetError {
+    fn from(error: SessionError) -> Self {
+        Self::Session(error)
+    }
+}
+
+impl From<RootError> for LockError {
+    fn from(error: RootError) -> Self {
+        Self::Root(error)
     }
 }
 

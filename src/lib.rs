@@ -45,17 +45,17 @@ pub mod testing;
 pub use archaeology::{Archaeology, ArchaeologyOptions, BlockRecord, RootRecord};
 #[cfg(not(loom))]
 pub use error::{
-    CloseError, CollectError, Error, MaintenanceError, OpenError, RegionError, RootError, SessionError, SessionHolder,
-    SyncError, UpdateError,
+    CloseError, CollectError, Error, HotSetError, LockError, MaintenanceError, OpenError, RegionError, RootError,
+    SessionError, SessionHolder, SyncError, UpdateError,
 };
 #[cfg(not(loom))]
 pub use heap::{
     Attached, BlockInfo, ClassStats, Classes, CollectReport, CommitStats, CompactOptions, CompactReport, DamagedPage,
-    DirtyTracking, Finding, Flaw, Growth, Heap, HeapOptions, Leak, LeakReport, Maintenance, MaintenanceOptions,
-    MaintenanceReport, MaintenanceStats, Mode, Objects, Order, PageDamage, Place, Purge, Read, Recovery, RecoveryPhase,
-    RecoveryProgress, RecoveryReport, Residency, SalAlloc, SalCollect, SalSync, ScrubProgress, ScrubReport, SealPolicy,
-    SealStats, SizeClasses, SnapshotProgress, Stats, SyncLevel, Tuning, VerifyReport, Watermark, WatermarkReached,
-    Write,
+    DirtyTracking, Finding, Flaw, Growth, Heap, HeapOptions, HotSetOptions, HotSetStats, Leak, LeakReport, Maintenance,
+    MaintenanceOptions, MaintenanceReport, MaintenanceStats, MemoryLock, Mode, Objects, Order, PageDamage, Place,
+    Purge, Read, Recovery, RecoveryPhase, RecoveryProgress, RecoveryReport, Residency, SalAlloc, SalCollect, SalSync,
+    ScrubProgress, ScrubReport, SealPolicy, SealStats, SizeClasses, SnapshotProgress, Stats, SyncLevel, Tuning,
+    Unlocked, VerifyReport, Watermark, WatermarkReached, Write,
 };
 #[cfg(not(loom))]
 pub use persist::{Persist, Trace};
@@ -71,7 +71,7 @@ pub use ptr::{
 #[cfg(not(loom))]
 pub use region::Region;
 #[cfg(not(loom))]
-pub use root::{Root, RootId, RootInfo, SalRoots, SalVersions, Tag};
+pub use root::{Root, RootId, RootInfo, SalHotSet, SalRoots, SalVersions, Tag};
 
 #[doc = include_str!("design.md")]
 pub mod design {}

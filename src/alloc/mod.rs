@@ -13,7 +13,7 @@
 //! [`ref_count`] is how many pointers share a block, and [`count_table`] where that is noted, of blocks that have such pointers;
 //! [`split_count`] is a pointer that threads take and replace at once. [`young`] tells which of these blocks no sync has sealed yet,
 //! by way of `unit_notes`; [`protection`] counts what is read-only because all its blocks are. [`tracts`] are segments with objects that
-//! may be moved.
+//! may be moved, and [`heat`] is how often these have been read of late.
 //!
 //! With the feature `preload`, `unit_classes` finds the class of a block without its layout, and `stray` serves threads that
 //! have ended.
@@ -32,6 +32,7 @@ pub(crate) mod counters;
 pub(crate) mod current;
 pub(crate) mod growers;
 pub(crate) mod heap_core;
+pub(crate) mod heat;
 pub(crate) mod idle;
 pub(crate) mod large;
 mod large_reuse;

@@ -26,6 +26,8 @@ pub(crate) mod event {
     pub(crate) const STOP: u32 = 1 << 4;
     /// Of a tract not much is alive any more.
     pub(crate) const SPARSE: u32 = 1 << 5;
+    /// There is a hot set to look after.
+    pub(crate) const HOT_SET: u32 = 1 << 6;
     /// With every [`FREED`], and wakes nobody.
     pub(crate) const FREED_AGAIN: u32 = 1 << 16;
 

@@ -35,6 +35,8 @@ pub(crate) const GRANULES: u32 = (TRACT / GRANULE) as u32;
 pub(crate) const FILLS: usize = 8;
 /// The fill of who moves objects, behind those of threads.
 pub(crate) const MOVED: usize = FILLS;
+/// The fill for objects that are read often.
+pub(crate) const HOT: usize = FILLS + 1;
 
 /// More than any number of granules: set while a tract cannot become empty.
 const HELD: u32 = 1 << 31;
@@ -64,6 +66,8 @@ pub(crate) struct Tract {
     born: AtomicU32,
     /// Granules that were found by who followed the heap's pointers.
     found: AtomicU32,
+    /// Whether objects lie here because they are read often; changed by who moves objects, and by who is told that it is empty.
+    is_hot: AtomicU32,
     bits: AtomicPtr<Bits>,
 }
 
@@ -97,7 +101,7 @@ pub(crate) struct Table {
     born: AtomicU32,
     /// Behind the last segment that ever was a tract.
     end: AtomicU32,
-    pub(crate) fills: [Fill; FILLS + 1],
+    pub(crate) fills: [Fill; HOT + 1],
     tracts: [Tract; TRACTS],
 }
 
@@ -133,6 +137,11 @@ fn make(address: usize) -> Option<&'static Table> {
         place.store(ptr::with_exposed_provenance_mut(table), Ordering::Release);
     }
     table_at(address)
+}
+
+/// Whether an address lies in a tract of objects that are read often.
+pub(crate) fn is_hot_at(address: usize) -> bool {
+    table_at(address).is_some_and(|table| table.tract(address).is_hot())
 }
 
 /// Gives the tables of windows back.
@@ -364,6 +373,17 @@ impl Tract {
     pub(crate) fn live_of(&self, put: u32) -> u32 {
         // Relaxed: a figure. What was put last may have ended already, and not be counted.
         (self.word.load(Ordering::Relaxed) & !HELD).wrapping_sub(GRANULES).wrapping_add(put)
+    }
+
+    /// Whether objects lie here because they are read often.
+    pub(crate) fn is_hot(&self) -> bool {
+        // Relaxed, here and below: a mark; what follows from it is said to others under locks.
+        self.is_hot.load(Ordering::Relaxed) != 0
+    }
+
+    /// Says whether objects lie here because they are read often; returns what was said before.
+    pub(crate) fn set_hot(&self, is_hot: bool) -> bool {
+        self.is_hot.swap(u32::from(is_hot), Ordering::Relaxed) != 0
     }
 
     /// When the tract was begun; see [`Table::time`].

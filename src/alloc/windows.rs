@@ -8,6 +8,7 @@
 
 use super::count_table;
 use super::heap_core::{Core, state};
+use super::heat;
 use super::size_class::Ladder;
 use super::tracts;
 use super::young;
@@ -122,6 +123,7 @@ pub(crate) unsafe fn release(first: u32, windows: u32) {
         young::release(first, windows);
         count_table::release(first, windows);
         tracts::release(first, windows);
+        heat::release(first, windows);
     }
     // SAFETY: as above.
     let _ = unsafe { mapping::unmap(first as usize * WINDOW, windows as usize * WINDOW) };

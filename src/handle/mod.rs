@@ -6,6 +6,7 @@
 //!
 //! Who reads has a *pin*, and what it may still see is kept until the pin is gone ([`pin`]); what waits for that stands in a list
 //! ([`limbo`]). Who drops an object while others are moved does so under a lock, and otherwise without one ([`moving`]). [`object`] is how an object lies in its tract.
+//! One read of many is counted ([`sample`]), if the heap keeps what is read often together.
 //!
 //! # What survives a crash
 //! Entries and objects, as any other blocks. Which objects of a tract are alive is found out again by whoever marks.
@@ -15,3 +16,4 @@ pub(crate) mod limbo;
 pub(crate) mod moving;
 pub(crate) mod object;
 pub(crate) mod pin;
+pub(crate) mod sample;

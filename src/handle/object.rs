@@ -12,11 +12,11 @@
 
 use super::moving::{Entry, MOVING};
 use super::pin;
-use crate::alloc::tracts::{self, GRANULE};
+use crate::alloc::tracts::{self, GRANULE, TRACT};
 use core::alloc::Layout;
 
 /// Objects up to here lie in tracts.
-pub(crate) const LARGEST: usize = tracts::TRACT / 8;
+pub(crate) const LARGEST: usize = TRACT / 8;
 
 /// The size of a value's object, and where in it the value lies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -139,6 +139,24 @@ pub(crate) fn end_replaced(location: usize, shape: Shape) {
     if let Some(table) = tracts::ensure_table_at(location) {
         table.note_ended(location - shape.offset);
     }
+}
+
+/// The object in a tract to whose value an entry leads, and its shape; none if what was read of the entry is not true any more. To be
+/// called with a pin.
+pub(crate) fn of_entry(entry: usize, location: usize) -> Option<(usize, Shape)> {
+    let tract = tracts::table_at(location)?.tract(location);
+    let least = if location % GRANULE == 0 { GRANULE } else { size_of::<u64>() };
+    let offsets = core::iter::successors(Some(least), |offset| Some(offset * 2));
+    // The value lies so far behind the word as it is aligned.
+    let offsets = offsets.take_while(|&offset| location % offset == 0 && offset <= location % TRACT);
+    offsets.map(|offset| (location - offset, offset)).find_map(|(from, offset)| {
+        if !tract.is_live_at(from) {
+            return None;
+        }
+        // SAFETY: it has begun and not ended, and with a pin its memory stays as it is.
+        let head = unsafe { Head::of(from) };
+        (head.entry() == entry && head.offset() == offset).then(|| (from, head.shape()))
+    })
 }
 
 /// Moves the object at `from` to `to`, unless it has ended, or its entry is just being led elsewhere; whether it has been moved. Then the

@@ -11,15 +11,17 @@
 
 use super::SalAlloc;
 use super::movable::{self, home_table};
-use super::session::in_session;
+use super::owner::HeapInner;
+use super::session::{Write, in_session};
+use crate::alloc::heat;
 use crate::alloc::tracts::{self, GRANULES, MOVED, TRACT, Table, Tract};
 use crate::error::SessionError;
 use crate::handle::limbo;
 use crate::handle::moving::MOVING;
-use crate::handle::object::{Head, move_object};
+use crate::handle::object::{Head, Shape, move_object};
 use crate::handle::pin::{self, Pins};
 use std::fmt;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -33,6 +35,11 @@ const PATIENCE: u32 = 50;
 
 /// One thread at a time moves.
 static MOVER: Mutex<()> = Mutex::new(());
+
+/// Waits until nobody else moves objects.
+pub(super) fn moving_alone() -> MutexGuard<'static, ()> {
+    MOVER.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// What is moved, in which order, and for how long.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -55,6 +62,9 @@ pub enum Order {
     Address,
     /// By their entries, which are mostly in the order in which the values were made.
     Entry,
+    /// Those first that are read most often, as far as a [hot set](crate::SalHotSet) of the heap has found that out, and otherwise as they lay
+    /// before. So what is read often shares its pages with what is, too, and not with what hardly anybody reads.
+    Access,
 }
 
 impl Default for CompactOptions {
@@ -129,7 +139,7 @@ impl fmt::Display for CompactReport {
 }
 
 /// The tracts of a heap, and where they begin.
-fn tracts_of(heap: SalAlloc) -> impl Iterator<Item = (usize, &'static Table, &'static Tract)> {
+pub(super) fn tracts_of(heap: SalAlloc) -> impl Iterator<Item = (usize, &'static Table, &'static Tract)> {
     movable::tracts_of(heap.address_range().unwrap_or_default())
 }
 
@@ -151,32 +161,78 @@ enum State {
     Full,
 }
 
+/// Room for an object that is to be moved.
+pub(super) enum Room {
+    At(usize),
+    /// It stays where it is.
+    Stay,
+    /// The heap has none.
+    Full,
+}
+
+/// Where objects are moved to.
+pub(super) trait Course {
+    /// What is known of an object besides where it lies.
+    type Aim: Copy;
+    /// Room for it.
+    fn room(&mut self, heap: SalAlloc, home: &Table, aim: Self::Aim, shape: Shape) -> Room;
+    /// It was moved there.
+    fn moved(&mut self, _: Self::Aim, _to: usize, _: Shape) {}
+}
+
+/// All one behind the other.
+struct Together;
+
+impl Course for Together {
+    type Aim = ();
+    fn room(&mut self, heap: SalAlloc, home: &Table, (): (), shape: Shape) -> Room {
+        movable::put_in(heap, &home.fills[MOVED], shape).map_or(Room::Full, Room::At)
+    }
+}
+
 /// A compaction that goes on.
-struct Compaction {
+pub(super) struct Compaction<'h> {
     heap: SalAlloc,
-    report: CompactReport,
+    /// The heap, if the caller has it.
+    inner: Option<&'h HeapInner>,
+    pub(super) report: CompactReport,
     begun: Instant,
     budget: Option<Duration>,
 }
 
-impl Compaction {
-    fn begin(heap: SalAlloc, budget: Option<Duration>) -> Self {
+impl<'h> Compaction<'h> {
+    pub(super) fn begin(heap: SalAlloc, budget: Option<Duration>) -> Self {
         limbo::finish_some();
         let mut report = CompactReport::default();
         report.held_bytes[0] = tracts_of(heap).count() as u64 * TRACT as u64;
-        Self { heap, report, begun: Instant::now(), budget }
+        Self { heap, inner: None, report, begun: Instant::now(), budget }
     }
 
-    fn is_over(&self) -> bool {
+    /// As [`Compaction::begin`], of a heap that the caller has.
+    pub(super) fn begin_open(heap: SalAlloc, inner: Option<&'h HeapInner>, budget: Option<Duration>) -> Self {
+        Self { inner, ..Self::begin(heap, budget) }
+    }
+
+    pub(super) fn is_over(&self) -> bool {
         self.budget.is_some_and(|budget| self.begun.elapsed() >= budget)
     }
 
     /// Moves objects in steps, as many as there is time for. They are looked for within a step only.
-    fn move_all(&mut self, addresses: impl IntoIterator<Item = usize>) -> Result<(), SessionError> {
-        let mut addresses = addresses.into_iter();
+    pub(super) fn move_all<C: Course>(
+        &mut self,
+        course: &mut C,
+        objects: impl IntoIterator<Item = (usize, C::Aim)>,
+    ) -> Result<(), SessionError> {
+        let mut objects = objects.into_iter();
         let mut state = State::Going;
         while state == State::Going {
-            state = in_session(self.heap, || self.step(&mut addresses))?;
+            state = match self.inner {
+                Some(heap) => {
+                    let _session = Write::begin(heap, true)?;
+                    self.step(course, &mut objects)
+                }
+                None => in_session(self.heap, || self.step(course, &mut objects))?,
+            };
             if self.is_over() {
                 break;
             }
@@ -186,7 +242,7 @@ impl Compaction {
     }
 
     /// Moves objects for a while.
-    fn step(&mut self, addresses: &mut impl Iterator<Item = usize>) -> State {
+    fn step<C: Course>(&mut self, course: &mut C, objects: &mut impl Iterator<Item = (usize, C::Aim)>) -> State {
         let Some(home) = home_table(self.heap) else { return State::Full };
         let begun = Instant::now();
         MOVING.begin(pin::all(), thread::yield_now);
@@ -195,9 +251,9 @@ impl Compaction {
         let mut state = State::Going;
         let mut number = 0;
         while state == State::Going {
-            match addresses.next() {
+            match objects.next() {
                 None => state = State::Done,
-                Some(from) if !self.move_one(home, from) => state = State::Full,
+                Some((from, aim)) if !self.move_one(course, home, from, aim) => state = State::Full,
                 Some(_) => {}
             }
             number += 1;
@@ -212,26 +268,31 @@ impl Compaction {
     }
 
     /// False if there is no room for it.
-    fn move_one(&mut self, home: &Table, from: usize) -> bool {
+    fn move_one<C: Course>(&mut self, course: &mut C, home: &Table, from: usize, aim: C::Aim) -> bool {
         // It may have ended since it was found; then so may its tract have.
         if !tracts::table_at(from).is_some_and(|table| table.tract(from).is_live_at(from)) {
             return true;
         }
         // SAFETY: it had begun and not ended just now, and with a pin its memory stays as it is.
         let shape = unsafe { Head::of(from) }.shape();
-        let Some(to) = movable::put_in(self.heap, &home.fills[MOVED], shape) else { return false };
+        let to = match course.room(self.heap, home, aim, shape) {
+            Room::At(to) => to,
+            Room::Stay => return true,
+            Room::Full => return false,
+        };
         // SAFETY: objects are being moved, there is a pin, and the room is ours.
         if unsafe { move_object(from, to) } {
             movable::give_up(from, shape.granules());
             self.report.moved_objects += 1;
             self.report.moved_bytes += shape.len as u64;
+            course.moved(aim, to, shape);
         } else {
             movable::give_up(to, shape.granules());
         }
         true
     }
 
-    fn end(mut self) -> CompactReport {
+    pub(super) fn end(mut self) -> CompactReport {
         // Pins of those who just read something are gone in a moment.
         for _ in 0..PATIENCE {
             self.report.waiting = limbo::finish_some();
@@ -255,13 +316,15 @@ impl Compaction {
 /// # Errors
 /// If the heap cannot be changed.
 pub(crate) fn compact(heap: SalAlloc, options: CompactOptions) -> Result<CompactReport, SessionError> {
-    let _mover = MOVER.lock().unwrap_or_else(PoisonError::into_inner);
+    let _mover = moving_alone();
     let mut compaction = Compaction::begin(heap, options.budget);
     if let Some(home) = home_table(heap) {
-        home.fills.iter().for_each(|fill| movable::close_if_sparse(fill, options.sparse));
+        home.fills[..=MOVED].iter().for_each(|fill| movable::close_if_sparse(fill, options.sparse));
     }
     let most = (options.sparse.clamp(0.0, 1.0) * f64::from(GRANULES)) as u32;
     let mut chosen: Vec<(f64, usize, &Tract)> = tracts_of(heap)
+        // What is read often is moved by who looks after that.
+        .filter(|(_, _, tract)| !tract.is_hot())
         .filter_map(|(start, table, tract)| {
             let live = tract.live().filter(|&live| live <= most)?;
             Some((worth(live, table.time().saturating_sub(tract.born())), start, tract))
@@ -269,18 +332,22 @@ pub(crate) fn compact(heap: SalAlloc, options: CompactOptions) -> Result<Compact
         .collect();
     chosen.sort_by(|a, b| b.0.total_cmp(&a.0));
     let objects = |(_, start, tract): (f64, usize, &'static Tract)| tract.objects(0).map(move |at| start + at);
-    match options.order {
-        Order::Address => compaction.move_all(chosen.into_iter().flat_map(objects))?,
-        Order::Entry => {
-            let mut all: Vec<(usize, usize)> = {
-                let _pins = Pins::begin();
-                // SAFETY: with a pin from before it was found the memory of an object stays as it is.
-                chosen.into_iter().flat_map(objects).map(|at| (unsafe { Head::of(at) }.entry(), at)).collect()
-            };
-            all.sort_unstable();
-            compaction.move_all(all.into_iter().map(|(_, at)| at))?;
+    // SAFETY: with a pin from before it was found the memory of an object stays as it is.
+    let entry_of = |at| unsafe { Head::of(at) }.entry();
+    let sort_key: fn(usize) -> usize = match options.order {
+        Order::Address => {
+            compaction.move_all(&mut Together, chosen.into_iter().flat_map(objects).map(|at| (at, ())))?;
+            return Ok(compaction.end());
         }
-    }
+        Order::Entry => |entry| entry,
+        Order::Access => |entry| usize::from(u8::MAX - heat::table_at(entry).map_or(0, |table| table.count(entry))),
+    };
+    let mut all: Vec<(usize, usize)> = {
+        let _pins = Pins::begin();
+        chosen.into_iter().flat_map(objects).map(|at| (sort_key(entry_of(at)), at)).collect()
+    };
+    all.sort_unstable();
+    compaction.move_all(&mut Together, all.into_iter().map(|(_, at)| (at, ())))?;
     Ok(compaction.end())
 }
 
@@ -292,12 +359,12 @@ pub(crate) fn place_in_order(
     heap: SalAlloc,
     objects: impl Iterator<Item = usize>,
 ) -> Result<CompactReport, SessionError> {
-    let _mover = MOVER.lock().unwrap_or_else(PoisonError::into_inner);
+    let _mover = moving_alone();
     let mut compaction = Compaction::begin(heap, None);
     if let Some(home) = home_table(heap) {
         // They begin in a tract of their own.
         movable::close(&home.fills[MOVED], None);
     }
-    compaction.move_all(objects)?;
+    compaction.move_all(&mut Together, objects.map(|at| (at, ())))?;
     Ok(compaction.end())
 }

@@ -165,9 +165,9 @@ impl Drop for Maintenance {
 
 impl Heap {
     /// Starts the heap's maintenance thread. It sleeps until there is something to do: it makes the memory ready that the
-    /// heap will grow into, gives memory back that has been free for long, folds the log of an atomic heap and makes huge
-    /// pages whole, which are otherwise done on threads that come and go. The guard that is returned ends it; so does
-    /// closing the heap.
+    /// heap will grow into, gives memory back that has been free for long, adjusts the [hot set](crate::SalHotSet) if there is one, folds
+    /// the log of an atomic heap and makes huge pages whole, which are otherwise done on threads that come and go. The guard that is returned
+    /// ends it; so does closing the heap.
     ///
     /// What goes wrong is counted in [`Stats::maintenance`](crate::Stats::maintenance), and [`Maintenance::report`] names it.
     ///
@@ -208,7 +208,7 @@ impl Heap {
         }
         // Before the thread: what happens from now on is told. At first it looks at everything.
         let sparse = if options.compact { event::SPARSE } else { 0 };
-        heap.core().signal.listen(event::GROWN | event::FREED | event::LOG_GREW | sparse);
+        heap.core().signal.listen(event::GROWN | event::FREED | event::LOG_GREW | event::HOT_SET | sparse);
         let maintained = Maintained(NonNull::from(&**heap));
         let work = move || {
             let Maintained(heap) = { maintained };
@@ -230,8 +230,8 @@ impl Heap {
     }
 
     /// Does by hand what a maintenance thread would do, and what there is to do now: folds the log of an atomic heap if it
-    /// is half as long as it may become, makes huge pages whole, gives free memory back (in runs of 2 MiB at least), and makes
-    /// the next 8 MiB ready. Begins nothing more when `budget` is over; what has begun is finished.
+    /// is half as long as it may become, makes huge pages whole, gives free memory back (in runs of 2 MiB at least), makes
+    /// the next 8 MiB ready, and adjusts the hot set if there is one. Begins nothing more when `budget` is over; what has begun is finished.
     ///
     /// ```
     /// use std::time::Duration;

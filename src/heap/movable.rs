@@ -7,6 +7,7 @@ use super::SalAlloc;
 use super::allocate;
 use super::defaults;
 use super::handle::Place;
+use super::memory_locks;
 use super::placement::heap_of_address;
 use crate::alloc::prefault::event;
 use crate::alloc::tracts::{self, FILLS, Fill, Left, TRACT, Table, Tract};
@@ -52,24 +53,42 @@ pub(crate) fn allocate(heap: SalAlloc, shape: Shape) -> Option<usize> {
 
 /// Room behind the last object of a fill, or in a new tract.
 pub(super) fn put_in(heap: SalAlloc, fill: &Fill, shape: Shape) -> Option<usize> {
+    put_in_new(fill, shape, || begin_tract(heap))
+}
+
+/// As [`put_in`], with tracts that `begin` begins, if it does.
+pub(super) fn put_in_new(fill: &Fill, shape: Shape, mut begin: impl FnMut() -> Option<usize>) -> Option<usize> {
     loop {
         if let Some(address) = take(fill, shape) {
             return Some(address);
         }
         // Without the lock: somebody may be told that the heap has passed a mark, and make objects.
-        let new = allocate::allocate(heap, TRACT_LAYOUT);
-        if new.is_null() {
-            return None;
-        }
-        let start = new.expose_provenance();
-        let is_begun = tracts::ensure_table_at(start).is_some_and(|table| table.begin(start));
-        if !is_begun {
-            // SAFETY: allocated just now.
-            unsafe { allocate::free(heap, new, TRACT_LAYOUT) };
-            return None;
-        }
-        close(fill, Some(start));
+        close(fill, Some(begin()?));
     }
+}
+
+/// A new tract, into which objects are to be put.
+pub(super) fn begin_tract(heap: SalAlloc) -> Option<usize> {
+    let new = allocate::allocate(heap, TRACT_LAYOUT);
+    if new.is_null() {
+        return None;
+    }
+    let start = new.expose_provenance();
+    let is_begun = tracts::ensure_table_at(start).is_some_and(|table| table.begin(start));
+    if !is_begun {
+        // SAFETY: allocated just now.
+        unsafe { allocate::free(heap, new, TRACT_LAYOUT) };
+        return None;
+    }
+    Some(start)
+}
+
+/// The tract of a fill, the bytes that are free behind its last object, and the granules that were put there; none without a tract.
+pub(super) fn open_tract(fill: &Fill) -> Option<(usize, usize, u32)> {
+    let _guard = fill.lock.lock();
+    // Relaxed, all: under the lock.
+    let (next, end) = (fill.next.load(Ordering::Relaxed) as usize, fill.end.load(Ordering::Relaxed) as usize);
+    (end != 0).then(|| (end - TRACT, end - next, fill.granules.load(Ordering::Relaxed)))
 }
 
 #[inline]
@@ -230,6 +249,10 @@ unsafe fn retire(start: usize) {
             table.tract(start).forget();
             allocate::free(heap, ptr::with_exposed_provenance_mut(start), TRACT_LAYOUT);
         }
+    }
+    // Nobody reads there but who has a pin already.
+    if tracts::table_at(start).is_some_and(|table| table.tract(start).set_hot(false)) {
+        memory_locks::unlock_tract(start);
     }
     // SAFETY: once.
     unsafe { limbo::put(start, 0, finish) };

@@ -4,8 +4,10 @@ use super::atomic::Atomic;
 use super::gate::{self, Gate};
 use super::group_commit::GroupCommit;
 use super::handle::SalAlloc;
+use super::hot_set;
 use super::lifecycle;
 use super::maintenance::Slot;
+use super::memory_locks;
 use super::options::{HeapOptions, Mode};
 use super::recovery::{RecoveryProgress, RecoveryReport};
 use super::seal::protect;
@@ -208,6 +210,8 @@ impl HeapInner {
         if self.is_forked() {
             return Err(CloseError::Forked);
         }
+        // It may have a session of its own.
+        self.maintenance.end();
         match self.gate.close() {
             0 => self.shut(unmap),
             count => Err(CloseError::SessionsOpen { count }),
@@ -223,6 +227,8 @@ impl HeapInner {
         if std::mem::replace(&mut *shut, true) {
             return Ok(());
         }
+        hot_set::forget(self.alloc());
+        memory_locks::forget(&(self.core().base..self.core().base + self.core().layout.end() as usize));
         let checked = if self.read_only { Ok(()) } else { self.before_sync() };
         // Relaxed: read by this thread.
         self.is_unsound.store(checked.is_err(), Ordering::Relaxed);

@@ -25,6 +25,7 @@ pub(crate) mod line;
 pub(crate) mod loader;
 pub(crate) mod lock;
 pub(crate) mod mapping;
+pub(crate) mod memory_lock;
 mod pagemap;
 pub(crate) mod process;
 pub(crate) mod residency;

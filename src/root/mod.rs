@@ -19,6 +19,7 @@ mod borrows;
 mod copy_on_write;
 mod directory;
 mod extension;
+mod hot_set;
 mod key;
 mod registry;
 mod taken;
@@ -28,5 +29,6 @@ mod versions;
 
 pub use access::RootInfo;
 pub use extension::SalRoots;
+pub use hot_set::SalHotSet;
 pub use key::{Root, RootId, Tag};
 pub use versions::SalVersions;

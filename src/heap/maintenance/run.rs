@@ -4,6 +4,7 @@ use super::options::{MaintenanceOptions, PREFAULT};
 use super::report::{Counters, Fault};
 use super::work;
 use crate::alloc::prefault::event;
+use crate::heap::hot_set;
 use crate::heap::owner::HeapInner;
 use crate::os::signal::Signal;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -14,6 +15,9 @@ const NEVER: Duration = Duration::from_secs(100 * 366 * 24 * 3600);
 
 /// Purging is put off so often while more is freed.
 const MOST_DELAYS: u32 = 8;
+
+/// How long the hot set is adjusted before other work has its turn.
+const HOT_SET_BUDGET: Duration = Duration::from_millis(100);
 
 /// When free memory is to be purged, and how often that was put off.
 struct PurgeAt {
@@ -40,6 +44,7 @@ fn work_as_told(heap: &HeapInner, options: &MaintenanceOptions) {
     let (signal, counters) = (&heap.core().signal, &*heap.maintenance.counters);
     let goes_on = || !signal.is_told(event::STOP);
     let mut purge_at: Option<PurgeAt> = None;
+    let mut hot_set_at: Option<Instant> = None;
     let mut is_first = true;
     while goes_on() {
         let purge_after = work::purge_after(heap, options);
@@ -49,7 +54,12 @@ fn work_as_told(heap: &HeapInner, options: &MaintenanceOptions) {
         }
         // Memory that is freed need not be told of while it is known already that some is free, or nobody cares.
         let cares = purge_after.is_some() && purge_at.is_none();
-        let limit = purge_at.as_ref().map(|purge| purge.at.saturating_duration_since(Instant::now()));
+        // Told when there is one.
+        let hot_set_every = hot_set::adjust_every(heap.alloc());
+        hot_set_at =
+            hot_set_every.and_then(|every| hot_set_at.or_else(|| Instant::now().checked_add(every.min(NEVER))));
+        let next = purge_at.as_ref().map(|purge| purge.at).into_iter().chain(hot_set_at).min();
+        let limit = next.map(|at| at.saturating_duration_since(Instant::now()));
         let ignored = if cares { 0 } else { event::FREED } | if options.compact { 0 } else { event::SPARSE };
         let events = signal.wait(ignored, limit);
         counters.woken();
@@ -68,6 +78,10 @@ fn work_as_told(heap: &HeapInner, options: &MaintenanceOptions) {
         }
         if options.compact && events & event::SPARSE != 0 && goes_on() {
             work::compact(heap, counters, &goes_on);
+        }
+        if hot_set_at.is_some_and(|at| at <= Instant::now()) && goes_on() {
+            work::adjust_hot_set(heap, HOT_SET_BUDGET);
+            hot_set_at = None;
         }
         if let Some(after) = purge_after {
             let is_new = events & event::FREED != 0 && (!is_first || work::is_purgeable(heap));
@@ -106,11 +120,12 @@ fn when_to_purge(
 pub(super) fn by_hand(heap: &HeapInner, budget: Duration, counters: &Counters) {
     let began = Instant::now();
     let has_time = || began.elapsed() < budget;
-    let steps: [&dyn Fn(); 4] = [
+    let steps: [&dyn Fn(); 5] = [
         &|| work::fold(heap, 2, counters),
         &|| work::make_huge_pages_whole(heap),
         &|| work::purge_all(heap, counters),
         &|| work::prefault(heap, PREFAULT, counters, &has_time),
+        &|| work::adjust_hot_set(heap, budget.saturating_sub(began.elapsed())),
     ];
     for step in steps {
         if has_time() {

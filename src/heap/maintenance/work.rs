@@ -5,6 +5,7 @@ use super::report::{Counters, Fault};
 use crate::alloc::tuning::purge;
 use crate::format::{SEGMENT_UNITS, UNIT};
 use crate::heap::compact::{self, CompactOptions};
+use crate::heap::hot_set;
 use crate::heap::owner::HeapInner;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -110,6 +111,12 @@ fn note_purged(heap: &HeapInner, counters: &Counters, bytes: usize) {
     if let Some(atomic) = &heap.atomic {
         atomic.note_left(heap.core().purgeable(LEAST_PURGED) > 0);
     }
+}
+
+/// Brings what is read often into the hot set, if there is one.
+pub(super) fn adjust_hot_set(heap: &HeapInner, budget: Duration) {
+    // The heap is being closed, or the hot set has just been ended.
+    let _ = hot_set::adjust_open(heap, budget);
 }
 
 /// Makes memory ready, segment by segment, until `ahead` bytes are or `goes_on` says no.

@@ -1,6 +1,7 @@
 //! The ends of values: when their last handle is gone, or another value stands in their place.
 
 use super::{place, shape_of};
+use crate::alloc::heat;
 use crate::handle::limbo;
 use crate::handle::moving::Entry;
 use crate::handle::object::{self, Shape};
@@ -22,6 +23,7 @@ pub(super) unsafe fn last<T: ?Sized + Target>(entry: Tagged<Entry>, is_weakly_he
             let location = object::end_last(of, shape);
             let_go::<T>(location, shape);
         }
+        heat::forget(entry.block().addr().get());
         if !is_weakly_held || weak_table::bury(entry.block().addr().get()) {
             entry.free();
         }

@@ -28,6 +28,7 @@ use crate::alloc::ref_count::Dropped;
 use crate::error::UpdateError;
 use crate::handle::moving::Entry;
 use crate::handle::object::Shape;
+use crate::handle::sample;
 use crate::heap::{counted, in_session, unknown_counts};
 use core::marker::PhantomData;
 use core::ptr::NonNull;
@@ -86,7 +87,11 @@ impl<T: ?Sized + Target> Handle<T> {
     #[inline(always)]
     pub fn get<'p>(&self, pin: &'p Pinned<'_>) -> &'p T {
         let _ = pin;
-        let object: NonNull<u8> = place(self.entry().location());
+        let location = self.entry().location();
+        if sample::is_due() {
+            sample::note(self.entry.block().addr().get(), location);
+        }
+        let object: NonNull<u8> = place(location);
         // SAFETY: D1; the value was reachable while there was a pin, so it is not dropped as long as there is (D2), and does not change
         // (D3).
         unsafe { T::in_block(object).as_ref() }
