@@ -101,6 +101,8 @@ pub(crate) struct Table {
     born: AtomicU32,
     /// Behind the last segment that ever was a tract.
     end: AtomicU32,
+    /// Whether it could not be noted that an object has ended: then nothing more becomes known of tracts of before.
+    is_incomplete: AtomicU32,
     pub(crate) fills: [Fill; HOT + 1],
     tracts: [Tract; TRACTS],
 }
@@ -209,6 +211,8 @@ impl Table {
     pub(crate) fn note_ended(&self, address: usize) {
         let tract = self.tract(address);
         if tract.is_unknown() && !self.adopt(address) {
+            // Without memory for bits. The object would be found alive by who follows the pointers of before.
+            self.is_incomplete.store(1, Ordering::Relaxed);
             return;
         }
         if let Some(bits) = tract.bits() {
@@ -248,8 +252,15 @@ impl Table {
         let born = self.born.fetch_add(1, Ordering::Relaxed).saturating_add(1);
         tract.born.store(born, Ordering::Relaxed);
         tract.found.store(0, Ordering::Relaxed);
-        tract.word.store(BEGIN, Ordering::Relaxed);
+        // Release pairs with the Acquire in `live_word`: with the word come the bits.
+        tract.word.store(BEGIN, Ordering::Release);
         true
+    }
+
+    /// Whether what is found of tracts can be relied on.
+    pub(crate) fn is_complete(&self) -> bool {
+        // Relaxed: whoever asks was told of the ends of all objects by other means.
+        self.is_incomplete.load(Ordering::Relaxed) == 0
     }
 
     /// Tracts begun so far.
@@ -394,8 +405,9 @@ impl Tract {
 
     /// The objects that have begun and not ended in 64 granules, a bit for each.
     fn live_word(&self, word: usize) -> u64 {
-        // Relaxed: of a tract that is seen not to be empty, the bits stay as long as the pin that the caller has.
-        if self.word.load(Ordering::Relaxed) == 0 {
+        // Of a tract that is seen not to be empty, the bits stay as long as the pin that the caller has. Acquire pairs with the Release
+        // of who began it: the bits are its own.
+        if self.word.load(Ordering::Acquire) == 0 {
             return 0;
         }
         // Acquire, both: pair with the Release of who set the bits.

@@ -461,7 +461,9 @@ impl Sink for Worker<'_, '_> {
     fn object(&mut self, _: usize, block: Block, start: usize, shape: object::Shape) {
         // Others lie in the block too, so what is in this one is looked at by itself.
         self.find(Found { block, inside: Span::words(block.start, block.start), way: Way::Any });
-        if let Some(segments) = self.marker.objects {
+        // Where some words are looked at one by one, what only they lead to is not known to be an object.
+        let is_exact = self.marker.tracer.is_some_and(|tracer| !tracer.program.has_opaque());
+        if let Some(segments) = self.marker.objects.filter(|_| is_exact) {
             let (address, granules) = (segments + start, shape.granules());
             let is_new = shape.stands_alone()
                 || tracts::ensure_table_at(address).is_none_or(|table| table.note_found(address, granules));

@@ -3,12 +3,14 @@
 //! # Invariants
 //! - **L1** What is done with an item is done once, after all pins have gone that there were when it was [put](put) there.
 //! - **L2** No lock is held while it is done, so it may put more here.
+//! - **L3** What is being done is listed, so that who takes the memory away can wait for it.
 
 use super::pin::{self, CLOCK};
-use core::cell::Cell;
+use crate::os::lock::Lock;
+use core::cell::{Cell, UnsafeCell};
 use core::ops::Range;
 use std::collections::VecDeque;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// Between two looks whether something can be done so many items are put.
 const EVERY: usize = 64;
@@ -28,13 +30,51 @@ struct Waiting {
     items: VecDeque<Item>,
     /// Length at which somebody looks next.
     look_at: usize,
+    /// Addresses of what is being done, and who does it.
+    running: Vec<(usize, usize)>,
 }
 
-static WAITING: Mutex<Waiting> = Mutex::new(Waiting { items: VecDeque::new(), look_at: EVERY });
+/// What waits. A lock that a forked child can begin anew, whoever held it.
+struct Limbo {
+    lock: Lock,
+    waiting: UnsafeCell<Waiting>,
+}
 
-fn waiting() -> MutexGuard<'static, Waiting> {
-    // Nothing panics while it is locked.
-    WAITING.lock().unwrap_or_else(PoisonError::into_inner)
+// SAFETY: what waits is touched under the lock; items may be done by any thread.
+unsafe impl Sync for Limbo {}
+
+static LIMBO: Limbo = Limbo { lock: Lock::new(), waiting: UnsafeCell::new(Waiting::new()) };
+
+impl Waiting {
+    const fn new() -> Self {
+        Self { items: VecDeque::new(), look_at: EVERY, running: Vec::new() }
+    }
+}
+
+/// Runs `work` with what waits. It drops nothing that is anybody's, and calls nobody.
+fn with<R>(work: impl FnOnce(&mut Waiting) -> R) -> R {
+    let _guard = LIMBO.lock.lock();
+    // SAFETY: under the lock, and `work` does not come here again.
+    work(unsafe { &mut *LIMBO.waiting.get() })
+}
+
+/// A number that no other thread has at this time.
+fn this_thread() -> usize {
+    IS_FINISHING.with(|flag| core::ptr::from_ref(flag).addr())
+}
+
+/// In a forked child: what other threads were doing is done by nobody.
+pub(crate) fn begin_child() {
+    // SAFETY: the child has one thread. If another one held the lock in the parent, what waits may be half changed, and is left alone.
+    unsafe {
+        let waiting = LIMBO.waiting.get();
+        if LIMBO.lock.is_held() {
+            waiting.write(Waiting::new());
+            LIMBO.lock.release();
+        } else {
+            (*waiting).running.retain(|&(_, thread)| thread == this_thread());
+        }
+    }
 }
 
 /// Does `finish` when nobody can see any more what the caller has just made unreachable.
@@ -42,13 +82,12 @@ fn waiting() -> MutexGuard<'static, Waiting> {
 /// # Safety
 /// `finish` may be called with these by any thread once nobody sees it (L1).
 pub(crate) unsafe fn put(address: usize, number: usize, finish: Finish) {
-    let is_due = {
-        let mut waiting = waiting();
+    let is_due = with(|waiting| {
         // Under the lock, so that times rise along the list.
         let time = CLOCK.advance();
         waiting.items.push_back(Item { time, address, number, finish });
         waiting.items.len() >= waiting.look_at
-    };
+    });
     if is_due {
         finish_some();
     }
@@ -71,16 +110,17 @@ impl Drop for Finishing {
 /// here meanwhile, and a chain of any kind needs no deep stack.
 pub(crate) fn finish_some() -> usize {
     if IS_FINISHING.replace(true) {
-        return waiting().items.len();
+        return len();
     }
     let _finishing = Finishing;
     loop {
-        if waiting().items.is_empty() {
+        if len() == 0 {
             return 0;
         }
-        // What is put here from now on may be seen by who pins from now on, also if nobody has a pin at this moment.
+        // What is put here from now on may be seen by who pins from now on; and slots are looked at one after the other, so who had none
+        // when it was looked at may show this time, and another one a later time.
         let now = CLOCK.now();
-        let oldest = pin::oldest(pin::all()).unwrap_or(now);
+        let oldest = pin::oldest(pin::all()).map_or(now, |oldest| oldest.min(now));
         if let Some(left) = finish_older_than(oldest) {
             return left;
         }
@@ -88,36 +128,65 @@ pub(crate) fn finish_some() -> usize {
     }
 }
 
+fn len() -> usize {
+    with(|waiting| waiting.items.len())
+}
+
+/// What is done with an item is over, also if it panics.
+struct Running(usize);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let thread = this_thread();
+        with(|waiting| {
+            let own = waiting.running.iter().position(|running| *running == (self.0, thread));
+            own.map(|own| waiting.running.swap_remove(own));
+        });
+    }
+}
+
 /// Does what was put here before a time; returns how many items are left if there was nothing to do.
 fn finish_older_than(oldest: u64) -> Option<usize> {
-    let mut is_first = true;
+    let (mut is_first, thread) = (true, this_thread());
     loop {
-        let item = {
-            let mut waiting = waiting();
-            if waiting.items.front().is_none_or(|item| item.time >= oldest) {
-                let left = waiting.items.len();
-                waiting.look_at = left + EVERY;
-                return is_first.then_some(left);
+        let next = with(|waiting| match waiting.items.pop_front() {
+            Some(item) if item.time < oldest => {
+                waiting.running.push((item.address, thread));
+                Ok(item)
             }
-            waiting.items.pop_front()
+            other => {
+                other.into_iter().for_each(|item| waiting.items.push_front(item));
+                waiting.look_at = waiting.items.len() + EVERY;
+                Err(waiting.items.len())
+            }
+        });
+        let Item { address, number, finish, .. } = match next {
+            Ok(item) => item,
+            Err(left) => return is_first.then_some(left),
         };
-        if let Some(Item { address, number, finish, .. }) = item {
-            // SAFETY: the promise of who put it; nobody shows a time as early (E1), and it is out of the list (L1).
-            unsafe { finish(address, number) };
-        }
+        let _running = Running(address);
+        // What a value says when it is dropped concerns nobody here.
+        // SAFETY: the promise of who put it; nobody shows a time as early (E1), and it is out of the list (L1).
+        let _ = catch_unwind(AssertUnwindSafe(|| unsafe { finish(address, number) }));
         is_first = false;
     }
 }
 
 /// The threads whose pins something waits for, by the numbers that the system gives them.
 pub(crate) fn readers() -> Vec<u32> {
-    let oldest = waiting().items.front().map(|item| item.time);
+    let oldest = with(|waiting| waiting.items.front().map(|item| item.time));
     oldest.map_or_else(Vec::new, pin::threads_before)
 }
 
-/// Leaves undone what waits for addresses of a range, which are about to go.
+/// Leaves undone what waits for addresses of a range, which are about to go, and waits until nothing is done there by other threads.
 pub(crate) fn forget(range: &Range<usize>) {
-    waiting().items.retain(|item| !range.contains(&item.address));
+    let thread = this_thread();
+    while with(|waiting| {
+        waiting.items.retain(|item| !range.contains(&item.address));
+        waiting.running.iter().any(|&(address, other)| range.contains(&address) && other != thread)
+    }) {
+        std::thread::yield_now();
+    }
 }
 
 #[cfg(test)]

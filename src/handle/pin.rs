@@ -170,7 +170,8 @@ mod slots {
 
     std::thread_local! {
         static OWN: Cell<Option<&'static Slot>> = const { Cell::new(None) };
-        static PINS: Cell<u32> = const { Cell::new(0) };
+        /// So many that nobody gets to the end of them.
+        static PINS: Cell<u64> = const { Cell::new(0) };
         static KEEPER: Keeper = const { Keeper(Cell::new(None)) };
     }
 
@@ -179,10 +180,9 @@ mod slots {
 
     impl Drop for Keeper {
         fn drop(&mut self) {
-            // Also if a pin was forgotten: nobody reads any more, and what it kept may go.
-            if let Some(listed) = self.0.get() {
+            // What a pin keeps that was leaked, or lies in a thread local that goes later, is kept: the slot stays taken.
+            if let Some(listed) = self.0.get().filter(|_| PINS.get() == 0) {
                 OWN.set(None);
-                PINS.set(0);
                 listed.slot.leave();
                 // Release pairs with the Acquire in `take`.
                 listed.is_taken.store(0, Ordering::Release);
@@ -190,16 +190,18 @@ mod slots {
         }
     }
 
-    /// All slots.
+    /// All slots, as of when the first one is asked for.
     pub(crate) fn all() -> impl Iterator<Item = &'static Slot> {
         listed().map(|listed| &listed.slot)
     }
 
     fn listed() -> impl Iterator<Item = &'static Listed> {
-        // SAFETY: listed slots live for ever. Acquire pairs with the exchange in `take`.
-        let first = unsafe { FIRST.load(Ordering::Acquire).as_ref() };
-        // SAFETY: as above.
-        core::iter::successors(first, |listed| unsafe { listed.next.as_ref() })
+        // The first one is looked for when the first is asked for: behind the barrier of who looks through them, so that no slot is
+        // missed whose thread does not see what was done before it.
+        core::iter::once_with(|| FIRST.load(Ordering::Acquire)).flat_map(|first| {
+            // SAFETY: listed slots live for ever. Acquire pairs with the exchange in `take`.
+            core::iter::successors(unsafe { first.as_ref() }, |listed| unsafe { listed.next.as_ref() })
+        })
     }
 
     /// The threads, by the numbers that the system gives them, that have had a pin since that time or before.

@@ -9,6 +9,7 @@ mod report;
 pub use report::{BlockInfo, CollectReport, Leak, LeakReport};
 
 use super::atomic::Atomic;
+use super::compact::moving_alone;
 use super::movable;
 use super::owner::{Heap, HeapInner};
 use super::recovery::{RecoveryError, mark};
@@ -358,6 +359,8 @@ impl SalCollect for Heap {
         // What the last commit leads to must stay: so there is one that leads to what the roots do.
         self.inner().commit_if_shared()?;
         let started = Instant::now();
+        // The heap's own maintenance moves nothing meanwhile.
+        let _mover = moving_alone();
         // SAFETY: the caller's promise.
         let snapshot = unsafe {
             movable::begin_anew(&core.address_range());
@@ -386,6 +389,7 @@ impl SalCollect for Heap {
 
     unsafe fn leak_report(&self) -> Result<LeakReport, CollectError> {
         let core = self.quiet_core(false)?;
+        let _mover = moving_alone();
         // SAFETY: the caller's promise.
         let snapshot = unsafe { Snapshot::of(self.inner())? };
         let Marked { marks, .. } = snapshot.mark(&Job::default(), None)?;
@@ -419,6 +423,7 @@ impl SalCollect for Heap {
 
     unsafe fn objects(&self) -> Result<Objects, CollectError> {
         let core = self.quiet_core(false)?;
+        let _mover = moving_alone();
         // SAFETY: the caller's promise.
         let Snapshot { runs, free, .. } = unsafe { Snapshot::of(self.inner())? };
         Ok(Objects { runs, free, segments: core.segments, unit: 0, words: Vec::new() })

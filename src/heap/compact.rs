@@ -20,8 +20,9 @@ use crate::handle::limbo;
 use crate::handle::moving::MOVING;
 use crate::handle::object::{Head, Shape, move_object};
 use crate::handle::pin::{self, Pins};
+use crate::os::lock::{Guard, Lock};
+use std::cell::Cell;
 use std::fmt;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -33,12 +34,35 @@ const STEP: Duration = Duration::from_millis(1);
 /// How often it is looked at the end whether readers are gone.
 const PATIENCE: u32 = 50;
 
-/// One thread at a time moves.
-static MOVER: Mutex<()> = Mutex::new(());
+/// One thread at a time moves. Held within a session at most, never while one is waited for.
+static MOVER: Lock = Lock::new();
+
+std::thread_local! {
+    /// Whether this thread moves: then it is within what it was told by the heap, of a mark that was passed, say.
+    static IS_MOVING: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Nobody else moves objects as long as it is there.
+pub(super) struct Alone(#[expect(dead_code, reason = "it is held")] Guard<'static>);
+
+impl Drop for Alone {
+    fn drop(&mut self) {
+        IS_MOVING.set(false);
+    }
+}
 
 /// Waits until nobody else moves objects.
-pub(super) fn moving_alone() -> MutexGuard<'static, ()> {
-    MOVER.lock().unwrap_or_else(PoisonError::into_inner)
+pub(super) fn moving_alone() -> Alone {
+    let guard = MOVER.lock();
+    IS_MOVING.set(true);
+    Alone(guard)
+}
+
+/// In a forked child nobody moves, whoever did in the parent.
+pub(super) fn begin_child() {
+    MOVING.end();
+    // SAFETY: whoever held it is not in this process, but for this thread, which has no other beside it.
+    unsafe { MOVER.release() };
 }
 
 /// What is moved, in which order, and for how long.
@@ -224,7 +248,7 @@ impl<'h> Compaction<'h> {
         objects: impl IntoIterator<Item = (usize, C::Aim)>,
     ) -> Result<(), SessionError> {
         let mut objects = objects.into_iter();
-        let mut state = State::Going;
+        let mut state = if IS_MOVING.get() { State::Full } else { State::Going };
         while state == State::Going {
             state = match self.inner {
                 Some(heap) => {
@@ -243,9 +267,18 @@ impl<'h> Compaction<'h> {
 
     /// Moves objects for a while.
     fn step<C: Course>(&mut self, course: &mut C, objects: &mut impl Iterator<Item = (usize, C::Aim)>) -> State {
+        /// Nothing is moved any more, also after a panic.
+        struct End;
+        impl Drop for End {
+            fn drop(&mut self) {
+                MOVING.end();
+            }
+        }
         let Some(home) = home_table(self.heap) else { return State::Full };
+        let _alone = moving_alone();
         let begun = Instant::now();
         MOVING.begin(pin::all(), thread::yield_now);
+        let end = End;
         // Before objects are looked for: their tracts stay meanwhile.
         let pins = Pins::begin();
         let mut state = State::Going;
@@ -262,7 +295,7 @@ impl<'h> Compaction<'h> {
             }
         }
         drop(pins);
-        MOVING.end();
+        drop(end);
         self.report.longest_step = self.report.longest_step.max(begun.elapsed());
         state
     }
@@ -316,7 +349,6 @@ impl<'h> Compaction<'h> {
 /// # Errors
 /// If the heap cannot be changed.
 pub(crate) fn compact(heap: SalAlloc, options: CompactOptions) -> Result<CompactReport, SessionError> {
-    let _mover = moving_alone();
     let mut compaction = Compaction::begin(heap, options.budget);
     if let Some(home) = home_table(heap) {
         home.fills[..=MOVED].iter().for_each(|fill| movable::close_if_sparse(fill, options.sparse));
@@ -359,7 +391,6 @@ pub(crate) fn place_in_order(
     heap: SalAlloc,
     objects: impl Iterator<Item = usize>,
 ) -> Result<CompactReport, SessionError> {
-    let _mover = moving_alone();
     let mut compaction = Compaction::begin(heap, None);
     if let Some(home) = home_table(heap) {
         // They begin in a tract of their own.

@@ -6,6 +6,7 @@
 //! mapping becomes private, so that nothing the child writes reaches the file, and its lock is let go. The default heap
 //! over a temporary file must go on working, so the child copies it, and the parent waits for that.
 
+use super::compact;
 use super::defaults::{self, MAKING};
 use super::table::HEAPS;
 use crate::alloc::current::Default;
@@ -17,7 +18,7 @@ use crate::alloc::tracts;
 use crate::alloc::windows::{self, REGISTRY};
 use crate::format::PAGE;
 use crate::handle::moving::MOVING;
-use crate::handle::pin;
+use crate::handle::{limbo, pin};
 use crate::os::fork::Handshake;
 use crate::os::lock::Lock;
 use crate::os::mapping::{self, Access, Source};
@@ -54,6 +55,8 @@ fn for_each_core(mut visit: impl FnMut(&Core, bool)) {
 }
 
 unsafe extern "C" fn before() {
+    // Before all that is waited for under it.
+    MOVING.lock.acquire();
     #[cfg(feature = "preload")]
     stray::LOCK.acquire();
     CLOSING.acquire();
@@ -63,7 +66,6 @@ unsafe extern "C" fn before() {
     for_each_core(|core, _| core.lock.acquire());
     // SAFETY: the registry is locked.
     unsafe { tracts::for_each_lock(Lock::acquire) };
-    MOVING.lock.acquire();
     let handshake = defaults::made(Default::File).and_then(|_| Handshake::new());
     // SAFETY: under `MAKING`.
     unsafe { *HANDSHAKE.0.get() = handshake };
@@ -72,7 +74,6 @@ unsafe extern "C" fn before() {
 fn release_locks() {
     // SAFETY: all were taken by `before`, in this process or in the one it was copied from.
     unsafe {
-        MOVING.lock.release();
         tracts::for_each_lock(|lock| lock.release());
         for_each_core(|core, _| core.lock.release());
         REGISTRY.release();
@@ -81,6 +82,7 @@ fn release_locks() {
         CLOSING.release();
         #[cfg(feature = "preload")]
         stray::LOCK.release();
+        MOVING.lock.release();
     }
 }
 
@@ -99,6 +101,8 @@ unsafe extern "C" fn in_child() {
     let handshake = unsafe { (*HANDSHAKE.0.get()).take() };
     GROWERS.begin_child();
     pin::begin_child();
+    limbo::begin_child();
+    compact::begin_child();
     for_each_core(|core, is_anonymous| {
         // SAFETY: the child has one thread, which holds the lock.
         unsafe { core.begin_child_runs() };
@@ -109,6 +113,8 @@ unsafe extern "C" fn in_child() {
         if !is_default {
             core.state.store(state::FOREIGN, Ordering::SeqCst);
             core.forget_file_lock();
+            // What waits there is the parent's, and may change at any moment.
+            limbo::forget(&core.address_range());
         }
         make_private(core, is_default);
     });

@@ -129,10 +129,18 @@ pub(crate) fn begin(heap: SalAlloc, options: HotSetOptions) -> Result<(), HotSet
     })?
 }
 
+/// One thread at a time changes which objects are in hot sets.
+static ADJUSTING: Mutex<()> = Mutex::new(());
+
+/// Waits until nobody else does.
+fn adjusting() -> MutexGuard<'static, ()> {
+    ADJUSTING.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// A heap has no hot set any more: what is locked is unlocked, and reads are not counted. Objects stay where they are. Returns what there was.
 pub(crate) fn end(heap: SalAlloc) -> Option<HotSetStats> {
     // Whoever moves objects finds no hot set the next time.
-    let _alone = super::compact::moving_alone();
+    let _alone = adjusting();
     let stats = stats(heap)?;
     forget(heap);
     Some(stats)

@@ -197,10 +197,19 @@ pub(super) unsafe fn begin_anew(heap: &Range<usize>) {
     }
 }
 
+/// What waits for readers is done, and tracts into which objects were being put are closed: before the heap is.
+pub(super) fn tidy(heap: &Range<usize>) {
+    limbo::finish_some();
+    if let Some(home) = tracts::table_at(heap.start) {
+        home.fills.iter().for_each(|fill| close(fill, None));
+    }
+    limbo::finish_some();
+}
+
 /// All objects of a heap have been found: what is in its tracts is known.
 pub(super) fn settle(heap: &Range<usize>) {
-    for (start, _, tract) in tracts_of(heap.clone()) {
-        if tract.settle() {
+    for (start, table, tract) in tracts_of(heap.clone()) {
+        if table.is_complete() && tract.settle() {
             // SAFETY: the thread was told that it is empty (T3).
             unsafe { retire(start) };
         }

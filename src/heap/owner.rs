@@ -8,6 +8,7 @@ use super::hot_set;
 use super::lifecycle;
 use super::maintenance::Slot;
 use super::memory_locks;
+use super::movable;
 use super::options::{HeapOptions, Mode};
 use super::recovery::{RecoveryProgress, RecoveryReport};
 use super::seal::protect;
@@ -229,6 +230,9 @@ impl HeapInner {
         }
         hot_set::forget(self.alloc());
         memory_locks::forget(&(self.core().base..self.core().base + self.core().layout.end() as usize));
+        if !self.read_only {
+            movable::tidy(&self.core().address_range());
+        }
         let checked = if self.read_only { Ok(()) } else { self.before_sync() };
         // Relaxed: read by this thread.
         self.is_unsound.store(checked.is_err(), Ordering::Relaxed);

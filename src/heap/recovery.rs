@@ -340,6 +340,8 @@ impl Recovery {
         };
         if !self.is_marked() {
             let started = Instant::now();
+            // Whoever gave up before has found some.
+            movable::unfind(&core.address_range());
             // Also if it is given up at once: later on the file may be another.
             if self.data.get().is_none() {
                 let _ = self.data.set(self.data_pages()?);

@@ -84,6 +84,12 @@ impl Lock {
         }
     }
 
+    /// Whether somebody holds the lock at this moment.
+    pub(crate) fn is_held(&self) -> bool {
+        // Relaxed: nothing follows from it but for who is alone.
+        self.state.load(Ordering::Relaxed) != FREE
+    }
+
     /// Gives the lock back.
     ///
     /// # Safety

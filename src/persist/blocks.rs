@@ -13,6 +13,7 @@
 use super::Persist;
 use super::follow::{Follow, FoundPool};
 use crate::SalAlloc;
+use crate::handle::pin::Pins;
 use core::{alloc::Layout, fmt, ops::Range, ptr::NonNull};
 use std::collections::HashSet;
 
@@ -244,6 +245,8 @@ impl<'observer> BlockVisitor<'observer> {
             self.later.push(Later { value: core::ptr::from_ref(value).cast(), visit: visit::<T> });
             return;
         }
+        // What handles lead to stays where it is until all of it has been visited, also what waits.
+        let _pins = (self.depth == 0).then(Pins::begin);
         self.depth += 1;
         value.visit_blocks(self);
         while self.depth == 1 {

@@ -13,8 +13,9 @@ use crate::alloc::tracts::{HOT, MOVED, TRACT, Table, Tract};
 use crate::error::{HotSetError, SessionError};
 use crate::handle::object::{Head, Shape};
 use crate::handle::pin::Pins;
-use crate::heap::compact::{Compaction, Course, Room, moving_alone, tracts_of};
+use crate::heap::compact::{Compaction, Course, Room, tracts_of};
 use crate::heap::handle::Place;
+use crate::heap::hot_set::adjusting;
 use crate::heap::memory_locks;
 use crate::heap::movable::{self, home_table};
 use crate::heap::owner::HeapInner;
@@ -65,7 +66,7 @@ fn adjust_with(
     if find(heap).is_none() {
         return Err(HotSetError::None);
     }
-    let alone = moving_alone();
+    let alone = adjusting();
     let hot_set = find(heap).ok_or(HotSetError::None)?;
     if has_objects(heap) {
         let mut compaction = Compaction::begin_open(heap, inner, budget);

@@ -5,6 +5,7 @@ use crate::alloc::heat;
 use crate::handle::limbo;
 use crate::handle::moving::Entry;
 use crate::handle::object::{self, Shape};
+use crate::handle::pin::Pins;
 use crate::heap::movable;
 use crate::ptr::tagged::Tagged;
 use crate::ptr::target::Target;
@@ -19,8 +20,11 @@ pub(super) unsafe fn last<T: ?Sized + Target>(entry: Tagged<Entry>, is_weakly_he
     // SAFETY: the caller's promise: the value does not move to another shape, and no reader is let in any more.
     unsafe {
         let of = entry.value().as_ref();
+        // The length of a slice lies where the value does, which may be moved meanwhile.
+        let pins = (size_of::<*const T>() > size_of::<usize>()).then(Pins::begin);
         if let Some(shape) = shape_of::<T>(of.location()) {
             let location = object::end_last(of, shape);
+            drop(pins);
             let_go::<T>(location, shape);
         }
         heat::forget(entry.block().addr().get());

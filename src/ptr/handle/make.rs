@@ -73,7 +73,11 @@ struct NewEntry(NonNull<u8>);
 impl NewEntry {
     #[inline]
     fn take(heap: SalAlloc) -> Option<Self> {
-        counted::allocate(heap, ENTRY).map(Self)
+        let block = counted::allocate(heap, ENTRY)?;
+        // Who moves objects looks at the entry as soon as the object has begun: it must not find what was there before.
+        // SAFETY: the block is ours, and large enough.
+        unsafe { block.cast::<Entry>().write(Entry::new(0)) };
+        Some(Self(block))
     }
 
     /// # Safety
@@ -83,7 +87,7 @@ impl NewEntry {
         let block = ManuallyDrop::new(self).0;
         // SAFETY: the block is ours, and large enough.
         unsafe {
-            block.cast::<Entry>().write(Entry::new(location));
+            block.cast::<Entry>().as_ref().replace(location);
             counted::begin_unsealed(block, ENTRY);
             Handle::of_entry(Tagged::of_block(block))
         }

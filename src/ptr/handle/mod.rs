@@ -54,10 +54,20 @@ use core::ptr::NonNull;
 /// assert_eq!((old.as_str(), name.get(&pin).as_str()), ("old", "new"));
 /// # Ok::<(), sal::Error>(())
 /// ```
+///
+/// A handle of one type is none of another, also where values of the one are values of the other: what is put there has to be one of both.
+///
+/// ```compile_fail
+/// use sal::Handle;
+/// fn shorter<'a>(handle: Handle<Box<dyn Fn(&'static str) + Send + Sync>>) -> Handle<Box<dyn Fn(&'a str) + Send + Sync>> {
+///     handle
+/// }
+/// ```
 #[repr(transparent)]
 pub struct Handle<T: ?Sized + Target> {
     entry: Tagged<Entry>,
-    owns: PhantomData<T>,
+    /// A `T` is taken out and put in.
+    of: PhantomData<fn(*const T) -> *const T>,
 }
 
 const _: () = {
@@ -74,7 +84,7 @@ impl<T: ?Sized + Target> Handle<T> {
     /// # Safety
     /// The pointer counts as one of those to its entry (D1), and is nobody else's.
     unsafe fn of_entry(entry: Tagged<Entry>) -> Self {
-        Self { entry, owns: PhantomData }
+        Self { entry, of: PhantomData }
     }
 
     #[inline(always)]
@@ -184,7 +194,7 @@ impl<T: ?Sized + Target> Clone for Handle<T> {
     #[inline]
     fn clone(&self) -> Self {
         self.entry.count().retain();
-        Self { entry: self.entry, owns: PhantomData }
+        Self { entry: self.entry, of: PhantomData }
     }
 }
 

@@ -25,7 +25,7 @@ use core::marker::PhantomData;
 pub struct WeakHandle<T: ?Sized + Target> {
     /// To an entry that is in the table of weak pointers, and there counts this one.
     entry: Tagged<Entry>,
-    of: PhantomData<T>,
+    of: PhantomData<fn(*const T) -> *const T>,
 }
 
 // SAFETY: it can become a `Handle`.
