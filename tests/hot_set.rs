@@ -5,7 +5,7 @@ use sal::collections::SalVec;
 use sal::prelude::*;
 use sal::{
     CompactOptions, Handle, HeapOptions, HotSetError, HotSetOptions, HotSetStats, LockError, MaintenanceOptions, Mode,
-    Order, SalHotSet, SalMovable, Unlocked,
+    Order, SalCollect, SalHotSet, SalMovable, Unlocked,
 };
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -557,4 +557,39 @@ fn a_compaction_in_the_order_of_access_puts_what_is_read_often_side_by_side() {
     heap.compact_with(CompactOptions::new().sparse(1.0).order(Order::Access)).unwrap();
     let pages = spread();
     assert!(pages <= 400 * 256 / 4096 + 20, "{pages} pages");
+}
+
+#[test]
+fn a_collection_leaves_nothing_locked_that_is_free_and_the_hot_set_goes_on() {
+    let _alone = alone();
+    const ALL: Root<SalVec<Handle<Value>>> = Root::new("all");
+    let (_directory, path) = fresh_path();
+    let heap = open(&path);
+    let locked_before = locked_bytes();
+    let mut handles = values(&heap, 20_000);
+    heap.write().unwrap().root_or_default(ALL).unwrap().extend(handles.iter().step_by(2).cloned());
+    heap.hot_set(HotSetOptions::new(4 * MIB).sample_every(1)).unwrap();
+    handles.iter().skip(1).step_by(2).for_each(|handle| assert!(handle.get(&heap.pin())[0] < 20_000));
+    assert_eq!(heap.adjust_hot_set().unwrap().hot_bytes, 4 * MIB);
+    // All that is hot is lost.
+    handles.drain(..).for_each(std::mem::forget);
+    // SAFETY: no other thread has the heap, and nothing but the root has blocks of it that are used.
+    unsafe { heap.collect() }.unwrap();
+    let stats = heap.hot_set_stats().unwrap();
+    assert_eq!(locked_bytes() - locked_before, stats.locked_bytes);
+    let is_whole = || {
+        let read = heap.read().unwrap();
+        let all = read.root(ALL).unwrap();
+        all.len() == 10_000 && all.iter().enumerate().all(|(n, handle)| handle.get(&heap.pin())[4] == 2 * n as u64)
+    };
+    assert!(is_whole());
+    let stats = heap.adjust_hot_set().unwrap();
+    assert!(is_within_budget(&stats) && stats.object_bytes >= 10_000 * 256, "{stats}");
+    assert!(is_whole());
+    heap.sync().unwrap();
+    unmap(heap);
+    let heap = open(&path);
+    let sum: u64 = heap.read().unwrap().root(ALL).unwrap().iter().map(|handle| handle.get(&heap.pin())[4]).sum();
+    assert_eq!(sum, (0..10_000).map(|n| 2 * n).sum());
+    unmap(heap);
 }

@@ -161,9 +161,7 @@ pub(super) fn forget(heap: SalAlloc) {
         movable::close(&home.fills[HOT], None);
     }
     for (start, _, tract) in tracts_of(heap) {
-        if tract.set_hot(false) {
-            memory_locks::unlock_tract(start);
-        }
+        movable::make_plain(start, tract);
     }
     counts_of(heap).for_each(|(_, table)| table.clear());
 }

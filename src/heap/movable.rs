@@ -191,7 +191,9 @@ pub(super) unsafe fn begin_anew(heap: &Range<usize>) {
         home.fills.iter().for_each(|fill| close(fill, None));
     }
     limbo::forget(heap);
-    for (_, _, tract) in tracts_of(heap.clone()) {
+    for (start, _, tract) in tracts_of(heap.clone()) {
+        // It may turn out to be free memory.
+        make_plain(start, tract);
         // SAFETY: the caller's promise.
         unsafe { tract.forget() };
     }
@@ -244,6 +246,13 @@ pub(crate) unsafe fn free_alone(address: usize, shape: Shape) {
     }
 }
 
+/// A tract is none of the hot ones any more, if it was one, and not locked for that.
+pub(super) fn make_plain(start: usize, tract: &Tract) {
+    if tract.set_hot(false) {
+        memory_locks::unlock_tract(start);
+    }
+}
+
 /// Frees a tract when nobody sees its objects any more.
 ///
 /// # Safety
@@ -259,9 +268,9 @@ unsafe fn retire(start: usize) {
             allocate::free(heap, ptr::with_exposed_provenance_mut(start), TRACT_LAYOUT);
         }
     }
-    // Nobody reads there but who has a pin already.
-    if tracts::table_at(start).is_some_and(|table| table.tract(start).set_hot(false)) {
-        memory_locks::unlock_tract(start);
+    if let Some(table) = tracts::table_at(start) {
+        // Nobody reads there but who has a pin already.
+        make_plain(start, table.tract(start));
     }
     // SAFETY: once.
     unsafe { limbo::put(start, 0, finish) };

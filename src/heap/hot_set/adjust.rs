@@ -189,9 +189,7 @@ impl<'t> Emptied<'t> {
 
     /// The tract is none of the hot set any more (H1, H2).
     fn begin(self) -> Vec<(usize, Aim)> {
-        if self.tract.set_hot(false) {
-            memory_locks::unlock_tract(self.start);
-        }
+        movable::make_plain(self.start, self.tract);
         self.moves
     }
 }

@@ -33,7 +33,7 @@ impl HotSetOptions {
     }
 
     /// Counts one read of so many, on average; one of 64 by default, of 2^20 at most. If several heaps of a process have hot sets, the smallest
-    /// number counts for all. A read takes up to a nanosecond longer while there is a hot set, and one that is counted some 30.
+    /// number counts for all. A read takes some 0.2 nanoseconds longer while there is a hot set, and one that is counted some 10.
     pub const fn sample_every(mut self, reads: u32) -> Self {
         self.sample_every = match reads {
             0 => 1,
