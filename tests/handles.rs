@@ -27,8 +27,7 @@ impl Drop for Counted {
 }
 
 /// What waits for other threads' pins in this process waits for moments only.
-fn until(what: impl Fn() -> bool) {
-    let heap = heap();
+fn until(heap: &Heap, what: impl Fn() -> bool) {
     while !what() {
         heap.compact().unwrap();
         thread::yield_now();
@@ -62,7 +61,7 @@ fn what_a_pin_has_seen_stays_when_it_is_replaced_and_when_its_handle_is_dropped(
     assert!(report.waiting >= 2 && !report.readers.is_empty(), "{report}");
     assert_eq!((old.number, new.number, drops.load(Ordering::SeqCst)), (1, 2, 0));
     drop(pin);
-    until(|| drops.load(Ordering::SeqCst) == 2);
+    until(&heap, || drops.load(Ordering::SeqCst) == 2);
 }
 
 #[test]
@@ -115,7 +114,7 @@ fn a_heap_whose_values_are_gone_gives_all_memory_back() {
     let large = heap.handle_slice(&vec![0_u8; 1 << 20]);
     assert!(heap.stats().live_bytes > 10 << 20);
     drop((all, large));
-    until(|| {
+    until(&heap, || {
         heap.compact().unwrap();
         // One tract at most is still open for each eighth of the threads, and one for what is moved.
         heap.stats().live_bytes <= 4 << 20
@@ -129,7 +128,7 @@ fn compacting_a_sparse_heap_leaves_little_more_than_what_is_alive() {
     let mut all: Vec<_> = (0..300_000_u64).map(|n| heap.handle([n; 10])).collect();
     all.retain(|_| random.below(10) < 4);
     let report = heap.compact_with(CompactOptions::new().sparse(0.9)).unwrap();
-    until(|| heap.stats().live_bytes < report.live_bytes * 13 / 10 + (4 << 20) + all.len() as u64 * 16);
+    until(&heap, || heap.stats().live_bytes < report.live_bytes * 13 / 10 + (4 << 20) + all.len() as u64 * 16);
     let pin = heap.pin();
     assert!(all.iter().all(|handle| handle.get(&pin).iter().all(|n| *n == handle.get(&pin)[0])));
 }
@@ -145,7 +144,7 @@ fn weak_handles_do_not_keep_a_value_and_never_lead_to_another() {
     // Others come, and none at the same entry.
     let others: Vec<_> = (0..1_000).map(|n| heap.handle(n)).collect();
     assert!(weak.upgrade().is_none() && weak.clone().upgrade().is_none());
-    until(|| drops.load(Ordering::SeqCst) == 1);
+    until(&heap, || drops.load(Ordering::SeqCst) == 1);
     drop(weak);
     drop(others);
 }
@@ -169,7 +168,7 @@ fn a_list_of_a_million_handles_is_dropped_without_recursion() {
         list = Some(heap.handle(Node { _next: list, drops: Arc::clone(&drops) }));
     }
     drop(list);
-    until(|| drops.load(Ordering::SeqCst) == 1_000_000);
+    until(&heap, || drops.load(Ordering::SeqCst) == 1_000_000);
 }
 
 #[test]
@@ -189,7 +188,7 @@ fn a_long_list_of_wide_nodes_is_dropped_without_recursion() {
         list = Some(heap.handle(Node { _next: list, _leaves: (0..LEAVES).map(|_| leaf()).collect() }));
     }
     drop(list);
-    until(|| drops.load(Ordering::SeqCst) == NODES * LEAVES);
+    until(&heap, || drops.load(Ordering::SeqCst) == NODES * LEAVES);
 }
 
 #[test]
@@ -265,7 +264,7 @@ fn readers_writers_drops_and_a_compactor_at_once_see_whole_values_only() {
         });
     });
     drop((slots, plain));
-    until(|| heap.stats().live_bytes <= 22 << 20);
+    until(&heap, || heap.stats().live_bytes <= 22 << 20);
 }
 
 #[test]

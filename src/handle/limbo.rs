@@ -3,9 +3,12 @@
 //! # Invariants
 //! - **L1** What is done with an item is done once, after all pins have gone that there were when it was [put](put) there.
 //! - **L2** No lock is held while it is done, so it may put more here.
-//! - **L3** What is being done is listed, so that who takes the memory away can wait for it.
+//! - **L3** It is done by a thread that uses the heap by itself: who has nothing to do with a heap does nothing there, so who knows of no
+//!   other thread in a heap has it alone.
+//! - **L4** What is being done is listed, so that who takes the memory away can wait for it.
 
 use super::pin::{self, CLOCK};
+use crate::alloc::windows;
 use crate::os::lock::Lock;
 use core::cell::{Cell, UnsafeCell};
 use core::ops::Range;
@@ -26,10 +29,18 @@ struct Item {
     finish: Finish,
 }
 
-struct Waiting {
+/// What waits in one heap.
+struct Queue {
+    /// The heap's name.
+    heap: u32,
     items: VecDeque<Item>,
     /// Length at which somebody looks next.
     look_at: usize,
+}
+
+struct Waiting {
+    /// Of each heap in which something has waited.
+    queues: Vec<Queue>,
     /// Addresses of what is being done, and who does it.
     running: Vec<(usize, usize)>,
 }
@@ -47,8 +58,21 @@ static LIMBO: Limbo = Limbo { lock: Lock::new(), waiting: UnsafeCell::new(Waitin
 
 impl Waiting {
     const fn new() -> Self {
-        Self { items: VecDeque::new(), look_at: EVERY, running: Vec::new() }
+        Self { queues: Vec::new(), running: Vec::new() }
     }
+
+    fn queue(&mut self, heap: u32) -> &mut Queue {
+        let at = self.queues.iter().position(|queue| queue.heap == heap).unwrap_or_else(|| {
+            self.queues.push(Queue { heap, items: VecDeque::new(), look_at: EVERY });
+            self.queues.len() - 1
+        });
+        &mut self.queues[at]
+    }
+}
+
+/// The heap that has an address, by its name.
+fn heap_at(address: usize) -> u32 {
+    windows::heap_name_of(address).unwrap_or(0)
 }
 
 /// Runs `work` with what waits. It drops nothing that is anybody's, and calls nobody.
@@ -85,11 +109,12 @@ pub(crate) unsafe fn put(address: usize, number: usize, finish: Finish) {
     let is_due = with(|waiting| {
         // Under the lock, so that times rise along the list.
         let time = CLOCK.advance();
-        waiting.items.push_back(Item { time, address, number, finish });
-        waiting.items.len() >= waiting.look_at
+        let queue = waiting.queue(heap_at(address));
+        queue.items.push_back(Item { time, address, number, finish });
+        queue.items.len() >= queue.look_at
     });
     if is_due {
-        finish_some();
+        finish_some(address);
     }
 }
 
@@ -106,30 +131,31 @@ impl Drop for Finishing {
     }
 }
 
-/// Does what can be done; returns how many items are left. Within what is being done nothing is: whoever does that comes to what is put
-/// here meanwhile, and a chain of any kind needs no deep stack.
-pub(crate) fn finish_some() -> usize {
+/// Does what can be done in the heap that has an address; returns how many items of it are left. Within what is being done nothing is:
+/// whoever does that comes to what is put here meanwhile, and a chain of any kind needs no deep stack.
+pub(crate) fn finish_some(address: usize) -> usize {
+    let heap = heap_at(address);
     if IS_FINISHING.replace(true) {
-        return len();
+        return len(heap);
     }
     let _finishing = Finishing;
     loop {
-        if len() == 0 {
+        if len(heap) == 0 {
             return 0;
         }
         // What is put here from now on may be seen by who pins from now on; and slots are looked at one after the other, so who had none
         // when it was looked at may show this time, and another one a later time.
         let now = CLOCK.now();
         let oldest = pin::oldest(pin::all()).map_or(now, |oldest| oldest.min(now));
-        if let Some(left) = finish_older_than(oldest) {
+        if let Some(left) = finish_older_than(heap, oldest) {
             return left;
         }
         // What was done may have put more here: a list is dropped link by link.
     }
 }
 
-fn len() -> usize {
-    with(|waiting| waiting.items.len())
+fn len(heap: u32) -> usize {
+    with(|waiting| waiting.queue(heap).items.len())
 }
 
 /// What is done with an item is over, also if it panics.
@@ -146,18 +172,21 @@ impl Drop for Running {
 }
 
 /// Does what was put here before a time; returns how many items are left if there was nothing to do.
-fn finish_older_than(oldest: u64) -> Option<usize> {
+fn finish_older_than(heap: u32, oldest: u64) -> Option<usize> {
     let (mut is_first, thread) = (true, this_thread());
     loop {
-        let next = with(|waiting| match waiting.items.pop_front() {
-            Some(item) if item.time < oldest => {
-                waiting.running.push((item.address, thread));
-                Ok(item)
-            }
-            other => {
-                other.into_iter().for_each(|item| waiting.items.push_front(item));
-                waiting.look_at = waiting.items.len() + EVERY;
-                Err(waiting.items.len())
+        let next = with(|waiting| {
+            let queue = waiting.queue(heap);
+            match queue.items.pop_front() {
+                Some(item) if item.time < oldest => {
+                    waiting.running.push((item.address, thread));
+                    Ok(item)
+                }
+                other => {
+                    other.into_iter().for_each(|item| queue.items.push_front(item));
+                    queue.look_at = queue.items.len() + EVERY;
+                    Err(queue.items.len())
+                }
             }
         });
         let Item { address, number, finish, .. } = match next {
@@ -172,9 +201,10 @@ fn finish_older_than(oldest: u64) -> Option<usize> {
     }
 }
 
-/// The threads whose pins something waits for, by the numbers that the system gives them.
-pub(crate) fn readers() -> Vec<u32> {
-    let oldest = with(|waiting| waiting.items.front().map(|item| item.time));
+/// The threads whose pins something in the heap at an address waits for, by the numbers that the system gives them.
+pub(crate) fn readers(address: usize) -> Vec<u32> {
+    let heap = heap_at(address);
+    let oldest = with(|waiting| waiting.queue(heap).items.front().map(|item| item.time));
     oldest.map_or_else(Vec::new, pin::threads_before)
 }
 
@@ -182,7 +212,9 @@ pub(crate) fn readers() -> Vec<u32> {
 pub(crate) fn forget(range: &Range<usize>) {
     let thread = this_thread();
     while with(|waiting| {
-        waiting.items.retain(|item| !range.contains(&item.address));
+        for queue in &mut waiting.queues {
+            queue.items.retain(|item| !range.contains(&item.address));
+        }
         waiting.running.iter().any(|&(address, other)| range.contains(&address) && other != thread)
     }) {
         std::thread::yield_now();
@@ -205,14 +237,14 @@ mod tests {
         // Other tests of this process have pins for moments only.
         let until_done = |number| {
             while DONE.load(Ordering::Relaxed) < number {
-                finish_some();
+                finish_some(1);
                 std::thread::yield_now();
             }
         };
         let pins = pin::Pins::begin();
         // SAFETY: it only counts.
         unsafe { put(1, 1, count) };
-        finish_some();
+        finish_some(1);
         assert_eq!(DONE.load(Ordering::Relaxed), 0);
         drop(pins);
         until_done(1);
@@ -224,7 +256,7 @@ mod tests {
         // SAFETY: as above.
         unsafe { put(77, 100, count) };
         forget(&(77..78));
-        finish_some();
+        finish_some(1);
         assert_eq!(DONE.load(Ordering::Relaxed), 11);
     }
 
@@ -251,7 +283,7 @@ mod tests {
         for _ in 0..100 {
             // SAFETY: it only pins, and puts something harmless.
             unsafe { put(2, 0, pin_and_put_another) };
-            finish_some();
+            finish_some(1);
             SEEN.set(None);
         }
     }

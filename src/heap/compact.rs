@@ -167,6 +167,10 @@ pub(super) fn tracts_of(heap: SalAlloc) -> impl Iterator<Item = (usize, &'static
     movable::tracts_of(heap.address_range().unwrap_or_default())
 }
 
+fn heap_start(heap: SalAlloc) -> Option<usize> {
+    heap.address_range().map(|range| range.start)
+}
+
 /// How well it pays to empty a tract of which so many granules are alive and that is so old: what is free afterwards, for each byte that is
 /// read and written, times its age.
 fn worth(live: u32, age: u32) -> f64 {
@@ -226,7 +230,9 @@ pub(super) struct Compaction<'h> {
 
 impl<'h> Compaction<'h> {
     pub(super) fn begin(heap: SalAlloc, budget: Option<Duration>) -> Self {
-        limbo::finish_some();
+        if let Some(address) = heap_start(heap) {
+            limbo::finish_some(address);
+        }
         let mut report = CompactReport::default();
         report.held_bytes[0] = tracts_of(heap).count() as u64 * TRACT as u64;
         Self { heap, inner: None, report, begun: Instant::now(), budget }
@@ -327,14 +333,15 @@ impl<'h> Compaction<'h> {
 
     pub(super) fn end(mut self) -> CompactReport {
         // Pins of those who just read something are gone in a moment.
+        let address = heap_start(self.heap).unwrap_or(0);
         for _ in 0..PATIENCE {
-            self.report.waiting = limbo::finish_some();
+            self.report.waiting = limbo::finish_some(address);
             if self.report.waiting == 0 {
                 break;
             }
             thread::yield_now();
         }
-        self.report.readers = limbo::readers();
+        self.report.readers = limbo::readers(address);
         for (_, _, tract) in tracts_of(self.heap) {
             self.report.held_bytes[1] += TRACT as u64;
             self.report.live_bytes += u64::from(tract.live().unwrap_or(0)) * tracts::GRANULE as u64;

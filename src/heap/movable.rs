@@ -184,7 +184,7 @@ pub(super) fn tracts_of(heap: Range<usize>) -> impl Iterator<Item = (usize, &'st
 /// # Safety
 /// Nobody uses the heap but what its roots lead to, nor makes objects meanwhile.
 pub(super) unsafe fn begin_anew(heap: &Range<usize>) {
-    limbo::finish_some();
+    limbo::finish_some(heap.start);
     // What other threads have pins for, who have nothing of this heap.
     limbo::forget(heap);
     if let Some(home) = tracts::table_at(heap.start) {
@@ -201,11 +201,11 @@ pub(super) unsafe fn begin_anew(heap: &Range<usize>) {
 
 /// What waits for readers is done, and tracts into which objects were being put are closed: before the heap is.
 pub(super) fn tidy(heap: &Range<usize>) {
-    limbo::finish_some();
+    limbo::finish_some(heap.start);
     if let Some(home) = tracts::table_at(heap.start) {
         home.fills.iter().for_each(|fill| close(fill, None));
     }
-    limbo::finish_some();
+    limbo::finish_some(heap.start);
 }
 
 /// All objects of a heap have been found: what is in its tracts is known.
