@@ -208,8 +208,6 @@ pub(crate) enum Advice {
 
 /// Advice of Linux 6.1, which the C library's headers may not name.
 const MADV_COLLAPSE: i32 = 25;
-/// Advice of Linux 5.18: `MADV_DONTNEED` for pages that are locked, too.
-const MADV_DONTNEED_LOCKED: i32 = 24;
 
 /// Gives the kernel `advice` about a range.
 pub(crate) fn advise(address: usize, len: usize, advice: Advice) -> Result<(), CallError> {
@@ -236,19 +234,9 @@ pub(crate) fn advise(address: usize, len: usize, advice: Advice) -> Result<(), C
 /// # Safety
 /// The range is anonymous memory of the caller's, and nobody relies on what it holds.
 pub(crate) unsafe fn discard(address: usize, len: usize) -> Result<(), CallError> {
-    let drop_pages = |advice| {
-        // SAFETY: the caller's promise.
-        let returned = unsafe { libc::madvise(ptr::with_exposed_provenance_mut(address), len, advice) };
-        super::check("madvise", i64::from(returned)).map(drop)
-    };
-    match drop_pages(libc::MADV_DONTNEED) {
-        // Some of it is locked in memory.
-        Err(CallError { errno: Errno(libc::EINVAL), .. }) => drop_pages(MADV_DONTNEED_LOCKED).or_else(|_| {
-            super::memory_lock::unlock(address, len);
-            drop_pages(libc::MADV_DONTNEED)
-        }),
-        done => done,
-    }
+    // SAFETY: the caller's promise.
+    let returned = unsafe { libc::madvise(ptr::with_exposed_provenance_mut(address), len, libc::MADV_DONTNEED) };
+    super::check("madvise", i64::from(returned)).map(drop)
 }
 
 /// Makes every page of a private, writable file mapping our own copy, whatever else is written meanwhile by this
