@@ -92,13 +92,15 @@ mod tests {
     }
 
     #[test]
-    fn what_is_locked_can_be_dropped_and_reads_as_zeros_then() {
+    fn what_was_locked_can_be_dropped_once_it_is_unlocked() {
         let at = map_anywhere(4 * PAGE, Access::ReadWrite, Source::Anonymous).unwrap();
         let byte: *mut u8 = ptr::with_exposed_provenance_mut(at);
         // SAFETY: mapped above, and nobody else knows of it.
         unsafe {
-            let _ = lock(at, 4 * PAGE);
+            let is_locked = lock(at, 4 * PAGE).is_ok();
             byte.write_volatile(9);
+            assert_eq!((discard(at, 4 * PAGE).is_err(), byte.read_volatile() == 9), (is_locked, is_locked));
+            unlock(at, 4 * PAGE);
             discard(at, 4 * PAGE).unwrap();
             assert_eq!(byte.read_volatile(), 0);
             unmap(at, 4 * PAGE).unwrap();
