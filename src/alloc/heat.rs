@@ -13,9 +13,9 @@
 //! # Volatile
 //! All of it, and nothing depends on it: a count that is lost between two threads makes an estimate worse.
 
-use super::windows::REGISTRY;
+use super::windows;
 use crate::format::{END_WINDOW, WINDOW, WINDOW_SHIFT};
-use crate::os::mapping::{self, Access, Source};
+use crate::os::mapping;
 use core::ptr;
 use core::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 
@@ -51,7 +51,7 @@ const LEN: usize = size_of::<Table>().next_multiple_of(mapping::PAGE);
 /// The table of the window that has an address, if there is one.
 #[inline]
 pub(crate) fn table_at(address: usize) -> Option<&'static Table> {
-    // Acquire pairs with the Release in `ensure_table_at`.
+    // Acquire pairs with the Release in `windows::ensure_table`.
     // SAFETY: mapped until nobody uses a block of the window any more. All of it is atomic, and zeros are a table.
     unsafe { TABLES.get(address >> WINDOW_SHIFT)?.load(Ordering::Acquire).as_ref() }
 }
@@ -60,16 +60,7 @@ pub(crate) fn table_at(address: usize) -> Option<&'static Table> {
 /// addresses.
 pub(crate) fn ensure_table_at(address: usize) -> Option<&'static Table> {
     let place = TABLES.get(address >> WINDOW_SHIFT)?;
-    {
-        let _guard = REGISTRY.lock();
-        // Relaxed: under the lock.
-        if place.load(Ordering::Relaxed).is_null() {
-            let table = mapping::map_anywhere(LEN, Access::ReadWrite, Source::Anonymous).ok()?;
-            // Release pairs with the Acquire in `table_at`.
-            place.store(ptr::with_exposed_provenance_mut(table), Ordering::Release);
-        }
-    }
-    table_at(address)
+    windows::ensure_table(place, LEN).then(|| table_at(address))?
 }
 
 /// What was counted of a block means nothing for the next one there.
@@ -194,6 +185,7 @@ fn place_of(address: usize) -> (usize, usize) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::os::mapping::{Access, Source};
 
     const START: usize = 0x1040_0000_0000;
 

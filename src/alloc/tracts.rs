@@ -18,7 +18,7 @@
 //! # Volatile
 //! All of it. Of a heap that was opened nothing is known until its pointers have been followed: each tract is held until then.
 
-use super::windows::REGISTRY;
+use super::windows;
 use crate::format::{END_WINDOW, SEGMENT_UNITS, UNIT, WINDOW, WINDOW_SHIFT};
 use crate::os::lock::Lock;
 use crate::os::mapping::{self, Access, Source};
@@ -116,7 +116,7 @@ const BITS_LEN: usize = size_of::<Bits>().next_multiple_of(mapping::PAGE);
 /// The table of the window that has an address, if there is one.
 #[inline(always)]
 pub(crate) fn table_at(address: usize) -> Option<&'static Table> {
-    // Acquire pairs with the Release in `make`.
+    // Acquire pairs with the Release in `windows::ensure_table`.
     // SAFETY: mapped until nobody uses an object of the window any more. All of it is atomic, and zeros are a table.
     unsafe { TABLES.get(address >> WINDOW_SHIFT)?.load(Ordering::Acquire).as_ref() }
 }
@@ -131,14 +131,7 @@ pub(crate) fn ensure_table_at(address: usize) -> Option<&'static Table> {
 #[inline(never)]
 fn make(address: usize) -> Option<&'static Table> {
     let place = TABLES.get(address >> WINDOW_SHIFT)?;
-    let _guard = REGISTRY.lock();
-    // Relaxed: under the lock.
-    if place.load(Ordering::Relaxed).is_null() {
-        let table = mapping::map_anywhere(LEN, Access::ReadWrite, Source::Anonymous).ok()?;
-        // Release pairs with the Acquire in `table_at`.
-        place.store(ptr::with_exposed_provenance_mut(table), Ordering::Release);
-    }
-    table_at(address)
+    windows::ensure_table(place, LEN).then(|| table_at(address))?
 }
 
 /// Whether an address lies in a tract of objects that are read often.

@@ -132,6 +132,19 @@ pub(crate) unsafe fn release(first: u32, windows: u32) {
     }
 }
 
+/// Maps a table of a window that begins with zeros, unless there is one; false without addresses.
+#[must_use]
+pub(super) fn ensure_table<T>(place: &AtomicPtr<T>, len: usize) -> bool {
+    let _guard = REGISTRY.lock();
+    // Relaxed: under the lock.
+    if place.load(Ordering::Relaxed).is_null() {
+        let Ok(table) = mapping::map_anywhere(len, Access::ReadWrite, Source::Anonymous) else { return false };
+        // Release pairs with the Acquire of who looks for the table.
+        place.store(ptr::with_exposed_provenance_mut(table), Ordering::Release);
+    }
+    true
+}
+
 /// Bytes of addresses that are reserved in a window.
 pub(super) fn reserved_in(window: usize) -> usize {
     // Relaxed: as in `heap_name_of`.

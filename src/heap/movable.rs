@@ -139,6 +139,13 @@ pub(super) fn close(fill: &Fill, next: Option<usize>) {
     }
 }
 
+/// Closes all tracts of a heap into which objects are being put.
+fn close_all(heap: &Range<usize>) {
+    if let Some(home) = tracts::table_at(heap.start) {
+        home.fills.iter().for_each(|fill| close(fill, None));
+    }
+}
+
 /// The object at an address is finished, and may be moved as soon as its entry leads there.
 #[inline(always)]
 pub(crate) fn begin(address: usize, shape: Shape) {
@@ -187,9 +194,7 @@ pub(super) unsafe fn begin_anew(heap: &Range<usize>) {
     limbo::finish_some(heap.start);
     // What other threads have pins for, who have nothing of this heap.
     limbo::forget(heap);
-    if let Some(home) = tracts::table_at(heap.start) {
-        home.fills.iter().for_each(|fill| close(fill, None));
-    }
+    close_all(heap);
     limbo::forget(heap);
     for (start, _, tract) in tracts_of(heap.clone()) {
         // It may turn out to be free memory.
@@ -202,9 +207,7 @@ pub(super) unsafe fn begin_anew(heap: &Range<usize>) {
 /// What waits for readers is done, and tracts into which objects were being put are closed: before the heap is.
 pub(super) fn tidy(heap: &Range<usize>) {
     limbo::finish_some(heap.start);
-    if let Some(home) = tracts::table_at(heap.start) {
-        home.fills.iter().for_each(|fill| close(fill, None));
-    }
+    close_all(heap);
     limbo::finish_some(heap.start);
 }
 
@@ -235,11 +238,14 @@ pub(super) fn forget(heap: &Range<usize>) {
     limbo::forget(heap);
 }
 
-/// Frees an object with a block of its own, which nobody sees any more.
+/// Gives back what an object took that nobody sees any more.
 ///
 /// # Safety
 /// It was made by [`allocate`] with this shape, and is the caller's.
-pub(crate) unsafe fn free_alone(address: usize, shape: Shape) {
+pub(crate) unsafe fn free(address: usize, shape: Shape) {
+    if !shape.stands_alone() {
+        return give_up(address, shape.granules());
+    }
     if let (Some(heap), Some(layout)) = (heap_of_address(address), shape.block()) {
         // SAFETY: the caller's promise.
         unsafe { allocate::free(heap, ptr::with_exposed_provenance_mut(address), layout) };

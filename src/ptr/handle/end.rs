@@ -86,13 +86,8 @@ unsafe fn finish<T: ?Sized + Target>(location: usize, _: usize) {
     struct GiveUp(usize, Shape);
     impl Drop for GiveUp {
         fn drop(&mut self) {
-            let Self(address, shape) = *self;
-            if shape.stands_alone() {
-                // SAFETY: the value was dropped, and the object is ours.
-                unsafe { movable::free_alone(address, shape) };
-            } else {
-                movable::give_up(address, shape.granules());
-            }
+            // SAFETY: the value was dropped, and the object is ours.
+            unsafe { movable::free(self.0, self.1) };
         }
     }
     // SAFETY: the caller's promise; a `T` lies there (D1).

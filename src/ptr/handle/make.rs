@@ -58,12 +58,8 @@ impl Room {
 
 impl Drop for Room {
     fn drop(&mut self) {
-        if self.shape.stands_alone() {
-            // SAFETY: ours, and nothing is there.
-            unsafe { movable::free_alone(self.address, self.shape) };
-        } else {
-            movable::give_up(self.address, self.shape.granules());
-        }
+        // SAFETY: ours, and nothing is there.
+        unsafe { movable::free(self.address, self.shape) };
     }
 }
 
