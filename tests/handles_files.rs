@@ -149,6 +149,8 @@ fn a_heap_whose_values_were_dropped_has_no_object_after_it_was_opened_again() {
 
 #[test]
 fn a_collection_finds_exactly_the_objects_of_the_roots() {
+    // What is moved here stays where it was, too, as long as a pin of another test's heap is held.
+    let _alone = alone();
     let heap = HeapOptions::new().volatile().unwrap();
     fill(&heap, 5_000);
     std::mem::forget((0..50_000).map(|n| heap.handle([n; 10])).collect::<Vec<_>>());
