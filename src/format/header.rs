@@ -96,7 +96,8 @@ pub(crate) struct Header {
 #[repr(C)]
 pub(crate) struct RootsCopyAt {
     /// Where the copy lies ([`roots_copy`](super::roots_copy)), how long it is, and its CRC32C. Without roots there is none, and its place
-    /// is the last number that was given to one.
+    /// is the last number that was given to one. If it is `UNCHANGED`, its place is the run of the heap of which former places in
+    /// entries count, or 0.
     pub(crate) offset: u64,
     pub(crate) len: u64,
     pub(crate) checksum: u32,

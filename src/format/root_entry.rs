@@ -18,6 +18,8 @@ pub(crate) const LONGEST_NAME: usize = 64 << 10;
 
 /// The value owns blocks by way of counted pointers only: what those lead to is not changed in place once it is sealed.
 pub(crate) const COPY_ON_WRITE: u64 = 1;
+/// There are handles in what the value leads to: a value that may be moved is led to by an entry, which changes in place.
+pub(crate) const HANDLES: u64 = 2;
 
 /// One root: 64 bytes. In slot 0, `tag` is the last slot that was ever used and `sequence` the last number given out.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable)]
@@ -40,7 +42,7 @@ pub(crate) struct RootEntry {
     pub(crate) checksum: u32,
     /// Offset of the type's record in the type table.
     pub(crate) type_record: u64,
-    /// `COPY_ON_WRITE` or 0.
+    /// `COPY_ON_WRITE`, `HANDLES`, both or 0.
     pub(crate) flags: u64,
 }
 

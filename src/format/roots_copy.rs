@@ -4,6 +4,7 @@
 //! |---|---|
 //! | 0 | [`CopyHeader`], 32 bytes |
 //! | 32 | for each root a [`CopiedRoot`], 72 bytes; its name; the bytes of its value, if it is copy-on-write |
+//! | | a [`LedHeader`], 16 bytes; for each entry that has been led elsewhere since the last durable commit, a [`CopiedLed`], 16 bytes |
 //!
 //! Names and values are followed by zeros up to a multiple of eight. The header of the file has the copy's length and checksum.
 
@@ -32,6 +33,27 @@ pub(crate) struct CopiedRoot {
     pub(crate) entry: RootEntry,
 }
 
+/// What stands before the entries.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable)]
+#[repr(C)]
+pub(crate) struct LedHeader {
+    /// The run of the heap: which former places of entries count.
+    pub(crate) run: u64,
+    /// How many entries follow.
+    pub(crate) number: u64,
+}
+
+/// An entry of a value that may be moved.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable)]
+#[repr(C)]
+pub(crate) struct CopiedLed {
+    /// How far it lies from the heap's start.
+    pub(crate) entry: u64,
+    /// The address of its value.
+    pub(crate) location: u64,
+}
+
+const _: () = assert!(size_of::<LedHeader>() == 16 && size_of::<CopiedLed>() == 16);
 const _: () = assert!(size_of::<CopyHeader>() == 32 && size_of::<CopiedRoot>() == 72);
 
 /// A root as it is read from a copy.
@@ -69,6 +91,24 @@ pub(crate) fn roots<'a>(
         Some(root.ok_or("copy of the roots"))
     });
     Some((header, roots))
+}
+
+/// The run of a copy, and the entries in it; none where it ends before they do.
+pub(crate) fn led(copy: &[u8]) -> Option<(u32, Vec<CopiedLed>)> {
+    let (header, mut rest) = CopyHeader::read_from_prefix(copy).ok()?;
+    for _ in 0..header.roots {
+        take_root(&mut rest)?;
+    }
+    let (LedHeader { run, number }, mut rest) = LedHeader::read_from_prefix(rest).ok()?;
+    if number > (rest.len() / size_of::<CopiedLed>()) as u64 {
+        return None;
+    }
+    let entries = (0..number).map_while(|_| {
+        let (entry, behind) = CopiedLed::read_from_prefix(rest).ok()?;
+        rest = behind;
+        Some(entry)
+    });
+    Some((u32::try_from(run).ok()?, entries.collect()))
 }
 
 fn take_root<'a>(rest: &mut &'a [u8]) -> Option<Root<'a>> {
@@ -111,6 +151,12 @@ mod tests {
             let is_whole = roots(&copy[..len]).is_some_and(|(_, found)| found.into_iter().all(|root| root.is_ok()));
             assert!(!is_whole, "{len}");
         }
+        assert_eq!(led(&copy), None);
+        let entries = [CopiedLed { entry: 4096, location: 77 }, CopiedLed { entry: 8192, location: 78 }];
+        copy.extend(LedHeader { run: 5, number: 2 }.as_bytes());
+        copy.extend(entries.as_bytes());
+        assert_eq!(led(&copy), Some((5, entries.to_vec())));
+        assert_eq!(led(&copy[..copy.len() - 1]), None);
         let endless = CopyHeader { roots: u64::MAX, ..header };
         copy[..32].copy_from_slice(endless.as_bytes());
         assert_eq!(roots(&copy).unwrap().1.count(), 4);

@@ -10,7 +10,7 @@
 //! how many pointers that are counted; [`stack`], [`aside`] and [`pool`] hold what is still to be looked at, of one worker, of those
 //! whose stacks are full, and of all; [`trace`] knows where values have pointers; [`marker`] does the work; [`sweep`] gives
 //! back what has no mark. [`live`] finds out which blocks of a heap in use are free. [`relocate`] follows types as marking does, and
-//! rewrites the pointers of a heap that lies elsewhere.
+//! rewrites the pointers of a heap that lies elsewhere; so does [`former`], and leads entries of values that may be moved back to what a commit has.
 //!
 //! This layer may use the standard library's containers: no allocation calls it. It believes nothing that it reads
 //! from a heap, and never panics on it.
@@ -21,6 +21,7 @@
 
 pub(crate) mod aside;
 pub(crate) mod data_pages;
+pub(crate) mod former;
 pub(crate) mod image;
 pub(crate) mod live;
 pub(crate) mod marker;

@@ -20,17 +20,48 @@ use crate::sync::{AtomicU32, AtomicU64, Ordering};
 #[repr(C)]
 pub(crate) struct Entry {
     location: AtomicU64,
-    /// Zero.
-    rest: u64,
+    /// Where the value was at the last durable commit, if it has been led elsewhere since ([`Former`]).
+    former: AtomicU64,
 }
 
 #[cfg(not(loom))]
-const _: () = assert!(size_of::<Entry>() == 16 && core::mem::offset_of!(Entry, location) == 0);
+const _: () = {
+    use crate::gc::trace::layouts::handle;
+    assert!(size_of::<Entry>() == handle::ENTRY);
+    assert!(core::mem::offset_of!(Entry, location) == handle::LOCATION);
+    assert!(core::mem::offset_of!(Entry, former) == handle::FORMER);
+};
+
+/// Where a value was at the last durable commit of a heap whose file changes at any moment, and in which of the heap's runs, from 1 on,
+/// it was led elsewhere since. What an earlier run has left says nothing, and nor does zero.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Former(u64);
+
+impl Former {
+    /// Bits of an address.
+    const ADDRESS: u32 = 47;
+    /// The last run that can be told from others.
+    pub(crate) const LAST_RUN: u32 = (1 << (64 - Self::ADDRESS)) - 1;
+
+    /// What a word of an entry says.
+    pub(crate) const fn of_word(word: u64) -> Self {
+        Self(word)
+    }
+
+    const fn new(location: u64, run: u32) -> Self {
+        Self(location & ((1 << Self::ADDRESS) - 1) | (run as u64) << Self::ADDRESS)
+    }
+
+    /// The location, if the value was led elsewhere in that run.
+    pub(crate) const fn in_run(self, run: u32) -> Option<u64> {
+        if run != 0 && self.0 >> Self::ADDRESS == run as u64 { Some(self.0 & ((1 << Self::ADDRESS) - 1)) } else { None }
+    }
+}
 
 impl Entry {
     /// Leads to the value at an address.
     pub(crate) fn new(location: usize) -> Self {
-        Self { location: AtomicU64::new(location as u64), rest: 0 }
+        Self { location: AtomicU64::new(location as u64), former: AtomicU64::new(0) }
     }
 
     /// The address of the value. To be followed by who has a pin, or the entry's only handle.
@@ -52,6 +83,32 @@ impl Entry {
     pub(crate) fn replace_if(&self, from: usize, to: usize) -> bool {
         // AcqRel: as in `replace`.
         self.location.compare_exchange(from as u64, to as u64, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+    }
+
+    /// Notes where the value is, before it is led elsewhere in a heap that goes back to its last durable commit; true if that has not been
+    /// noted since. Both words lie in one line of memory, and this one is written first: so whatever the disk gets of it has the
+    /// place of the commit.
+    ///
+    /// To be called in a write session of the heap, in that run, until [`Entry::settle_former`] has been for the last commit.
+    pub(crate) fn keep_former(&self, run: u32) -> bool {
+        // Acquire pairs with the Release in `settle_former`: who finds that a commit was settled finds the place of it, or a later one.
+        let before = self.former.load(Ordering::Acquire);
+        if Former(before).in_run(run).is_some() {
+            return false;
+        }
+        let former = Former::new(self.location.load(Ordering::Acquire), run);
+        // Release: whoever sees the value led elsewhere sees this. Another one may have been first.
+        self.former.compare_exchange(before, former.0, Ordering::Release, Ordering::Relaxed).is_ok()
+    }
+
+    /// A commit is durable in which the value was at `location`, and before which it had been led elsewhere: whether it has been
+    /// once more since, as far as that is noted.
+    pub(crate) fn settle_former(&self, location: usize, run: u32) -> bool {
+        let is_elsewhere = self.location() != location;
+        let former = if is_elsewhere { Former::new(location as u64, run).0 } else { 0 };
+        // Release: as above. Nobody else writes it: it says that the place has been noted.
+        self.former.store(former, Ordering::Release);
+        is_elsewhere
     }
 }
 
@@ -95,11 +152,11 @@ impl Moving {
     }
 
     /// Moves an object between [`Moving::begin`] and [`Moving::end`]. `find` says which entry leads to it, where its value lies and where it
-    /// would lie, unless it has ended; `copy` copies it, and `note` notes that the copy has begun and the object ended. Whether it was moved.
+    /// would lie, unless it has ended; `copy` copies it, and is told of the entry, and `note` notes that the copy has begun and the object ended. Whether it was moved.
     pub(crate) fn try_move<'e>(
         &self,
         find: impl FnOnce() -> Option<(&'e Entry, usize, usize)>,
-        copy: impl FnOnce(),
+        copy: impl FnOnce(&Entry),
         note: impl FnOnce(),
     ) -> bool {
         // M2: what has not ended now does not before the lock is given back, but by being replaced, and then the exchange fails.
@@ -108,7 +165,7 @@ impl Moving {
         if entry.location() != from {
             return false;
         }
-        copy();
+        copy(entry);
         let is_moved = entry.replace_if(from, to);
         if is_moved {
             note();
@@ -208,7 +265,7 @@ mod loom_models {
             let is_live = || self.begun.load(Ordering::Acquire) & !self.ended.load(Ordering::Acquire) & 1 != 0;
             let is_moved = self.moving.try_move(
                 || is_live().then(|| (self.entry(), 0, 1)),
-                || {
+                |_| {
                     // SAFETY: that is what loom checks here.
                     let value = self.places[0].with(|value| unsafe { *value });
                     // SAFETY: nobody else has the place.
@@ -293,5 +350,40 @@ mod loom_models {
                 },
             ],
         );
+    }
+
+    const RUN: u32 = 5;
+
+    /// An entry that a commit has at place 7, and a former one at 3: settled for that commit while two threads lead it elsewhere.
+    #[test]
+    fn what_an_entry_says_of_its_last_commit_is_listed_or_is_where_it_leads() {
+        loom::model(|| {
+            let entry = Arc::new(Entry::new(3 * 8));
+            assert!(entry.keep_former(RUN));
+            entry.replace(7 * 8);
+            let threads: Vec<_> = [9, 11]
+                .map(|place| {
+                    let entry = Arc::clone(&entry);
+                    thread::spawn(move || {
+                        let is_listed = entry.keep_former(RUN);
+                        entry.replace(place * 8);
+                        is_listed
+                    })
+                })
+                .into();
+            let was_listed = entry.settle_former(7 * 8, RUN);
+            let listed = threads.into_iter().map(|thread| thread.join().unwrap()).filter(|&listed| listed).count();
+            assert!(listed <= 1, "noted twice");
+            let is_listed = was_listed || listed > 0;
+            let former = Former(entry.former.load(Ordering::Acquire)).in_run(RUN);
+            // The next commit lists the entry, or the next who leads it elsewhere notes the place of that commit.
+            assert_eq!(is_listed, former.is_some());
+            if !is_listed {
+                let committed = entry.location() as u64;
+                assert!(entry.keep_former(RUN));
+                entry.replace(13 * 8);
+                assert_eq!(Former(entry.former.load(Ordering::Acquire)).in_run(RUN), Some(committed));
+            }
+        });
     }
 }

@@ -160,12 +160,12 @@ pub(crate) fn of_entry(entry: usize, location: usize) -> Option<(usize, Shape)> 
 }
 
 /// Moves the object at `from` to `to`, unless it has ended, or its entry is just being led elsewhere; whether it has been moved. Then the
-/// object at `from` has ended, and its granules are the caller's to give up.
+/// object at `from` has ended, and its granules are the caller's to give up. `keep` is told of the entry before it is led elsewhere.
 ///
 /// # Safety
 /// Objects are being moved, and the caller has a pin from before it found the object in the tract; `from` and `to` lie in tracts, and at `to`
 /// there is room, which is the caller's.
-pub(crate) unsafe fn move_object(from: usize, to: usize) -> bool {
+pub(crate) unsafe fn move_object(from: usize, to: usize, keep: impl FnOnce(&Entry)) -> bool {
     let (Some(source), Some(target)) = (tracts::table_at(from), tracts::table_at(to)) else { return false };
     let find = || {
         if !source.tract(from).is_live_at(from) {
@@ -178,7 +178,8 @@ pub(crate) unsafe fn move_object(from: usize, to: usize) -> bool {
         };
         Some((entry, from + head.offset(), to + head.offset()))
     };
-    let copy = || {
+    let copy = |entry: &Entry| {
+        keep(entry);
         let (source, target): (*const u8, *mut u8) =
             (core::ptr::with_exposed_provenance(from), core::ptr::with_exposed_provenance_mut(to));
         // SAFETY: as above, so the object does not change (J1); at `to` is room for as much.

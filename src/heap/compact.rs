@@ -10,6 +10,7 @@
 //! written by commits only.
 
 use super::SalAlloc;
+use super::former;
 use super::movable::{self, home_table};
 use super::owner::HeapInner;
 use super::session::{Write, in_session};
@@ -320,7 +321,7 @@ impl<'h> Compaction<'h> {
             Room::Full => return false,
         };
         // SAFETY: objects are being moved, there is a pin, and the room is ours.
-        if unsafe { move_object(from, to) } {
+        if unsafe { move_object(from, to, |entry| former::keep(self.heap, entry)) } {
             movable::give_up(from, shape.granules());
             self.report.moved_objects += 1;
             self.report.moved_bytes += shape.len as u64;

@@ -12,6 +12,7 @@
 use super::atomic::{self, Atomic};
 use super::create::{check_capacity, create_in, is_unfinished, layout_for, random_id, to_c_string};
 use super::fork;
+use super::former;
 use super::movable;
 use super::options::{HeapOptions, Mode};
 use super::owner::{Heap, HeapInner};
@@ -405,6 +406,7 @@ pub(super) fn shut(heap: &HeapInner, unmap: bool) -> Result<(), CloseError> {
     core.wait_until_idle();
     // Until then its blocks must not be used again.
     withheld::end(heap.alloc());
+    former::end(heap.alloc());
     // Not sooner: until then a thread may come that was not there before, and get a block.
     // A shared value is handed out by a mere clone.
     let has_shared = count_table::is_mapped(core.window, core.layout.windows());

@@ -13,6 +13,7 @@ pub(crate) mod counted;
 pub(crate) mod create;
 mod defaults;
 mod fork;
+pub(crate) mod former;
 mod gate;
 mod global;
 mod group_commit;

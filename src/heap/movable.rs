@@ -9,6 +9,8 @@ use super::defaults;
 use super::handle::Place;
 use super::memory_locks;
 use super::placement::heap_of_address;
+use super::withheld;
+use crate::alloc::current::Withholding;
 use crate::alloc::prefault::event;
 use crate::alloc::tracts::{self, FILLS, Fill, Left, TRACT, Table, Tract};
 use crate::alloc::windows::window_of;
@@ -238,6 +240,11 @@ pub(super) fn forget(heap: &Range<usize>) {
     limbo::forget(heap);
 }
 
+/// As long as the answer lives, what the thread frees of the heap at an address is [withheld], if that heap does so.
+pub(crate) fn withhold(address: usize) -> Option<Withholding> {
+    heap_of_address(address).and_then(withheld::withhold)
+}
+
 /// Gives back what an object took that nobody sees any more.
 ///
 /// # Safety
@@ -247,6 +254,7 @@ pub(crate) unsafe fn free(address: usize, shape: Shape) {
         return give_up(address, shape.granules());
     }
     if let (Some(heap), Some(layout)) = (heap_of_address(address), shape.block()) {
+        let _withholding = withheld::withhold(heap);
         // SAFETY: the caller's promise.
         unsafe { allocate::free(heap, ptr::with_exposed_provenance_mut(address), layout) };
     }
@@ -268,6 +276,8 @@ pub(super) fn make_plain(start: usize, tract: &Tract) {
 unsafe fn retire(start: usize) {
     unsafe fn finish(start: usize, _: usize) {
         let (Some(table), Some(heap)) = (tracts::table_at(start), heap_of_address(start)) else { return };
+        // The last commit may lead to what lay there.
+        let _withholding = withheld::withhold(heap);
         // SAFETY: empty since it was put here, and nobody else goes on with it (T3). Whoever had a pin then is gone (L1).
         unsafe {
             table.tract(start).forget();

@@ -11,6 +11,7 @@ pub(super) use commit::SharedCommits;
 
 use super::collect::{count_pointers, default_workers};
 use super::create::{reserve_always_read, write_header};
+use super::former;
 use super::lifecycle::{
     PUNCH_AT_CLOSE, Reserved, check_soft_state, check_use, copy_used, limit_capacity, make_core, prepare_counts,
     publish, read_slots,
@@ -29,7 +30,9 @@ use crate::error::{CloseError, CollectError, OpenError, SyncError};
 use crate::format::header::{CLEAN, COUNTED, HOLDER_OFFSET, Header, Holder, IN_USE, RootsCopyAt, newest_with_copy};
 use crate::format::soft::SoftHeader;
 use crate::format::{PAGE, UNIT, WINDOW};
+use crate::gc::former::{NotLedBack, lead_back};
 use crate::gc::image::Image;
+use crate::gc::runs::Runs;
 use crate::os::file::File;
 use crate::os::mapping::{self, Access, Source};
 use crate::os::{CallError, errno, process};
@@ -66,11 +69,12 @@ pub(super) fn open(
     let (core, moved) = place.keep(|| {
         let units = if is_unclean { clear_state(&header, &file)? } else { 0 };
         map_file(&header, &file, read_only, is_moved)?;
+        let mut run = 0;
         if goes_back {
-            copy::go_back(&header, &file, options.drop_plain_roots)?;
+            run = copy::go_back(&header, &file, options.drop_plain_roots)?;
             // From here on the roots in their place count, and the copy is not needed any more.
             file.sync_data()?;
-            header.copy = commit::unchanged(inode);
+            header.copy = commit::unchanged(inode, run);
             header.advance_beside(kept);
             write_header(&file, &header)?;
         }
@@ -88,7 +92,7 @@ pub(super) fn open(
             prepare_counts(core, &header)?;
         }
         if is_unclean {
-            recover(core, &header, units).inspect_err(|_| {
+            recover(core, &header, units, (run, goes_back)).inspect_err(|_| {
                 // SAFETY: nobody knows of it.
                 unsafe { Core::destroy(core.as_ptr()) }
             })?;
@@ -96,7 +100,8 @@ pub(super) fn open(
         if !read_only {
             // Of a heap that somebody vouches for nothing else does.
             let may_go_back = seals && (goes_back || !is_unclean);
-            header.copy = if may_go_back { commit::unchanged(inode) } else { RootsCopyAt::default() };
+            // What entries say of former places may be on the disk still.
+            header.copy = if may_go_back { commit::unchanged(inode, run) } else { RootsCopyAt::default() };
             mark_in_use(core, &mut header)?;
         }
         // SAFETY: if it is moved the mapping is private, and nobody else knows of the heap.
@@ -140,11 +145,13 @@ fn begin_commits(heap: &HeapInner, header: &Header, inode: u64) -> Result<(), Op
     // Before anything can fail: closing asks it.
     let commits = heap.shared.get_or_init(|| SharedCommits::new(header, inode));
     withheld::begin(heap.alloc());
+    former::begin(heap.alloc(), former::run_of(header.generation));
     match commits.begin(heap, file) {
         Ok(_) => Ok(()),
         // A heap that is full to the brim can be used all the same; a crash leads nowhere, then.
         Err(SyncError::Os { call, .. }) if call == commit::NO_ROOM.call => {
             withheld::end(heap.alloc());
+            former::end(heap.alloc());
             Ok(commits.give_up(heap, file)?)
         }
         Err(SyncError::Os { call, source, .. }) => Err(OpenError::os(call, source)),
@@ -198,14 +205,24 @@ fn clear_state(header: &Header, file: &File) -> Result<usize, OpenError> {
     Ok(units as usize)
 }
 
-/// Makes the allocator's state of a heap that was not closed, and gives back what nothing reaches.
-fn recover(core: NonNull<Core>, header: &Header, units: usize) -> Result<(), OpenError> {
+/// Makes the allocator's state of a heap that was not closed, leads entries back to where their values were before they were led elsewhere in
+/// a run, and gives back what nothing reaches. A heap that does not go back, because somebody vouches for it, may lead to anything.
+fn recover(core: NonNull<Core>, header: &Header, units: usize, (run, goes_back): (u32, bool)) -> Result<(), OpenError> {
     // SAFETY: made by the caller over cleared state, and nobody else has it.
     let core = unsafe { core.as_ref() };
     // SAFETY: as above.
     unsafe { rebuild_shorter(core, units) }?;
     // SAFETY: the heap's own memory, in which nobody stores meanwhile.
     let image = unsafe { Image::new(std::ptr::with_exposed_provenance(core.base), core.window, core.layout, units) };
+    // SAFETY: as above, and nobody else is in the heap.
+    let led_back = unsafe { lead_back(image, &Runs::of(core, units)?, run) };
+    match led_back {
+        Err(NotLedBack::Os(error)) => return Err(error.into()),
+        Err(NotLedBack::Contents) if goes_back => {
+            return Err(OpenError::Inconsistent { field: "what a root with handles leads to" });
+        }
+        _ => {}
+    }
     // SAFETY: rebuilt just now, and nobody else has it.
     unsafe { recover_eagerly(core, image, default_workers()) }?;
     // Not sooner: until then what the last commit does not lead to is in use, too.

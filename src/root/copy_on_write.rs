@@ -2,14 +2,19 @@
 //!
 //! What such a pointer leads to is not changed in place any more once it has been sealed, and nor is what lies deeper, whatever it
 //! is: nobody gets at it but by a copy. So of a root with such a value, a copy of the value's own bytes is all that is needed to come
-//! back to it. A [`Handle`](crate::Handle) anywhere in there is the exception.
+//! back to it. A [`Handle`](crate::Handle) is such a pointer as well: its value is not changed in place, and where it was, its entry
+//! says. But whoever comes back has to find all entries; so where there are handles, all types must be known to the last part.
 
+use crate::format::root_entry::{COPY_ON_WRITE, HANDLES};
 use crate::gc::trace::layouts::id;
 use crate::persist::{Node, NodeId, Persist, TypeDescription};
 use std::collections::HashSet;
 
 /// What they lead to is changed by way of copies only.
-const COUNTED: [u64; 8] = [
+const COUNTED: [u64; 11] = [
+    id::HANDLE,
+    id::HANDLE_SLICE,
+    id::HANDLE_STR,
     id::SAL_RC,
     id::SAL_RC_SLICE,
     id::SAL_RC_STR,
@@ -19,8 +24,10 @@ const COUNTED: [u64; 8] = [
     id::COW_MAP,
     id::COW_SET,
 ];
-/// What they lead to changes in place, wherever they lie: other values are put there, and values are moved.
-const HANDLES: [u64; 3] = [id::HANDLE, id::HANDLE_SLICE, id::HANDLE_STR];
+/// Their entries change in place, wherever they lie.
+const OF_ENTRIES: [u64; 3] = [id::HANDLE, id::HANDLE_SLICE, id::HANDLE_STR];
+/// What lies there is not followed when entries are looked for.
+const COLLECTED: [u64; 3] = [id::POOL, id::GC, id::GC_WEAK];
 /// They own nothing.
 const PLAIN: [u64; 2] = [id::PHANTOM, id::OFFSET];
 /// `Option`; boxes, of which a value is changed through the pointer, after it has moved if it is sealed.
@@ -28,14 +35,31 @@ const WRAPPERS: [u64; 3] = [id::OPTION, id::SAL_BOX, id::SAL_BOX_SLICE];
 /// Leaves from here on are others' own, and may own what they like.
 const FOREIGN_LEAVES: u64 = 1 << 32;
 
-/// Whether all values of a type do.
-pub(super) fn is_copy_on_write<T: Persist>(description: &TypeDescription) -> bool {
+/// What is noted with a root of a type.
+pub(super) fn root_flags<T: Persist>(description: &TypeDescription) -> u64 {
+    let has_handles = description.nodes().iter().any(is_handle);
+    let is_copied = is_copy_on_write::<T>(description) && (!has_handles || description.nodes().iter().all(is_followed));
+    (if has_handles { HANDLES } else { 0 }) | (if is_copied { COPY_ON_WRITE } else { 0 })
+}
+
+fn is_handle(node: &Node) -> bool {
+    matches!(node, Node::Container { id, .. } if OF_ENTRIES.contains(id))
+}
+
+/// Whether all that lies there is known.
+fn is_followed(node: &Node) -> bool {
+    match node {
+        Node::Leaf { id, .. } => *id < FOREIGN_LEAVES,
+        Node::Enum { tag_size: 0, variants, .. } => variants.iter().all(|variant| variant.fields.is_empty()),
+        Node::Container { id, .. } => !COLLECTED.contains(id),
+        Node::Struct { .. } | Node::Enum { .. } | Node::Array { .. } => true,
+    }
+}
+
+/// Whether all values of a type do, whatever handles lead to.
+fn is_copy_on_write<T: Persist>(description: &TypeDescription) -> bool {
     if !T::OWNS_BLOCKS {
         return true;
-    }
-    let is_handle = |node: &Node| matches!(node, Node::Container { id, .. } if HANDLES.contains(id));
-    if description.nodes().iter().any(is_handle) {
-        return false;
     }
     let (mut left, mut seen) = (vec![description.root()], HashSet::<NodeId>::new());
     while let Some(id) = left.pop() {
@@ -67,7 +91,7 @@ mod tests {
     use crate::{Handle, SalAlloc, SalBox, SalRc};
 
     fn is<T: Persist>() -> bool {
-        is_copy_on_write::<T>(&TypeDescription::of::<T>())
+        root_flags::<T>(&TypeDescription::of::<T>()) & COPY_ON_WRITE != 0
     }
 
     #[test]
@@ -85,9 +109,20 @@ mod tests {
     }
 
     #[test]
-    fn a_root_that_leads_to_handles_in_any_way_is_none() {
-        assert!(!is::<Handle<u64>>() && !is::<Option<Handle<str>>>());
-        assert!(!is::<SalRc<Handle<[u64]>>>() && !is::<CowMap<u64, SalVec<Handle<u64>>>>());
+    fn handles_are_counted_pointers_if_all_that_they_lead_to_is_known() {
+        #[derive(Persist, Clone, Copy)]
+        #[persist(crate = "crate", same_build)]
+        #[expect(dead_code, reason = "it is only described")]
+        enum Hidden {
+            Nothing,
+            Something(u64),
+        }
+        assert!(is::<Handle<u64>>() && is::<Option<Handle<str>>>());
+        assert!(is::<SalRc<Handle<[u64]>>>() && is::<CowMap<u64, SalVec<Handle<u64>>>>());
+        assert!(!is::<SalVec<Handle<u64>>>());
+        assert!(is::<SalRc<Hidden>>() && !is::<CowMap<u64, (Hidden, Handle<u64>)>>());
+        let flags = |description| root_flags::<SalVec<Handle<u64>>>(&description);
+        assert_eq!(flags(TypeDescription::of::<SalVec<Handle<u64>>>()), HANDLES);
     }
 
     #[test]

@@ -1,12 +1,11 @@
 //! What the process knows of a heap's roots: an index of the directory, the borrows, which types have been compared.
 
 use super::borrows::{Borrows, Busy};
-use super::copy_on_write::is_copy_on_write;
+use super::copy_on_write::root_flags;
 use super::directory::{Directory, Found};
 use super::key::{RootId, Tag};
 use super::types::TypeTable;
 use crate::error::{RootError, SessionError, SyncError};
-use crate::format::root_entry::COPY_ON_WRITE;
 use crate::heap::{Attachment, HeapInner};
 use crate::persist::{BlockVisitor, Foreign, Persist, TypeDescription};
 use std::any::{Any, TypeId};
@@ -209,7 +208,7 @@ impl State {
     pub(super) fn add<T: Persist>(&mut self, heap: &HeapInner, tag: &Tag, value: *mut T) -> Result<Found, RootError> {
         let description = TypeDescription::of::<T>();
         let record = TypeTable::of(heap).record_of(&description.encode())?;
-        let flags = if is_copy_on_write::<T>(&description) { COPY_ON_WRITE } else { 0 };
+        let flags = root_flags::<T>(&description);
         let layout = std::alloc::Layout::new::<T>();
         let slot = self.free_slots.last().copied();
         let found = Directory::of(heap).add(tag, value.cast(), layout, (record, flags), slot)?;

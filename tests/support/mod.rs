@@ -5,6 +5,7 @@
 pub(crate) mod bytes;
 pub(crate) mod golden;
 pub(crate) mod heaps;
+pub(crate) mod power_cuts;
 pub(crate) mod process;
 pub(crate) mod tagged;
 

@@ -104,6 +104,7 @@ pub(crate) const fn is_plain_leaf(id: u64) -> bool {
 pub(crate) mod handle {
     pub(crate) const ENTRY: usize = 16;
     pub(crate) const LOCATION: usize = 0;
+    pub(crate) const FORMER: usize = 8;
 }
 
 /// `SalVec`, and with bytes as elements `SalString`.

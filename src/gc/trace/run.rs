@@ -41,6 +41,8 @@ pub(crate) trait Sink {
 
     /// What lies in a block was found.
     fn more(&mut self, span: Span);
+    /// A position has the word that says where a value is that may be moved; it is looked at after this.
+    fn location(&mut self, _at: usize) {}
     /// A heap's name lies at a position.
     fn handle(&mut self, _at: usize) {}
     /// There is something that may hold addresses or names, and nobody knows where.
@@ -273,6 +275,7 @@ impl Tracer<'_> {
     /// Tells of a value that may be moved, and of the block that its object lies in. `entry` is where the entry lies that leads to it, and
     /// `at` the word that says where the value is.
     fn movable(&self, entry: usize, at: usize, align: usize, to: PlanId, sink: &mut impl Sink) -> Result<(), Refused> {
+        sink.location(at);
         let [segments, _] = self.image.segments_start();
         let position = self.field(at, 8)?.wrapping_sub(segments);
         if position >= self.image.segments_len() as u64 {

@@ -2,7 +2,7 @@
 //!
 //! The kernel writes pages of the file when it likes. So nothing that the last durable commit leads to may change: values are sealed,
 //! blocks that are freed are withheld ([`withheld`]), and what is changed in place, the roots' own bytes, is copied to a block of its
-//! own while the gate is closed. When all that is on the disk, a header is written that says where the copy lies; before that
+//! own while the gate is closed, with a list of where values lie that were moved or replaced ([`former`]). When all that is on the disk, a header is written that says where the copy lies; before that
 //! header is durable the one before counts, in the other slot, and its copy stays.
 //!
 //! A sync that does not wait for the disk writes a header too. It counts if the heap's process was killed and the system went on:
@@ -15,6 +15,8 @@
 //! - **U3** A sync that failed breaks the heap: what the kernel has not written may be lost, and it says so once.
 
 use super::super::create::{write_header, write_header_to};
+use super::super::former;
+use super::super::former::Led;
 use super::super::owner::HeapInner;
 use super::super::sync::SyncLevel;
 use super::super::withheld;
@@ -134,7 +136,7 @@ impl SharedCommits {
 
     /// As [`SharedCommits::commit`], when no session begins any more: the roots in their place count.
     pub(super) fn commit_at_close(&self, heap: &HeapInner, file: &File) -> Result<u64, SyncError> {
-        self.commit_with(heap, file, SyncLevel::Data, None, 0, |_, _| Ok((unchanged(0), None)))
+        self.commit_with(heap, file, SyncLevel::Data, None, 0, |_, _, _| Ok((unchanged(0, 0), None)))
     }
 
     fn commit_with(
@@ -144,27 +146,30 @@ impl SharedCommits {
         level: SyncLevel,
         limit: Option<Duration>,
         numbers: u64,
-        copy: impl FnOnce(&HeapInner, &mut Option<Block>) -> Result<(RootsCopyAt, Option<Block>), CallError>,
+        copy: impl FnOnce(&HeapInner, &Led, &mut Option<Block>) -> Result<(RootsCopyAt, Option<Block>), CallError>,
     ) -> Result<u64, SyncError> {
         let mut state = self.lock();
         if let Some(error) = state.broken {
             return Err(SyncError::os(error.call, error.errno));
         }
-        let copied = {
+        let (copied, led) = {
             let closed = heap.close_gate(limit)?;
             heap.before_sync()?;
+            let led = former::list(heap.alloc());
             let copied = if state.is_off {
                 (RootsCopyAt::default(), None)
             } else {
-                let made = copy(heap, &mut state.spare).map_err(|error| SyncError::os(error.call, error.errno))?;
+                let made =
+                    copy(heap, &led, &mut state.spare).map_err(|error| SyncError::os(error.call, error.errno))?;
                 (RootsCopyAt { inode: state.inode, ..made.0 }, made.1)
             };
             // If there is no room for a copy, nothing has happened.
             heap.seal(&closed);
             if level >= SyncLevel::Data {
                 withheld::gate_closed(heap.alloc());
+                former::gate_closed(heap.alloc());
             }
-            copied
+            (copied, led)
         };
         let done = self.make_it_count(&mut state, heap, file, (level, numbers), copied.0);
         match done {
@@ -181,6 +186,7 @@ impl SharedCommits {
                     state.spare.take().into_iter().for_each(|block| copy::free(heap, block));
                 }
                 if level >= SyncLevel::Data {
+                    former::settle(heap.alloc(), &led);
                     withheld::give_back(heap.alloc());
                 }
                 Ok(commit)
@@ -235,9 +241,9 @@ pub(super) fn run_of(file: &File) -> [u8; 16] {
     }
 }
 
-/// What a header says of the copy, when the roots in their place count.
-pub(super) fn unchanged(inode: u64) -> RootsCopyAt {
-    RootsCopyAt { kind: UNCHANGED, inode, ..RootsCopyAt::default() }
+/// What a header says of the copy, when the roots in their place count, and of entries the former places of a run.
+pub(super) fn unchanged(inode: u64, run: u32) -> RootsCopyAt {
+    RootsCopyAt { kind: UNCHANGED, inode, offset: u64::from(run), ..RootsCopyAt::default() }
 }
 
 /// No room for a copy.

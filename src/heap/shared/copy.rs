@@ -2,6 +2,7 @@
 #![allow(unsafe_code)]
 
 use super::super::allocate;
+use super::super::former::{self, Led};
 use super::super::gate;
 use super::super::owner::HeapInner;
 use super::commit::{Block, NO_ROOM};
@@ -9,9 +10,10 @@ use crate::error::OpenError;
 use crate::format::header::{DURABLE, Header, RootsCopyAt, UNCHANGED};
 use crate::format::layout::Layout as Areas;
 use crate::format::root_entry::{COPY_ON_WRITE, COUNTS, FREE, LONGEST_NAME, RootEntry};
-use crate::format::roots_copy::{CopiedRoot, CopyHeader, name_len, roots, value_len};
+use crate::format::roots_copy::{CopiedLed, CopiedRoot, CopyHeader, LedHeader, led, name_len, roots, value_len};
 use crate::format::type_record::{TypeRecord, record_stride};
 use crate::format::{UNIT, WINDOW};
+use crate::gc::trace::layouts::handle;
 use crate::os::copy::copy_out;
 use crate::os::file::File;
 use crate::os::{CallError, errno};
@@ -61,18 +63,28 @@ impl Bytes {
     }
 }
 
-/// Copies the roots to a block; the gate is closed. Where the copy is, and its block if it needs one.
+/// Copies the roots to a block, and behind them where entries lead; the gate is closed. Where the copy is, and its block if it needs one.
 ///
 /// # Errors
 /// If the heap has no room for it, or the directory makes no sense.
-pub(super) fn write(heap: &HeapInner, spare: &mut Option<Block>) -> Result<(RootsCopyAt, Option<Block>), CallError> {
+pub(super) fn write(
+    heap: &HeapInner,
+    led: &Led,
+    spare: &mut Option<Block>,
+) -> Result<(RootsCopyAt, Option<Block>), CallError> {
     let core = heap.core();
     // What lies behind is not used, and may lie behind the end of the file.
     let bytes = Bytes { base: core.base, len: core.layout.segments.offset + (core.committed_units() * UNIT) as u64 };
-    let copy = copy_of(&bytes, &core.layout).ok_or(CallError { call: "roots", errno: errno::IO })?;
+    let mut copy = copy_of(&bytes, &core.layout).ok_or(CallError { call: "roots", errno: errno::IO })?;
     if let Some((CopyHeader { roots: 0, sequence, .. }, _)) = roots(&copy) {
         // All that there is to know has room in the header.
         return Ok((RootsCopyAt { offset: sequence, kind: DURABLE, ..RootsCopyAt::default() }, None));
+    }
+    let run = former::run_in(heap.alloc());
+    copy.extend_from_slice(LedHeader { run: u64::from(run), number: led.len() as u64 }.as_bytes());
+    for &(entry, location) in led {
+        let entry = (entry - core.base) as u64;
+        copy.extend_from_slice(CopiedLed { entry, location: location as u64 }.as_bytes());
     }
     let (len, checksum) = (copy.len() as u64, crc32c::crc32c(&copy));
     let fits = |block: &mut Block| block.1.size() >= copy.len();
@@ -144,13 +156,14 @@ pub(super) fn free(heap: &HeapInner, Block(block, layout): Block) {
 }
 
 /// Makes the roots of a heap that was not closed what they were at the sync that its header names. The heap is mapped, and nobody uses
-/// it. Roots that are not copy-on-write are left out, if that is wanted.
+/// it. Roots that are not copy-on-write are left out, if that is wanted. Returns the run of the heap in which entries were led elsewhere
+/// since, whose former places count.
 ///
 /// # Errors
 /// [`OpenError::PlainRoots`] if there are such roots and they are wanted; [`OpenError::Inconsistent`] where the copy makes no sense.
-pub(super) fn go_back(header: &Header, file: &File, drop_plain: bool) -> Result<(), OpenError> {
+pub(super) fn go_back(header: &Header, file: &File, drop_plain: bool) -> Result<u32, OpenError> {
     if header.copy.kind == UNCHANGED {
-        return Ok(());
+        return Ok(header.copy.offset as u32);
     }
     let nonsense = || OpenError::Inconsistent { field: "copy of the roots" };
     let areas = &header.layout;
@@ -168,6 +181,7 @@ pub(super) fn go_back(header: &Header, file: &File, drop_plain: bool) -> Result<
         copy
     };
     let (start, found) = roots(&copy).ok_or_else(nonsense)?;
+    let (run, led) = if header.copy.len == 0 { (0, Vec::new()) } else { led(&copy).ok_or_else(nonsense)? };
     let found: Vec<_> = found.collect::<Result<_, _>>().map_err(|field| OpenError::Inconsistent { field })?;
     let room = areas.roots.len / ENTRY as u64;
     if start.last_slot >= room || start.types_len > areas.types.len {
@@ -218,7 +232,16 @@ pub(super) fn go_back(header: &Header, file: &File, drop_plain: bool) -> Result<
         }
         write(areas.roots.offset + root.slot * ENTRY as u64, root.entry.as_bytes()).ok_or_else(out_of_place)?;
     }
-    Ok(())
+    let out_of_place = || OpenError::Inconsistent { field: "place of an entry" };
+    for CopiedLed { entry, location } in led {
+        if entry < areas.segments.offset || entry % handle::ENTRY as u64 != 0 {
+            return Err(out_of_place());
+        }
+        let mut words = [0; handle::ENTRY];
+        words[handle::LOCATION..][..8].copy_from_slice(&location.to_le_bytes());
+        write(entry, &words).ok_or_else(out_of_place)?;
+    }
+    Ok(run)
 }
 
 /// The roots in their place that are not copy-on-write, as far as they make sense.

@@ -93,7 +93,14 @@ unsafe fn finish<T: ?Sized + Target>(location: usize, _: usize) {
     // SAFETY: the caller's promise; a `T` lies there (D1).
     unsafe {
         let Some(shape) = shape_of::<T>(location) else { return };
+        // The last commit may lead there, and to what the value owns.
+        let withholding = movable::withhold(location);
         let _give_up = GiveUp(location - shape.offset, shape);
-        core::ptr::drop_in_place(T::in_block(place(location)).as_ptr());
+        let value = T::in_block(place(location));
+        if T::NEEDS_DROP && withholding.is_some() {
+            T::drop_moved(value);
+        } else {
+            core::ptr::drop_in_place(value.as_ptr());
+        }
     }
 }

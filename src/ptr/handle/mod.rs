@@ -29,7 +29,7 @@ use crate::error::UpdateError;
 use crate::handle::moving::Entry;
 use crate::handle::object::Shape;
 use crate::handle::sample;
-use crate::heap::{counted, in_session, unknown_counts};
+use crate::heap::{counted, former, in_session, unknown_counts};
 use core::marker::PhantomData;
 use core::ptr::NonNull;
 
@@ -148,6 +148,7 @@ impl<T: Movable> Handle<T> {
         let heap = self.heap();
         in_session(heap, || {
             let new = make::object(heap, self.entry.block(), value).ok_or(UpdateError::OutOfMemory)?;
+            former::keep(heap, self.entry());
             let old = self.entry().replace(new);
             // SAFETY: the entry led there and does not any more; its handle is alive.
             unsafe { end::replaced::<T>(old) };
@@ -177,6 +178,7 @@ impl<T: Movable> Handle<T> {
                 // SAFETY: as in `get`: there is a pin.
                 let value = change(unsafe { place(from).cast::<T>().as_ref() });
                 let new = make::object(heap, self.entry.block(), value).ok_or(UpdateError::OutOfMemory)?;
+                former::keep(heap, self.entry());
                 if self.entry().replace_if(from, new) {
                     // SAFETY: as in `update`.
                     unsafe { end::replaced::<T>(from) };

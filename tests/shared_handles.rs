@@ -1,0 +1,406 @@
+//! Handles in shared heaps: after a kill, and after power cuts in which any page of the file may be as it was at any moment since, each
+//! leads to where its value was at the last durable sync, whoever has moved or replaced it.
+#![allow(unsafe_code)]
+
+mod support;
+
+use sal::collections::{CowMap, CowVec};
+use sal::prelude::*;
+use sal::{CompactOptions, Handle, HeapOptions, Mode, Movable, OpenError, Order, SalCollect, SalMovable, SyncLevel};
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use support::heaps::{opened, run_and_kill, unmap, wait_for_the_kill};
+use support::power_cuts::{Tracer, for_each_image};
+use support::{Random, alone, fresh_path, process};
+
+/// A value whose parts must fit together, whatever its noise is.
+#[derive(Persist, Movable)]
+#[repr(C)]
+struct Record {
+    number: u64,
+    text: SalString,
+    /// Changes at any moment.
+    noise: [u64; 3],
+    numbers: SalVec<u64>,
+}
+
+impl Record {
+    fn new(number: u64, noise: u64) -> Self {
+        let text = "ab".repeat(number as usize % 90);
+        let numbers = (0..number % 40).map(|at| at ^ number ^ noise).collect();
+        Self { number, text: text.as_str().into(), noise: [noise, noise.rotate_left(7), !noise], numbers }
+    }
+
+    fn check(&self) {
+        let wanted = Self::new(self.number, self.noise[0]);
+        assert!(self.noise == wanted.noise && self.text == wanted.text && self.numbers == wanted.numbers);
+    }
+}
+
+const MAP: Root<CowMap<u64, Handle<Record>>> = Root::new("map");
+/// The same values by another way, and texts; large ones have blocks of their own.
+const LIST: Root<CowVec<Handle<Record>>> = Root::new("list");
+const TEXTS: Root<CowVec<SalRc<SalVec<Handle<str>>>>> = Root::new("texts");
+
+fn options() -> HeapOptions {
+    HeapOptions::new().mode(Mode::Shared).capacity(256 << 20)
+}
+
+fn open(path: &Path) -> Heap {
+    opened(&options(), path)
+}
+
+/// What the roots hold, as text; no noise.
+fn state_of(heap: &Heap) -> String {
+    let mut text = String::new();
+    let (read, pin) = (heap.read().unwrap(), heap.pin());
+    let number = |handle: &Handle<Record>| {
+        handle.get(&pin).check();
+        handle.get(&pin).number
+    };
+    if let Ok(map) = read.root(MAP) {
+        map.check().unwrap();
+        map.iter().for_each(|(key, handle)| write!(text, " {key}={}", number(handle)).unwrap());
+    }
+    for name in read.versions(MAP).unwrap() {
+        write!(text, "\n{name}:").unwrap();
+        let map = read.version(MAP, &name).unwrap();
+        map.iter().for_each(|(key, handle)| write!(text, " {key}={}", number(handle)).unwrap());
+    }
+    if let Ok(list) = read.root(LIST) {
+        write!(text, "\nlist:").unwrap();
+        list.iter().for_each(|handle| write!(text, " {}", number(handle)).unwrap());
+    }
+    if let Ok(texts) = read.root(TEXTS) {
+        write!(text, "\ntexts:").unwrap();
+        for handle in texts.iter().flat_map(|texts| texts.iter()) {
+            let value = handle.get(&pin);
+            assert!(value.chars().all(|char| char == 'x'));
+            write!(text, " {}", value.len()).unwrap();
+        }
+    }
+    text
+}
+
+/// Changes a heap at random.
+struct Changer {
+    random: Random,
+    /// Handles that no root has.
+    held: Vec<Handle<Record>>,
+}
+
+impl Changer {
+    fn new(seed: u64) -> Self {
+        Self { random: Random(seed), held: Vec::new() }
+    }
+
+    fn change(&mut self, heap: &Heap) {
+        let tx = heap.write().unwrap();
+        let key = self.random.below(300) as u64;
+        let (number, noise) = (self.random.next() % 1_000, self.random.next());
+        let map = tx.root_or_default(MAP).unwrap();
+        match self.random.below(20) {
+            0..=5 => {
+                for key in key..key + self.random.below(9) as u64 {
+                    map.insert(key, heap.handle(Record::new(number, noise)));
+                }
+            }
+            // The same value for all who have it, versions too.
+            6..=9 => {
+                for (_, handle) in map.range(key..key + 5) {
+                    handle.update(Record::new(number, noise)).unwrap();
+                }
+            }
+            10 | 11 => {
+                for key in key..key + 12 {
+                    self.held.extend(map.remove(&key));
+                }
+            }
+            12 => {
+                let list = tx.root_or_default(LIST).unwrap();
+                for (_, handle) in map.range(key..key + 5) {
+                    list.push(handle.clone());
+                }
+                while list.len() > 40 {
+                    list.pop();
+                }
+            }
+            13 => tx.keep_version(MAP, &format!("v{}", self.random.below(3))).unwrap(),
+            14 => {
+                let names = tx.versions(MAP).unwrap();
+                if !names.is_empty() {
+                    let name = &names[self.random.below(names.len())];
+                    if key % 2 == 0 {
+                        tx.roll_back(MAP, name).unwrap();
+                    }
+                    tx.drop_version(MAP, name).unwrap();
+                }
+            }
+            15 => {
+                let texts = tx.root_or_default(TEXTS).unwrap();
+                let len = [0, 100, 5_000, 300_000][self.random.below(4)];
+                let few = (0..3).map(|more| heap.handle_str(&"x".repeat(len + more))).collect::<SalVec<_>>();
+                texts.push(heap.rc(few));
+                if texts.len() > 6 {
+                    texts.remove(2);
+                }
+            }
+            16 if key < 20 => drop(tx.take_root(MAP).unwrap()),
+            17 => self.held.truncate(3),
+            _ => {
+                for handle in &self.held {
+                    handle.update_with(|old| Record::new(old.number, noise)).unwrap();
+                }
+            }
+        }
+        drop(tx);
+        match self.random.below(12) {
+            0 => drop(heap.purge()),
+            1 | 2 => compact(heap, &mut self.random),
+            _ => {}
+        }
+    }
+}
+
+fn compact(heap: &Heap, random: &mut Random) {
+    let order = [Order::Address, Order::Entry][random.below(2)];
+    heap.compact_with(CompactOptions::new().sparse([0.5, 1.0][random.below(2)]).order(order)).unwrap();
+}
+
+/// Moves all values, and gives them other noise, until it is over.
+fn disturb(heap: &Heap, seed: u64, is_over: &AtomicBool) {
+    let mut random = Random(seed);
+    while !is_over.load(Ordering::Relaxed) {
+        compact(heap, &mut random);
+        let noise = random.next();
+        let some: Vec<_> = heap
+            .with_root(MAP, |map| map.values().filter(|_| random.below(3) == 0).cloned().collect())
+            .unwrap_or_default();
+        for handle in some {
+            handle.update_with(|old| Record::new(old.number, noise)).unwrap();
+        }
+    }
+}
+
+/// Drops all roots and versions, syncs, and looks that nothing is left but what handles need for the next value.
+fn drop_all(heap: &Heap) {
+    let tx = heap.write().unwrap();
+    for name in tx.versions(MAP).unwrap() {
+        tx.drop_version(MAP, &name).unwrap();
+    }
+    drop((tx.take_root(MAP), tx.take_root(LIST), tx.take_root(TEXTS)));
+    drop(tx);
+    // What is dropped may wait for pins, and then for a sync.
+    heap.compact().unwrap();
+    heap.sync().unwrap();
+    heap.compact().unwrap();
+    heap.sync().unwrap();
+    assert!(heap.stats().live_bytes < 2 * (2 << 20) + 4096, "{}", heap.stats());
+    // SAFETY: nobody else uses the heap, and nothing in it is held.
+    let collected = unsafe { heap.collect() }.unwrap();
+    assert!(collected.reclaimed_blocks == 0 && collected.is_precise, "{collected}");
+}
+
+#[test]
+fn a_power_cut_leads_each_handle_back_to_its_last_durable_value() {
+    let name = "a_power_cut_leads_each_handle_back_to_its_last_durable_value";
+    if let Some((role, path)) = process::role() {
+        let seed = role.parse().unwrap();
+        let heap = open(&path);
+        let mut tracer = Tracer::new(&path);
+        let mut changer = Changer::new(seed);
+        tracer.cut(Some(&state_of(&heap)));
+        for round in 0..20 {
+            for _ in 0..3 {
+                (0..changer.random.below(10)).for_each(|_| changer.change(&heap));
+                match changer.random.below(5) {
+                    0 => drop(heap.sync_with(SyncLevel::Seal).unwrap()),
+                    1 => drop(heap.sync_with(SyncLevel::Async).unwrap()),
+                    _ => {}
+                }
+                tracer.cut(None);
+            }
+            let state = state_of(&heap);
+            // Also while the commit is being written.
+            let is_over = AtomicBool::new(round % 2 == 0);
+            std::thread::scope(|scope| {
+                let _ends = support::SetAtEnd(&is_over);
+                scope.spawn(|| disturb(&heap, seed + round, &is_over));
+                heap.sync().unwrap();
+                tracer.cut(Some(&state));
+                tracer.cut(None);
+            });
+            tracer.cut(None);
+        }
+        wait_for_the_kill();
+    }
+    let _alone = alone();
+    let mut images = 0;
+    for seed in [21, 22, 23] {
+        println!("seed {seed}");
+        let (_directory, path) = fresh_path();
+        run_and_kill(name, &seed.to_string(), &path);
+        for_each_image(&path, seed, |durable, what| {
+            let heap = open(&path);
+            assert!(state_of(&heap) == durable, "seed {seed}, image {images}, {what}");
+            if images % 10 == 0 {
+                assert!(heap.verify().is_good());
+                let mut changer = Changer::new(images);
+                (0..20).for_each(|_| changer.change(&heap));
+                heap.sync().unwrap();
+                drop(changer);
+                drop_all(&heap);
+            }
+            unmap(heap);
+            images += 1;
+        });
+    }
+    println!("{images} images");
+    assert!(images > 600);
+}
+
+#[test]
+fn a_killed_heap_has_the_values_of_the_last_sync_that_counts() {
+    let name = "a_killed_heap_has_the_values_of_the_last_sync_that_counts";
+    let levels = [SyncLevel::Seal, SyncLevel::Async, SyncLevel::Data];
+    if let Some((role, path)) = process::role() {
+        let level = *levels.iter().find(|level| format!("{level:?}") == role).unwrap();
+        let heap = open(&path);
+        let mut changer = Changer::new(31);
+        for step in 0..200 {
+            changer.change(&heap);
+            match step % 20 {
+                5 => drop(heap.sync().unwrap()),
+                12 | 14 => drop(heap.sync_with(level).unwrap()),
+                _ => {}
+            }
+        }
+        // Twice, with changes of the same values in between: neither is durable.
+        heap.sync_with(level).unwrap();
+        (0..30).for_each(|_| changer.change(&heap));
+        heap.sync_with(level).unwrap();
+        std::fs::write(path.with_extension("state"), state_of(&heap)).unwrap();
+        let is_over = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| disturb(&heap, 5, &is_over));
+            (0..60).for_each(|_| changer.change(&heap));
+            wait_for_the_kill();
+        });
+    }
+    let _alone = alone();
+    for level in levels {
+        let (_directory, path) = fresh_path();
+        run_and_kill(name, &format!("{level:?}"), &path);
+        let heap = open(&path);
+        let expected = std::fs::read_to_string(path.with_extension("state")).unwrap();
+        assert!(!expected.is_empty() && state_of(&heap) == expected, "{level:?}");
+        drop_all(&heap);
+        unmap(heap);
+    }
+}
+
+#[test]
+fn a_heap_that_was_closed_has_its_last_values_and_leaves_nothing_behind() {
+    let _alone = alone();
+    let (_directory, path) = fresh_path();
+    let mut state = String::new();
+    for round in 0..4 {
+        let heap = open(&path);
+        assert_eq!(state_of(&heap), state);
+        let mut changer = Changer::new(round);
+        (0..150).for_each(|_| changer.change(&heap));
+        if round % 2 == 0 {
+            heap.sync().unwrap();
+        }
+        drop(changer);
+        state = state_of(&heap);
+        unmap(heap);
+    }
+    let heap = open(&path);
+    drop_all(&heap);
+    unmap(heap);
+}
+
+/// A value that was replaced is in the file until a sync is durable, so a program that never syncs again needs the more room.
+#[test]
+fn what_was_replaced_is_given_back_by_the_next_durable_sync() {
+    let _alone = alone();
+    let (_directory, path) = fresh_path();
+    let heap = open(&path);
+    heap.set_root(LIST, (0..2_000).map(|n| heap.handle(Record::new(n, n))).collect()).unwrap();
+    heap.sync().unwrap();
+    let mut held = Vec::new();
+    for round in 0..20 {
+        heap.with_root(LIST, |list| {
+            list.iter().for_each(|handle| handle.update_with(|old| Record::new(old.number, round)).unwrap());
+        })
+        .unwrap();
+        heap.compact_with(CompactOptions::new().sparse(1.0)).unwrap();
+        heap.sync().unwrap();
+        held.push(heap.stats().live_bytes);
+    }
+    assert!(held[19] <= held[3] + (4 << 20), "{held:?}");
+    drop_all(&heap);
+    unmap(heap);
+}
+
+/// Handles where nobody finds them again are no part of what a heap goes back to.
+#[test]
+fn roots_that_may_hide_handles_are_plain() {
+    #[derive(Persist, Movable)]
+    #[persist(same_build)]
+    #[expect(dead_code, reason = "it is only stored")]
+    enum Hidden {
+        Nothing,
+        Something(u64),
+    }
+    const HIDDEN: Root<SalRc<(Hidden, Handle<u64>)>> = Root::new("hidden");
+    let name = "roots_that_may_hide_handles_are_plain";
+    if let Some((_, path)) = process::role() {
+        let heap = open(&path);
+        heap.set_root(HIDDEN, heap.rc((Hidden::Something(1), heap.handle(7)))).unwrap();
+        heap.sync().unwrap();
+        wait_for_the_kill();
+    }
+    let _alone = alone();
+    let (_directory, path) = fresh_path();
+    run_and_kill(name, "hide", &path);
+    // SAFETY: the tests write these files through this crate only.
+    let refused = unsafe { options().open(&path) }.unwrap_err();
+    assert!(matches!(&refused, OpenError::PlainRoots { roots } if roots == &["hidden"]), "{refused}");
+}
+
+#[test]
+fn models_agree_with_what_is_replaced_by_many_threads_between_syncs() {
+    let _alone = alone();
+    let (_directory, path) = fresh_path();
+    let heap = open(&path);
+    heap.set_root(MAP, (0..500).map(|key| (key, heap.handle(Record::new(key, 0)))).collect()).unwrap();
+    let mut model: BTreeMap<u64, u64> = (0..500).map(|key| (key, key)).collect();
+    for round in 1..=6 {
+        std::thread::scope(|scope| {
+            let heap = &heap;
+            for part in 0..4_u64 {
+                scope.spawn(move || {
+                    let all: Vec<_> = heap.with_root(MAP, |map| map.values().cloned().collect()).unwrap();
+                    for handle in all {
+                        // Each value once for each thread.
+                        handle.update_with(|old| Record::new(old.number + part * round, part)).unwrap();
+                    }
+                });
+            }
+            (0..5).for_each(|_| drop(heap.sync().unwrap()));
+        });
+        model.values_mut().for_each(|number| *number += 6 * round);
+    }
+    heap.sync().unwrap();
+    unmap(heap);
+    let heap = open(&path);
+    let (read, pin) = (heap.read().unwrap(), heap.pin());
+    let found = read.root(MAP).unwrap();
+    assert!(found.iter().map(|(&key, handle)| (key, handle.get(&pin).number)).eq(model));
+    drop((read, pin));
+    unmap(heap);
+}

@@ -1,0 +1,172 @@
+//! What the disk may hold of a shared heap's file after a power cut: of each page what it held at any moment since all was durable.
+
+use super::Random;
+use super::bytes::extents;
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{BufReader, BufWriter, Read, Write};
+use std::ops::Range;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+pub(crate) const PAGE: usize = 4096;
+
+/// A page, and what it held.
+type Page = Box<[u8; PAGE]>;
+
+/// The pages of a file that hold data.
+pub(crate) fn data_pages(file: &File) -> Vec<u64> {
+    let pages = |data: Range<u64>| data.start / PAGE as u64..data.end.div_ceil(PAGE as u64);
+    extents(file).into_iter().flat_map(pages).collect()
+}
+
+/// Writes down what has changed in a file since the last time.
+pub(crate) struct Tracer {
+    file: File,
+    seen: HashMap<u64, Page>,
+    trace: BufWriter<File>,
+}
+
+impl Tracer {
+    pub(crate) fn new(path: &Path) -> Self {
+        let trace = BufWriter::new(File::create(path.with_extension("trace")).unwrap());
+        Self { file: File::open(path).unwrap(), seen: HashMap::new(), trace }
+    }
+
+    fn write(&mut self, words: &[u64], bytes: &[u8]) {
+        words.iter().for_each(|word| self.trace.write_all(&word.to_le_bytes()).unwrap());
+        self.trace.write_all(bytes).unwrap();
+    }
+
+    /// A power cut may come here; `durable` says that everything has reached the disk, with this state.
+    pub(crate) fn cut(&mut self, durable: Option<&str>) {
+        let len = self.file.metadata().unwrap().len();
+        let pages = data_pages(&self.file);
+        let gone: Vec<u64> = self.seen.keys().copied().filter(|page| pages.binary_search(page).is_err()).collect();
+        for page in pages.into_iter().chain(gone) {
+            let mut now: Page = Box::new([0; PAGE]);
+            let _ = self.file.read_at(&mut now[..], page * PAGE as u64).unwrap();
+            let before = self.seen.get(&page);
+            let is_zero = now.iter().all(|&byte| byte == 0);
+            if before.map_or(!is_zero, |before| **before != *now) {
+                self.write(&[1, page], &now[..]);
+                self.seen.insert(page, now);
+            }
+        }
+        match durable {
+            None => self.write(&[2, len], &[]),
+            Some(state) => self.write(&[3, len, state.len() as u64], state.as_bytes()),
+        }
+        self.trace.flush().unwrap();
+    }
+}
+
+/// What the disk may hold of a file.
+struct Disk {
+    /// Of each page, what it held when all was durable, and since.
+    versions: HashMap<u64, Vec<Page>>,
+    /// The file's lengths, likewise.
+    lens: Vec<u64>,
+    random: Random,
+}
+
+impl Disk {
+    /// Writes a file with one version of each page, over the file itself.
+    fn write(&self, path: &Path, len: u64, mut choose: impl FnMut(u64, usize) -> usize) {
+        let file = File::options().write(true).open(path).unwrap();
+        file.set_len(0).unwrap();
+        file.set_len(len).unwrap();
+        for (&page, versions) in &self.versions {
+            let mut bytes = versions[choose(page, versions.len())].clone();
+            if page < 2 {
+                forget_seal(&mut bytes);
+            }
+            // What lies behind the end is lost.
+            if bytes.iter().any(|&byte| byte != 0) && page * (PAGE as u64) < len {
+                file.write_all_at(&bytes[..], page * PAGE as u64).unwrap();
+            }
+        }
+    }
+
+    /// Each page as it was at any moment since all was durable.
+    fn write_any(&mut self, path: &Path, headers_are_old: bool) {
+        let mut random = self.random.clone();
+        // Some cuts lose nearly all, some nearly nothing.
+        let share = random.below(5);
+        let len = self.lens[random.below(self.lens.len())];
+        self.write(path, len, |page, versions| match share {
+            _ if headers_are_old && page < 2 => 0,
+            0 if random.below(20) > 0 => 0,
+            1 if random.below(20) > 0 => versions - 1,
+            _ => random.below(versions),
+        });
+        self.random = random;
+    }
+
+    fn len(&self) -> u64 {
+        self.lens.last().copied().unwrap_or(0)
+    }
+
+    fn all_durable(&mut self) {
+        self.lens.drain(..self.lens.len() - 1);
+        for versions in self.versions.values_mut() {
+            versions.drain(..versions.len() - 1);
+        }
+    }
+}
+
+/// Makes a header that counts only as long as the system runs one that does not count.
+fn forget_seal(page: &mut Page) {
+    const KIND: usize = 352 + 20;
+    if page[KIND] == 3 {
+        page[511] ^= 1;
+    }
+}
+
+
+/// Writes the images that a power cut may leave behind over the file whose changes a [`Tracer`] has written down, one after the other; `check` is
+/// told which state was durable last, and where the cut came.
+pub(crate) fn for_each_image(path: &Path, seed: u64, mut check: impl FnMut(&str, &str)) {
+    let mut trace = BufReader::new(File::open(path.with_extension("trace")).unwrap());
+    let mut disk = Disk { versions: HashMap::new(), lens: Vec::new(), random: Random(seed) };
+    let mut durable = String::new();
+    let mut is_first = true;
+    loop {
+        let mut word = || {
+            let mut word = [0; 8];
+            trace.read_exact(&mut word).ok().map(|()| u64::from_le_bytes(word))
+        };
+        match word() {
+            Some(1) => {
+                let page = word().unwrap();
+                let mut bytes: Page = Box::new([0; PAGE]);
+                trace.read_exact(&mut bytes[..]).unwrap();
+                disk.versions.entry(page).or_insert_with(|| vec![Box::new([0; PAGE])]).push(bytes);
+            }
+            Some(2) => {
+                disk.lens.push(word().unwrap());
+                for _ in 0..3 {
+                    disk.write_any(path, false);
+                    check(&durable, "between syncs");
+                }
+            }
+            Some(3) => {
+                disk.lens.push(word().unwrap());
+                let len = word().unwrap();
+                let mut state = vec![0; len as usize];
+                trace.read_exact(&mut state).unwrap();
+                if !std::mem::take(&mut is_first) {
+                    disk.write_any(path, true);
+                    check(&durable, "before the header");
+                    disk.write(path, disk.len(), |page, versions| if page < 2 { 0 } else { versions - 1 });
+                    check(&durable, "all but the header");
+                }
+                disk.write(path, disk.len(), |_, versions| versions - 1);
+                durable = String::from_utf8(state).unwrap();
+                check(&durable, "all");
+                disk.all_durable();
+            }
+            _ => break,
+        }
+    }
+}
