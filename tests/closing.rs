@@ -16,7 +16,7 @@ use std::sync::mpsc;
 use support::bytes::{self, header};
 use support::heaps::open;
 use support::process::{self, say};
-use support::{Random, fresh_path, seed};
+use support::{Random, SetAtEnd, fresh_path, seed};
 
 type Numbers = SalVector<u64, SalAlloc>;
 const NUMBERS: Root<Numbers> = Root::new("numbers");
@@ -180,6 +180,7 @@ fn threads_that_write_to_their_memory_go_on_while_the_heap_is_closed() {
     let heap = open(&path);
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
+        let stops = SetAtEnd(&stop);
         let writers: Vec<_> = (0..2_u64)
             .map(|writer| {
                 let mut words = numbers(heap.alloc(), 60_000, 0);
@@ -198,7 +199,7 @@ fn threads_that_write_to_their_memory_go_on_while_the_heap_is_closed() {
             .collect();
         std::thread::yield_now();
         heap.close().unwrap();
-        stop.store(true, Ordering::Relaxed);
+        drop(stops);
         for writer in writers {
             writer.join().unwrap();
         }

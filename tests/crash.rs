@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::time::Instant;
-use support::Random;
+use support::{Random, SetAtEnd};
 
 const WORDS: Root<SalHashMap<u64, SalString>> = Root::new("words");
 const TREE: Root<SalBTreeMap<SalString, SalVec<u64>>> = Root::new("tree");
@@ -576,6 +576,7 @@ fn threads_without_sessions_may_allocate_build_and_free_while_commits_are_captur
             for round in 0..2 {
                 let (handle, is_over) = (scenario.heap().alloc(), AtomicBool::new(false));
                 std::thread::scope(|scope| {
+                    let _over = SetAtEnd(&is_over);
                     let is_over = &is_over;
                     let (give, take) = sync_channel(2);
                     scope.spawn(move || build(handle, &give, seed));
@@ -591,7 +592,6 @@ fn threads_without_sessions_may_allocate_build_and_free_while_commits_are_captur
                         }
                         scenario.sync_with([SyncLevel::Data, SyncLevel::Data, SyncLevel::Async][random.below(3)]);
                     }
-                    is_over.store(true, Ordering::Relaxed);
                 });
                 if round == 0 {
                     scenario.kill();

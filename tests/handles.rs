@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 
 mod support;
-use support::{Random, seed};
+use support::{Random, SetAtEnd, seed};
 
 fn heap() -> Heap {
     HeapOptions::new().volatile().unwrap()
@@ -197,6 +197,7 @@ fn update_with_loses_no_change_of_any_thread() {
     let sum = heap.handle((0_u64, 0_u64));
     let is_over = AtomicBool::new(false);
     thread::scope(|scope| {
+        let _over = SetAtEnd(&is_over);
         scope.spawn(|| {
             while !is_over.load(Ordering::Relaxed) {
                 heap.compact_with(CompactOptions::new().sparse(1.0)).unwrap();
@@ -212,7 +213,6 @@ fn update_with_loses_no_change_of_any_thread() {
             })
             .collect();
         changing.into_iter().for_each(|thread| thread.join().unwrap());
-        is_over.store(true, Ordering::Relaxed);
     });
     assert_eq!(*sum.get(&heap.pin()), (15_000, 30_000));
 }
@@ -226,15 +226,17 @@ fn readers_writers_drops_and_a_compactor_at_once_see_whole_values_only() {
     let value = |n: u64| -> Vec<u64> { vec![n; 3 + n as usize % 5] };
     let slots: Vec<Mutex<Handle<Vec<u64>>>> = (0..SLOTS as u64).map(|n| Mutex::new(heap.handle(value(n)))).collect();
     let plain: Vec<Mutex<Handle<[u64; 9]>>> = (0..SLOTS as u64).map(|n| Mutex::new(heap.handle([n; 9]))).collect();
-    let (running, moved) = (AtomicUsize::new(4), AtomicU64::new(0));
+    let (is_over, moved) = (AtomicBool::new(false), AtomicU64::new(0));
     thread::scope(|scope| {
-        for number in 0..4 {
-            let (heap, slots, plain, running, moved) = (&heap, &slots, &plain, &running, &moved);
+        let over = SetAtEnd(&is_over);
+        let work = |number| {
+            let (heap, slots, plain, is_over, moved) = (&heap, &slots, &plain, &is_over, &moved);
             scope.spawn(move || {
                 let mut random = Random(seed + number);
                 let mut round = 0;
                 // Also until enough was moved meanwhile.
-                while round < ROUNDS || moved.load(Ordering::Relaxed) < 10_000 {
+                let is_enough = || moved.load(Ordering::Relaxed) >= 10_000 || is_over.load(Ordering::Relaxed);
+                while round < ROUNDS || !is_enough() {
                     round += 1;
                     let at = random.below(SLOTS);
                     let n = random.next() % (1 << 40);
@@ -253,15 +255,14 @@ fn readers_writers_drops_and_a_compactor_at_once_see_whole_values_only() {
                         }
                     }
                 }
-                running.fetch_sub(1, Ordering::SeqCst);
-            });
+            })
+        };
+        let workers = [0, 1, 2, 3].map(work);
+        while !workers.iter().all(thread::ScopedJoinHandle::is_finished) {
+            let report = heap.compact_with(CompactOptions::new().sparse(1.0)).unwrap();
+            moved.fetch_add(report.moved_objects, Ordering::Relaxed);
         }
-        scope.spawn(|| {
-            while running.load(Ordering::SeqCst) > 0 {
-                let report = heap.compact_with(CompactOptions::new().sparse(1.0)).unwrap();
-                moved.fetch_add(report.moved_objects, Ordering::Relaxed);
-            }
-        });
+        drop(over);
     });
     drop((slots, plain));
     until(&heap, || heap.stats().live_bytes <= 22 << 20);

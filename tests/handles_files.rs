@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 mod support;
 use support::bytes::{pages, write};
-use support::{Random, alone, fresh_path, seed};
+use support::{Random, SetAtEnd, alone, fresh_path, seed};
 
 #[derive(Persist, Movable, Clone, Debug, PartialEq)]
 #[repr(C)]
@@ -187,6 +187,7 @@ fn what_a_commit_beside_a_compactor_holds_is_whole() {
     let copy = directory.path().join("copy.sal");
     let is_over = AtomicBool::new(false);
     std::thread::scope(|scope| {
+        let over = SetAtEnd(&is_over);
         let (heap, is_over) = (&heap, &is_over);
         let moves = scope.spawn(move || {
             let mut moved = 0;
@@ -219,7 +220,7 @@ fn what_a_commit_beside_a_compactor_holds_is_whole() {
             }
             tx.sync().unwrap();
         }
-        is_over.store(true, Ordering::Relaxed);
+        drop(over);
         assert!(moves.join().unwrap() > 1_000);
     });
     // As a crash leaves it: what was synced is in the file and its log.

@@ -100,7 +100,7 @@ fn a_sync_does_not_wait_for_one_who_waits_to_move() {
     thread::scope(|scope| {
         let tx = heap.write().unwrap();
         let (heap, all, has_begun, is_named) = (&heap, &all, &has_begun, &is_named);
-        scope.spawn(move || {
+        let places = scope.spawn(move || {
             let slowly = all.iter().inspect(|_| {
                 has_begun.store(true, Ordering::SeqCst);
                 is_named.fetch_add(1, Ordering::SeqCst);
@@ -108,7 +108,7 @@ fn a_sync_does_not_wait_for_one_who_waits_to_move() {
             });
             heap.place_in_order(slowly).unwrap();
         });
-        while !has_begun.load(Ordering::SeqCst) {
+        while !has_begun.load(Ordering::SeqCst) && !places.is_finished() {
             thread::yield_now();
         }
         let syncs = scope.spawn(move || heap.sync());
@@ -129,14 +129,14 @@ fn a_forked_child_compacts_whoever_moved_in_its_parent() {
     let all: Vec<_> = (0..300_u64).map(|n| other.handle(n)).collect();
     let has_begun = AtomicBool::new(false);
     thread::scope(|scope| {
-        scope.spawn(|| {
+        let places = scope.spawn(|| {
             let slowly = all.iter().inspect(|_| {
                 has_begun.store(true, Ordering::SeqCst);
                 thread::sleep(Duration::from_millis(1));
             });
             other.place_in_order(slowly).unwrap();
         });
-        while !has_begun.load(Ordering::SeqCst) {
+        while !has_begun.load(Ordering::SeqCst) && !places.is_finished() {
             thread::yield_now();
         }
         // SAFETY: the child calls nothing that another thread's locks are needed for, but what is tested.

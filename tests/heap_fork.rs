@@ -12,7 +12,7 @@ use std::alloc::Layout;
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicBool, Ordering};
 use support::heaps::open;
-use support::{alone, fresh_path, process};
+use support::{SetAtEnd, alone, fresh_path, process};
 
 type Numbers = SalVector<u64, SalAlloc>;
 const NUMBERS: Root<Numbers> = Root::new("numbers");
@@ -230,6 +230,7 @@ fn the_parent_goes_on_and_its_lock_goes_with_it_though_the_child_lives() {
 fn the_default_heap_works_in_children_of_a_busy_threaded_parent() {
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
+        let _stops = SetAtEnd(&stop);
         for thread in 0..3_usize {
             let stop = &stop;
             scope.spawn(move || {
@@ -266,7 +267,6 @@ fn the_default_heap_works_in_children_of_a_busy_threaded_parent() {
             assert_eq!(code, 7, "round {round}");
             assert_eq!(mine.len() as u64, round * 100);
         }
-        stop.store(true, Ordering::Relaxed);
     });
 }
 

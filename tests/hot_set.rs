@@ -14,7 +14,7 @@ use std::time::Duration;
 
 mod support;
 use support::heaps::{each_kind, open, unmap};
-use support::{Random, alone, fresh_path, process, seed};
+use support::{Random, SetAtEnd, alone, fresh_path, process, seed};
 
 const MIB: u64 = 1 << 20;
 /// Numbers of a value; with the word before it, it takes 256 bytes.
@@ -258,6 +258,7 @@ fn threads_read_replace_and_drop_values_while_these_come_and_go() {
     heap.hot_set(HotSetOptions::new(2 * MIB).sample_every(1)).unwrap();
     let (is_over, most) = (AtomicBool::new(false), AtomicU64::new(0));
     thread::scope(|scope| {
+        let _over = SetAtEnd(&is_over);
         let workers: Vec<_> = (0..2)
             .map(|number| {
                 let (heap, slots) = (&heap, &slots);
@@ -290,7 +291,6 @@ fn threads_read_replace_and_drop_values_while_these_come_and_go() {
             }
         });
         workers.into_iter().for_each(|worker| worker.join().unwrap());
-        is_over.store(true, Ordering::Relaxed);
     });
     assert!(most.load(Ordering::Relaxed) > 2_000, "{}", heap.hot_set_stats().unwrap());
     let pin = heap.pin();

@@ -23,7 +23,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 use support::heaps::{open_with, unmap};
-use support::{Random, alone, fresh_path, process, seed};
+use support::{Random, SetAtEnd, alone, fresh_path, process, seed};
 
 /// What a writer keeps.
 #[derive(Persist, Default)]
@@ -147,12 +147,12 @@ fn work(role: &str, path: &Path) {
     let stop = AtomicBool::new(false);
     let sharing = Mutex::new(());
     let ends = std::thread::scope(|scope| {
+        let stops = SetAtEnd(&stop);
         let (heap, stop, sharing) = (&heap, &stop, &sharing);
         let writers = [0, 1].map(|writer| scope.spawn(move || write(heap, seed, writer, stop, sharing)));
         scope.spawn(move || churn(heap, stop));
         process::hear();
-        // Relaxed: nothing else is told by it.
-        stop.store(true, Ordering::Relaxed);
+        drop(stops);
         writers.map(|writer| writer.join().unwrap())
     });
     process::say("closing");

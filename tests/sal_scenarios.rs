@@ -17,7 +17,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use support::heaps::{open, opened, run_and_kill, unmap, wait_for_the_kill};
-use support::{Random, alone, fresh_path, process};
+use support::{Random, SetAtEnd, alone, fresh_path, process};
 
 /// A node with two children, as of a tree whose versions share what has not changed.
 #[derive(Clone)]
@@ -312,6 +312,7 @@ fn writers_with_their_own_roots_go_on_beside_readers_of_old_versions() {
     }
     let is_done = AtomicBool::new(false);
     std::thread::scope(|threads| {
+        let _done = SetAtEnd(&is_done);
         let writers: Vec<_> = (0..WRITERS)
             .map(|writer| {
                 let heap = &heap;
@@ -351,9 +352,7 @@ fn writers_with_their_own_roots_go_on_beside_readers_of_old_versions() {
                 }
             });
         }
-        let outcomes: Vec<_> = writers.into_iter().map(|writer| writer.join()).collect();
-        is_done.store(true, Ordering::Relaxed);
-        outcomes.into_iter().for_each(|outcome| outcome.unwrap());
+        writers.into_iter().for_each(|writer| writer.join().unwrap());
     });
     unmap(heap);
     let heap = open(&path);

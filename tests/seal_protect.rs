@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use support::heaps::{opened, run_and_kill, unmap, wait_for_the_kill};
 use support::process::{self, role, say};
-use support::{Random, alone, fresh_path};
+use support::{Random, SetAtEnd, alone, fresh_path};
 
 /// Bytes of what is made read-only as a whole.
 const SEGMENT: u64 = 2 << 20;
@@ -289,6 +289,7 @@ fn values_are_made_shared_and_dropped_by_any_thread_while_another_seals() {
     let heap = volatile();
     let is_over = AtomicBool::new(false);
     thread::scope(|scope| {
+        let over = SetAtEnd(&is_over);
         let sealer = scope.spawn(|| {
             let mut most = 0;
             while !is_over.load(Ordering::Relaxed) {
@@ -316,9 +317,8 @@ fn values_are_made_shared_and_dropped_by_any_thread_while_another_seals() {
                 })
             })
             .collect();
-        let outcomes: Vec<_> = workers.into_iter().map(thread::ScopedJoinHandle::join).collect();
-        is_over.store(true, Ordering::Relaxed);
-        outcomes.into_iter().for_each(|outcome| outcome.unwrap());
+        workers.into_iter().for_each(|worker| worker.join().unwrap());
+        drop(over);
         assert!(sealer.join().unwrap() > 0);
     });
     assert_eq!((heap.stats().live_bytes, seals(&heap).withheld_bytes), (0, 0));

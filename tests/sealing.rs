@@ -7,12 +7,11 @@ use sal::collections::{CowHashMap, CowMap, CowVec};
 use sal::prelude::*;
 use sal::{HeapOptions, Mode, SalBox, SealPolicy, SyncLevel};
 use std::collections::BTreeMap;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use support::heaps::unmap;
-use support::{Random, alone, fresh_path};
+use support::{Random, SetAtEnd, alone, fresh_path};
 
 fn options(mode: Mode) -> HeapOptions {
     HeapOptions::new().mode(mode).capacity(256 << 20)
@@ -313,6 +312,7 @@ fn collections_are_right_while_another_thread_seals_all_the_time() {
     let heap = HeapOptions::new().seal_policy(SealPolicy::Logical).volatile().unwrap();
     let is_over = AtomicBool::new(false);
     thread::scope(|scope| {
+        let over = SetAtEnd(&is_over);
         let sealer = scope.spawn(|| {
             let mut seals = 0_u64;
             while !is_over.load(Ordering::Relaxed) {
@@ -321,9 +321,8 @@ fn collections_are_right_while_another_thread_seals_all_the_time() {
             }
             seals
         });
-        let changed = catch_unwind(AssertUnwindSafe(|| change_at_random(&heap, seed, 20_000, |_| {})));
-        is_over.store(true, Ordering::Relaxed);
-        changed.unwrap();
+        change_at_random(&heap, seed, 20_000, |_| {});
+        drop(over);
         assert!(sealer.join().unwrap() > 100);
     });
     assert_eq!(heap.stats().live_bytes, 0);

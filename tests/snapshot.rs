@@ -11,7 +11,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use support::heaps::{open, open_with, run_and_kill, unmap};
-use support::{alone, bytes, fresh_path, process};
+use support::{SetAtEnd, alone, bytes, fresh_path, process};
 
 const NUMBERS: Root<SalVec<u64>> = Root::new("numbers");
 const WORDS: Root<SalHashMap<u64, SalString>> = Root::new("words");
@@ -156,10 +156,11 @@ fn snapshots_beside_two_writers_hold_whole_sessions_and_everything_acknowledged_
     let acknowledged = [AtomicU64::new(0), AtomicU64::new(0)];
     let mut taken: Vec<(PathBuf, [u64; 2], u64)> = Vec::new();
     std::thread::scope(|scope| {
+        let _stops = SetAtEnd(&stop);
         for writer in 0..2 {
             let (heap, stop, acknowledged, pairs, bulk) = (&heap, &stop, &acknowledged, &pairs, &bulk);
             scope.spawn(move || {
-                // Relaxed: nothing else is told by it.
+                let _stops = SetAtEnd(stop);
                 for round in 1.. {
                     if stop.load(Ordering::Relaxed) {
                         return;
@@ -179,25 +180,27 @@ fn snapshots_beside_two_writers_hold_whole_sessions_and_everything_acknowledged_
             });
         }
         // So that the writers have something.
-        while acknowledged.iter().any(|round| round.load(Ordering::Acquire) < 2) {
-            std::thread::yield_now();
-        }
+        let wait_for = |writer: usize, round| {
+            while acknowledged[writer].load(Ordering::Acquire) < round && !stop.load(Ordering::Relaxed) {
+                std::thread::yield_now();
+            }
+        };
+        wait_for(0, 2);
+        wait_for(1, 2);
         for number in 0..8 {
             let before = [0, 1].map(|writer: usize| acknowledged[writer].load(Ordering::Acquire));
             let copy = path.with_file_name(format!("copy{number}"));
             let commit = heap
                 .snapshot_with(&copy, |_| {
                     // The writers' syncs go on, though the log is far longer than it should be.
-                    let now = acknowledged[0].load(Ordering::Acquire);
-                    while number < 3 && acknowledged[0].load(Ordering::Acquire) < now + 3 {
-                        std::thread::yield_now();
+                    if number < 3 {
+                        wait_for(0, acknowledged[0].load(Ordering::Acquire) + 3);
                     }
                     ControlFlow::Continue(())
                 })
                 .unwrap();
             taken.push((copy, before, commit));
         }
-        stop.store(true, Ordering::Relaxed);
     });
     unmap(heap);
     for (copy, before, commit) in taken {

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use support::bytes::{self, header};
 use support::heaps::{opened, unmap};
-use support::{alone, fresh_path};
+use support::{SetAtEnd, alone, fresh_path};
 
 const NUMBERS: Root<SalVec<u64>> = Root::new("numbers");
 const WORDS: Root<SalHashMap<u64, SalString>> = Root::new("words");
@@ -94,6 +94,7 @@ fn a_heap_is_good_while_threads_allocate_and_sync_and_hold_sessions() {
     fill(&heap);
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
+        let _stops = SetAtEnd(&stop);
         scope.spawn(|| {
             while !stop.load(Ordering::Relaxed) {
                 heap.with_root_mut(NUMBERS, |numbers| numbers.extend(0..1000)).unwrap();
@@ -111,7 +112,6 @@ fn a_heap_is_good_while_threads_allocate_and_sync_and_hold_sessions() {
             let report = heap.verify();
             assert!(report.is_good(), "{report}");
         }
-        stop.store(true, Ordering::Relaxed);
     });
     let tx = heap.write().unwrap();
     let _held = tx.root_mut(NUMBERS).unwrap();

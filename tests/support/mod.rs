@@ -11,6 +11,7 @@ pub(crate) mod tagged;
 
 use sal::persist::{BlockVisitor, Describer, Node, Persist};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread::ScopedJoinHandle;
 
@@ -25,6 +26,18 @@ pub(crate) fn fresh_path() -> (tempfile::TempDir, PathBuf) {
 pub(crate) fn alone() -> MutexGuard<'static, ()> {
     static TURN: Mutex<()> = Mutex::new(());
     TURN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Sets the flag when it is dropped, and so at a panic, too: threads that go on until then end, and with them the scope that waits
+/// for them.
+#[derive(Debug)]
+pub(crate) struct SetAtEnd<'a>(pub(crate) &'a AtomicBool);
+
+impl Drop for SetAtEnd<'_> {
+    fn drop(&mut self) {
+        // Relaxed: nothing else is told by it.
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 /// Waits for the ends of threads, which a scope by itself does not: only for what they run, and not for what follows, in which

@@ -258,8 +258,9 @@ fn threads_that_grow_beside_a_purge_keep_every_byte() {
             }
             bytes
         });
-        let refused: Vec<u32> = workers.into_iter().map(|worker| worker.join().unwrap()).collect();
+        let outcomes: Vec<_> = workers.into_iter().map(std::thread::ScopedJoinHandle::join).collect();
         is_done.store(true, Ordering::Relaxed);
+        let refused: Vec<u32> = outcomes.into_iter().map(|outcome| outcome.unwrap()).collect();
         assert!(purger.join().unwrap() > 0, "nothing was tried: {refused:?}");
     });
     assert_eq!(growers.count().live, 0);

@@ -134,9 +134,8 @@ fn large_objects_that_are_kept_and_taken_again_are_counted_whoever_frees_them() 
 fn counts_never_go_wrong_while_threads_come_and_go() {
     let heap = HeapOptions::new().capacity(1 << 30).volatile().unwrap();
     let handle = heap.alloc();
-    let is_over = std::sync::atomic::AtomicBool::new(false);
     std::thread::scope(|scope| {
-        for _ in 0..2 {
+        let workers = [(); 2].map(|()| {
             scope.spawn(|| {
                 for _ in 0..200 {
                     std::thread::spawn(move || {
@@ -147,10 +146,9 @@ fn counts_never_go_wrong_while_threads_come_and_go() {
                     .join()
                     .unwrap();
                 }
-                is_over.store(true, Ordering::Relaxed);
-            });
-        }
-        while !is_over.load(Ordering::Relaxed) {
+            })
+        });
+        while !workers.iter().all(std::thread::ScopedJoinHandle::is_finished) {
             let stats = heap.stats();
             // Each thread has 300 at most; one that ends may be counted twice.
             assert!(stats.live_bytes <= 8 * 300 * 64 && stats.allocations() <= 2 * 2 * 200 * 300, "{stats}");
