@@ -10,10 +10,11 @@ use sal::{CompactOptions, Handle, HeapOptions, Mode, Movable, OpenError, Order, 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use support::heaps::{opened, run_and_kill, unmap, wait_for_the_kill};
 use support::power_cuts::{Tracer, for_each_image};
-use support::{Random, alone, fresh_path, process};
+use support::{Random, SetAtEnd, alone, fresh_path, process};
 
 /// A value whose parts must fit together, whatever its noise is.
 #[derive(Persist, Movable)]
@@ -100,26 +101,28 @@ impl Changer {
         let tx = heap.write().unwrap();
         let key = self.random.below(300) as u64;
         let (number, noise) = (self.random.next() % 1_000, self.random.next());
-        let map = tx.root_or_default(MAP).unwrap();
         match self.random.below(20) {
             0..=5 => {
+                let map = tx.root_or_default(MAP).unwrap();
                 for key in key..key + self.random.below(9) as u64 {
                     map.insert(key, heap.handle(Record::new(number, noise)));
                 }
             }
             // The same value for all who have it, versions too.
             6..=9 => {
+                let map = tx.root_or_default(MAP).unwrap();
                 for (_, handle) in map.range(key..key + 5) {
                     handle.update(Record::new(number, noise)).unwrap();
                 }
             }
             10 | 11 => {
+                let map = tx.root_or_default(MAP).unwrap();
                 for key in key..key + 12 {
                     self.held.extend(map.remove(&key));
                 }
             }
             12 => {
-                let list = tx.root_or_default(LIST).unwrap();
+                let (map, list) = (tx.root_or_default(MAP).unwrap(), tx.root_or_default(LIST).unwrap());
                 for (_, handle) in map.range(key..key + 5) {
                     list.push(handle.clone());
                 }
@@ -127,13 +130,14 @@ impl Changer {
                     list.pop();
                 }
             }
-            13 => tx.keep_version(MAP, &format!("v{}", self.random.below(3))).unwrap(),
+            // There may be no such root just now.
+            13 => drop(tx.keep_version(MAP, &format!("v{}", self.random.below(3)))),
             14 => {
                 let names = tx.versions(MAP).unwrap();
                 if !names.is_empty() {
                     let name = &names[self.random.below(names.len())];
                     if key % 2 == 0 {
-                        tx.roll_back(MAP, name).unwrap();
+                        let _ = tx.roll_back(MAP, name);
                     }
                     tx.drop_version(MAP, name).unwrap();
                 }
@@ -147,7 +151,7 @@ impl Changer {
                     texts.remove(2);
                 }
             }
-            16 if key < 20 => drop(tx.take_root(MAP).unwrap()),
+            16 if key < 20 => drop(tx.take_root(MAP)),
             17 => self.held.truncate(3),
             _ => {
                 for handle in &self.held {
@@ -169,17 +173,26 @@ fn compact(heap: &Heap, random: &mut Random) {
     heap.compact_with(CompactOptions::new().sparse([0.5, 1.0][random.below(2)]).order(order)).unwrap();
 }
 
-/// Moves all values, and gives them other noise, until it is over.
-fn disturb(heap: &Heap, seed: u64, is_over: &AtomicBool) {
+/// All values of the map.
+fn values(heap: &Heap) -> Vec<Handle<Record>> {
+    heap.with_root(MAP, |map| map.values().cloned().collect()).unwrap_or_default()
+}
+
+/// Moves values, and gives some of them other noise, until it is over, or has been done a few times: what is moved or replaced takes
+/// memory until the next sync.
+fn disturb(heap: &Heap, values: &[Handle<Record>], seed: u64, is_over: &AtomicBool) {
     let mut random = Random(seed);
-    while !is_over.load(Ordering::Relaxed) {
+    for _ in 0..10 {
         compact(heap, &mut random);
         let noise = random.next();
-        let some: Vec<_> = heap
-            .with_root(MAP, |map| map.values().filter(|_| random.below(3) == 0).cloned().collect())
-            .unwrap_or_default();
-        for handle in some {
+        for handle in values.iter().filter(|_| random.below(3) == 0) {
+            if is_over.load(Ordering::Relaxed) {
+                return;
+            }
+            // Parts of a new value come into the heap of the session.
+            let _session = heap.write().unwrap();
             handle.update_with(|old| Record::new(old.number, noise)).unwrap();
+            DISTURBED.fetch_add(1, Ordering::Relaxed);
         }
     }
 }
@@ -203,15 +216,40 @@ fn drop_all(heap: &Heap) {
     assert!(collected.reclaimed_blocks == 0 && collected.is_precise, "{collected}");
 }
 
+/// What writes the file's changes down, in the process that is killed.
+static TRACER: Mutex<Option<Tracer>> = Mutex::new(None);
+/// Whether the next sync of a file is one before the header that makes a commit count.
+static BEFORE_HEADER: AtomicBool = AtomicBool::new(false);
+/// Whether somebody changes values, and how many have been.
+static IS_DISTURBED: AtomicBool = AtomicBool::new(false);
+static DISTURBED: AtomicU64 = AtomicU64::new(0);
+
+/// The crate's calls come here. When a file has been synced before its header is written, somebody else goes on changing it for a while,
+/// and then a power cut may come.
+#[unsafe(no_mangle)]
+extern "C" fn fdatasync(descriptor: libc::c_int) -> libc::c_int {
+    // SAFETY: the call of that name, with its argument.
+    let done = unsafe { libc::syscall(libc::SYS_fdatasync, descriptor) } as libc::c_int;
+    if BEFORE_HEADER.swap(false, Ordering::Relaxed) {
+        let begun = DISTURBED.load(Ordering::Relaxed);
+        while IS_DISTURBED.load(Ordering::Relaxed) && DISTURBED.load(Ordering::Relaxed) < begun + 150 {
+            std::thread::yield_now();
+        }
+        TRACER.lock().unwrap().as_mut().unwrap().before_the_header();
+    }
+    done
+}
+
 #[test]
 fn a_power_cut_leads_each_handle_back_to_its_last_durable_value() {
     let name = "a_power_cut_leads_each_handle_back_to_its_last_durable_value";
     if let Some((role, path)) = process::role() {
         let seed = role.parse().unwrap();
         let heap = open(&path);
-        let mut tracer = Tracer::new(&path);
         let mut changer = Changer::new(seed);
-        tracer.cut(Some(&state_of(&heap)));
+        *TRACER.lock().unwrap() = Some(Tracer::new(&path));
+        let trace = |work: &dyn Fn(&mut Tracer)| work(TRACER.lock().unwrap().as_mut().unwrap());
+        trace(&|tracer| tracer.cut(Some(&state_of(&heap))));
         for round in 0..20 {
             for _ in 0..3 {
                 (0..changer.random.below(10)).for_each(|_| changer.change(&heap));
@@ -220,19 +258,29 @@ fn a_power_cut_leads_each_handle_back_to_its_last_durable_value() {
                     1 => drop(heap.sync_with(SyncLevel::Async).unwrap()),
                     _ => {}
                 }
-                tracer.cut(None);
+                trace(&|tracer| tracer.cut(None));
             }
-            let state = state_of(&heap);
-            // Also while the commit is being written.
-            let is_over = AtomicBool::new(round % 2 == 0);
-            std::thread::scope(|scope| {
-                let _ends = support::SetAtEnd(&is_over);
-                scope.spawn(|| disturb(&heap, seed + round, &is_over));
+            let (state, values) = (state_of(&heap), values(&heap));
+            if round % 2 == 0 {
+                BEFORE_HEADER.store(true, Ordering::Relaxed);
                 heap.sync().unwrap();
-                tracer.cut(Some(&state));
-                tracer.cut(None);
+                trace(&|tracer| tracer.durable_before(&state));
+                continue;
+            }
+            // While the commit is being written, too.
+            let is_over = AtomicBool::new(false);
+            std::thread::scope(|scope| {
+                let _ends = SetAtEnd(&is_over);
+                IS_DISTURBED.store(true, Ordering::Relaxed);
+                scope.spawn(|| {
+                    disturb(&heap, &values, seed + round, &is_over);
+                    IS_DISTURBED.store(false, Ordering::Relaxed);
+                });
+                BEFORE_HEADER.store(true, Ordering::Relaxed);
+                heap.sync().unwrap();
+                trace(&|tracer| tracer.durable_before(&state));
+                trace(&|tracer| tracer.cut(None));
             });
-            tracer.cut(None);
         }
         wait_for_the_kill();
     }
@@ -282,9 +330,9 @@ fn a_killed_heap_has_the_values_of_the_last_sync_that_counts() {
         (0..30).for_each(|_| changer.change(&heap));
         heap.sync_with(level).unwrap();
         std::fs::write(path.with_extension("state"), state_of(&heap)).unwrap();
-        let is_over = AtomicBool::new(false);
+        let (values, is_over) = (values(&heap), AtomicBool::new(false));
         std::thread::scope(|scope| {
-            scope.spawn(|| disturb(&heap, 5, &is_over));
+            scope.spawn(|| disturb(&heap, &values, 5, &is_over));
             (0..60).for_each(|_| changer.change(&heap));
             wait_for_the_kill();
         });
@@ -329,11 +377,11 @@ fn what_was_replaced_is_given_back_by_the_next_durable_sync() {
     let _alone = alone();
     let (_directory, path) = fresh_path();
     let heap = open(&path);
-    heap.set_root(LIST, (0..2_000).map(|n| heap.handle(Record::new(n, n))).collect()).unwrap();
+    heap.with_session(|tx| tx.set_root(LIST, (0..2_000).map(|n| heap.handle(Record::new(n, n))).collect())).unwrap();
     heap.sync().unwrap();
     let mut held = Vec::new();
     for round in 0..20 {
-        heap.with_root(LIST, |list| {
+        heap.with_root_mut(LIST, |list| {
             list.iter().for_each(|handle| handle.update_with(|old| Record::new(old.number, round)).unwrap());
         })
         .unwrap();
@@ -377,7 +425,8 @@ fn models_agree_with_what_is_replaced_by_many_threads_between_syncs() {
     let _alone = alone();
     let (_directory, path) = fresh_path();
     let heap = open(&path);
-    heap.set_root(MAP, (0..500).map(|key| (key, heap.handle(Record::new(key, 0)))).collect()).unwrap();
+    heap.with_session(|tx| tx.set_root(MAP, (0..500).map(|key| (key, heap.handle(Record::new(key, 0)))).collect()))
+        .unwrap();
     let mut model: BTreeMap<u64, u64> = (0..500).map(|key| (key, key)).collect();
     for round in 1..=6 {
         std::thread::scope(|scope| {
@@ -386,12 +435,15 @@ fn models_agree_with_what_is_replaced_by_many_threads_between_syncs() {
                 scope.spawn(move || {
                     let all: Vec<_> = heap.with_root(MAP, |map| map.values().cloned().collect()).unwrap();
                     for handle in all {
-                        // Each value once for each thread.
+                        // Each value once for each thread. Parts of a new value come into the heap of the session.
+                        let _session = heap.write().unwrap();
                         handle.update_with(|old| Record::new(old.number + part * round, part)).unwrap();
                     }
                 });
             }
-            (0..5).for_each(|_| drop(heap.sync().unwrap()));
+            for _ in 0..5 {
+                heap.sync().unwrap();
+            }
         });
         model.values_mut().for_each(|number| *number += 6 * round);
     }

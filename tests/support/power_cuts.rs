@@ -38,9 +38,35 @@ impl Tracer {
         self.trace.write_all(bytes).unwrap();
     }
 
-    /// A power cut may come here; `durable` says that everything has reached the disk, with this state.
+    /// A power cut may come here; `durable` says that everything has reached the disk, with this state, and nothing has changed since it
+    /// did.
     pub(crate) fn cut(&mut self, durable: Option<&str>) {
+        self.look();
         let len = self.file.metadata().unwrap().len();
+        match durable {
+            None => self.write(&[2, len], &[]),
+            Some(state) => self.write(&[3, len, state.len() as u64], state.as_bytes()),
+        }
+        self.trace.flush().unwrap();
+    }
+
+    /// All has reached the disk but the header that makes a commit count, and the file may have changed since.
+    pub(crate) fn before_the_header(&mut self) {
+        self.look();
+        let len = self.file.metadata().unwrap().len();
+        self.write(&[5, len], &[]);
+        self.trace.flush().unwrap();
+    }
+
+    /// A state is durable, and since then the file may have changed further.
+    pub(crate) fn durable_before(&mut self, state: &str) {
+        self.look();
+        let len = self.file.metadata().unwrap().len();
+        self.write(&[4, len, state.len() as u64], state.as_bytes());
+        self.trace.flush().unwrap();
+    }
+
+    fn look(&mut self) {
         let pages = data_pages(&self.file);
         let gone: Vec<u64> = self.seen.keys().copied().filter(|page| pages.binary_search(page).is_err()).collect();
         for page in pages.into_iter().chain(gone) {
@@ -53,11 +79,6 @@ impl Tracer {
                 self.seen.insert(page, now);
             }
         }
-        match durable {
-            None => self.write(&[2, len], &[]),
-            Some(state) => self.write(&[3, len, state.len() as u64], state.as_bytes()),
-        }
-        self.trace.flush().unwrap();
     }
 }
 
@@ -103,6 +124,14 @@ impl Disk {
         self.random = random;
     }
 
+    /// Images of a commit that does not count yet.
+    fn write_without_header(&mut self, path: &Path, mut check: impl FnMut(&str)) {
+        self.write_any(path, true);
+        check("before the header");
+        self.write(path, self.len(), |page, versions| if page < 2 { 0 } else { versions - 1 });
+        check("all but the header");
+    }
+
     fn len(&self) -> u64 {
         self.lens.last().copied().unwrap_or(0)
     }
@@ -122,7 +151,6 @@ fn forget_seal(page: &mut Page) {
         page[511] ^= 1;
     }
 }
-
 
 /// Writes the images that a power cut may leave behind over the file whose changes a [`Tracer`] has written down, one after the other; `check` is
 /// told which state was durable last, and where the cut came.
@@ -150,16 +178,20 @@ pub(crate) fn for_each_image(path: &Path, seed: u64, mut check: impl FnMut(&str,
                     check(&durable, "between syncs");
                 }
             }
-            Some(3) => {
+            Some(5) => {
+                disk.lens.push(word().unwrap());
+                disk.write_without_header(path, |what| check(&durable, what));
+                disk.write_any(path, true);
+                check(&durable, "before the header");
+            }
+            Some(kind @ (3 | 4)) => {
                 disk.lens.push(word().unwrap());
                 let len = word().unwrap();
                 let mut state = vec![0; len as usize];
                 trace.read_exact(&mut state).unwrap();
-                if !std::mem::take(&mut is_first) {
-                    disk.write_any(path, true);
-                    check(&durable, "before the header");
-                    disk.write(path, disk.len(), |page, versions| if page < 2 { 0 } else { versions - 1 });
-                    check(&durable, "all but the header");
+                // What came after the commit is not on a disk that does not have the commit's header.
+                if !std::mem::take(&mut is_first) && kind == 3 {
+                    disk.write_without_header(path, |what| check(&durable, what));
                 }
                 disk.write(path, disk.len(), |_, versions| versions - 1);
                 durable = String::from_utf8(state).unwrap();
