@@ -250,7 +250,7 @@ fn a_power_cut_leads_each_handle_back_to_its_last_durable_value() {
         *TRACER.lock().unwrap() = Some(Tracer::new(&path));
         let trace = |work: &dyn Fn(&mut Tracer)| work(TRACER.lock().unwrap().as_mut().unwrap());
         trace(&|tracer| tracer.cut(Some(&state_of(&heap))));
-        for round in 0..20 {
+        for round in 0..16 {
             for _ in 0..3 {
                 (0..changer.random.below(10)).for_each(|_| changer.change(&heap));
                 match changer.random.below(5) {
@@ -286,7 +286,9 @@ fn a_power_cut_leads_each_handle_back_to_its_last_durable_value() {
     }
     let _alone = alone();
     let mut images = 0;
-    for seed in [21, 22, 23] {
+    // More, if it is wanted: `SAL_CRASH_SCENARIOS`.
+    let seeds = std::env::var("SAL_CRASH_SCENARIOS").ok().and_then(|value| value.parse().ok()).unwrap_or(1);
+    for seed in 21..21 + seeds {
         println!("seed {seed}");
         let (_directory, path) = fresh_path();
         run_and_kill(name, &seed.to_string(), &path);
@@ -306,7 +308,7 @@ fn a_power_cut_leads_each_handle_back_to_its_last_durable_value() {
         });
     }
     println!("{images} images");
-    assert!(images > 600);
+    assert!(images > 150);
 }
 
 #[test]
