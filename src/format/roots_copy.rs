@@ -4,7 +4,7 @@
 //! |---|---|
 //! | 0 | [`CopyHeader`], 32 bytes |
 //! | 32 | for each root a [`CopiedRoot`], 72 bytes; its name; the bytes of its value, if it is copy-on-write |
-//! | | a [`LedHeader`], 16 bytes; for each entry that has been led elsewhere since the last durable commit, a [`CopiedLed`], 16 bytes |
+//! | | a [`LedAt`], 32 bytes, which says where the list of entries is that have been led elsewhere since the last durable commit |
 //!
 //! Names and values are followed by zeros up to a multiple of eight. The header of the file has the copy's length and checksum.
 
@@ -33,17 +33,19 @@ pub(crate) struct CopiedRoot {
     pub(crate) entry: RootEntry,
 }
 
-/// What stands before the entries.
+/// Where the list of entries is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable)]
 #[repr(C)]
-pub(crate) struct LedHeader {
+pub(crate) struct LedAt {
     /// The run of the heap: which former places of entries count.
     pub(crate) run: u64,
-    /// How many entries follow.
+    /// How many [`CopiedLed`] there are, where, and their CRC32C.
     pub(crate) number: u64,
+    pub(crate) offset: u64,
+    pub(crate) checksum: u64,
 }
 
-/// An entry of a value that may be moved.
+/// An entry of a value that may be moved, in the list.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable)]
 #[repr(C)]
 pub(crate) struct CopiedLed {
@@ -53,7 +55,7 @@ pub(crate) struct CopiedLed {
     pub(crate) location: u64,
 }
 
-const _: () = assert!(size_of::<LedHeader>() == 16 && size_of::<CopiedLed>() == 16);
+const _: () = assert!(size_of::<LedAt>() == 32 && size_of::<CopiedLed>() == 16);
 const _: () = assert!(size_of::<CopyHeader>() == 32 && size_of::<CopiedRoot>() == 72);
 
 /// A root as it is read from a copy.
@@ -93,22 +95,13 @@ pub(crate) fn roots<'a>(
     Some((header, roots))
 }
 
-/// The run of a copy, and the entries in it; none where it ends before they do.
-pub(crate) fn led(copy: &[u8]) -> Option<(u32, Vec<CopiedLed>)> {
+/// What a copy says of the list of entries; none where it ends before that.
+pub(crate) fn led(copy: &[u8]) -> Option<LedAt> {
     let (header, mut rest) = CopyHeader::read_from_prefix(copy).ok()?;
     for _ in 0..header.roots {
         take_root(&mut rest)?;
     }
-    let (LedHeader { run, number }, mut rest) = LedHeader::read_from_prefix(rest).ok()?;
-    if number > (rest.len() / size_of::<CopiedLed>()) as u64 {
-        return None;
-    }
-    let entries = (0..number).map_while(|_| {
-        let (entry, behind) = CopiedLed::read_from_prefix(rest).ok()?;
-        rest = behind;
-        Some(entry)
-    });
-    Some((u32::try_from(run).ok()?, entries.collect()))
+    LedAt::read_from_prefix(rest).ok().map(|(led, _)| led)
 }
 
 fn take_root<'a>(rest: &mut &'a [u8]) -> Option<Root<'a>> {
@@ -152,10 +145,9 @@ mod tests {
             assert!(!is_whole, "{len}");
         }
         assert_eq!(led(&copy), None);
-        let entries = [CopiedLed { entry: 4096, location: 77 }, CopiedLed { entry: 8192, location: 78 }];
-        copy.extend(LedHeader { run: 5, number: 2 }.as_bytes());
-        copy.extend(entries.as_bytes());
-        assert_eq!(led(&copy), Some((5, entries.to_vec())));
+        let at = LedAt { run: 5, number: 2, offset: 4096, checksum: 7 };
+        copy.extend(at.as_bytes());
+        assert_eq!(led(&copy), Some(at));
         assert_eq!(led(&copy[..copy.len() - 1]), None);
         let endless = CopyHeader { roots: u64::MAX, ..header };
         copy[..32].copy_from_slice(endless.as_bytes());

@@ -50,7 +50,13 @@ pub(super) fn run_of(generation: u64) -> u32 {
 pub(super) fn begin(heap: SalAlloc, run: u32) {
     if let Place::Window(name) = heap.place() {
         heaps().get_or_insert_default().insert(name, Vec::new());
-        // Relaxed: before anybody has the heap.
+        set_run(heap, run);
+    }
+}
+
+fn set_run(heap: SalAlloc, run: u32) {
+    if let Place::Window(name) = heap.place() {
+        // Relaxed: before anybody has the heap, when nobody has it any more, or under the closed gate.
         RUNS[windows::window_of(name) as usize].store(run, Ordering::Relaxed);
     }
 }
@@ -58,8 +64,7 @@ pub(super) fn begin(heap: SalAlloc, run: u32) {
 /// The heap is closed.
 pub(super) fn end(heap: SalAlloc) {
     if let Place::Window(name) = heap.place() {
-        // Relaxed: nobody leads an entry of it elsewhere any more.
-        RUNS[windows::window_of(name) as usize].store(0, Ordering::Relaxed);
+        set_run(heap, 0);
         if let Some(heaps) = heaps().as_mut() {
             heaps.remove(&name);
         }
@@ -103,9 +108,15 @@ pub(super) fn gate_closed(heap: SalAlloc) {
     noted(heap, Vec::clear);
 }
 
-/// A commit that has this list is durable. Before what was withheld for it is given back.
-pub(super) fn settle(heap: SalAlloc, led: &Led) {
-    let run = run_in(heap);
+/// The run that follows one.
+pub(super) fn run_after(run: u32) -> u32 {
+    run_of(u64::from(run))
+}
+
+/// A commit is durable before which these entries were led there, and the heap is in this run from now on: another one than before only if the
+/// gate is still closed. Before what was withheld for the commit is given back.
+pub(super) fn settle(heap: SalAlloc, led: &Led, run: u32) {
+    set_run(heap, run);
     let elsewhere: Vec<usize> =
         led.iter().filter(|&&(entry, location)| at(entry).settle_former(location, run)).map(|led| led.0).collect();
     noted(heap, |entries| entries.extend(elsewhere));

@@ -23,8 +23,8 @@ pub enum Mode {
     /// Nothing outlives the process. Memory, or a temporary file without a name.
     Volatile,
     /// A file that is mapped shared. It outlives the process; a `sync` writes it to the disk. A heap that was not closed goes back to
-    /// the last sync, if its roots lead to what they own by way of [`SalRc`](crate::SalRc) or the copy-on-write collections; other
-    /// values are changed in place, so that they may be of different moments, and it is refused
+    /// the last sync, if its roots lead to what they own by way of [`SalRc`](crate::SalRc), [`Handle`](crate::Handle) or the
+    /// copy-on-write collections; other values are changed in place, so that they may be of different moments, and it is refused
     /// ([`HeapOptions::drop_plain_roots`], [`HeapOptions::accept_unclean`]).
     Shared,
     /// A file that changes by syncs only. Whatever happens between two of them, opening it gives exactly what the last
@@ -257,8 +257,10 @@ impl HeapOptions {
     /// Opens a shared heap that was not closed without those of its roots that are not copy-on-write, instead of refusing it with
     /// [`OpenError::PlainRoots`]. The others are as of the last sync in any case.
     ///
-    /// A root is copy-on-write if the blocks that its value owns are reached by way of [`SalRc`](crate::SalRc) or the copy-on-write
-    /// collections only; what lies behind those may be anything.
+    /// A root is copy-on-write if the blocks that its value owns are reached by way of [`SalRc`](crate::SalRc),
+    /// [`Handle`](crate::Handle) or the copy-on-write collections only; what lies behind those may be anything. If there are
+    /// handles anywhere, all types must be known to the last part: with an enum whose layout the compiler chose, a leaf of a type of its own or a
+    /// [`Pool`](crate::Pool) it is none.
     pub const fn drop_plain_roots(mut self, drop: bool) -> Self {
         self.drop_plain_roots = drop;
         self

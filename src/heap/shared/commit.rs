@@ -2,8 +2,9 @@
 //!
 //! The kernel writes pages of the file when it likes. So nothing that the last durable commit leads to may change: values are sealed,
 //! blocks that are freed are withheld ([`withheld`]), and what is changed in place, the roots' own bytes, is copied to a block of its
-//! own while the gate is closed, with a list of where values lie that were moved or replaced ([`former`]). When all that is on the disk, a header is written that says where the copy lies; before that
-//! header is durable the one before counts, in the other slot, and its copy stays.
+//! own while the gate is closed, and where values lie that were moved or replaced to another ([`former`]). When all that is on the disk, a
+//! header is written that says where the copy lies; before that header is durable the one before counts, in the other slot, and its
+//! copy stays.
 //!
 //! A sync that does not wait for the disk writes a header too. It counts if the heap's process was killed and the system went on:
 //! then the file has all that was stored. It takes the place of the last such one, never that of a durable one.
@@ -13,10 +14,12 @@
 //! - **U2** The block of a copy that a slot names is freed when that slot has been written again, and if it was a durable one, when
 //!   its successor is durable.
 //! - **U3** A sync that failed breaks the heap: what the kernel has not written may be lost, and it says so once.
+//! - **U4** Entries are listed in the copy of a commit before which they were led elsewhere. If there is no room for the list, the
+//!   commit is one that nothing follows before it is durable: the gate stays closed, and then a new run begins ([`former`]), so that
+//!   what entries say of former places is over.
 
 use super::super::create::{write_header, write_header_to};
-use super::super::former;
-use super::super::former::Led;
+use super::super::former::{self, Led};
 use super::super::owner::HeapInner;
 use super::super::sync::SyncLevel;
 use super::super::withheld;
@@ -37,6 +40,15 @@ pub(super) struct Block(pub(super) NonNull<u8>, pub(super) Layout);
 // SAFETY: a block of the heap that nobody else knows of.
 unsafe impl Send for Block {}
 
+/// The blocks of a copy.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Kept {
+    /// Of the roots; none if there are none.
+    pub(super) roots: Option<Block>,
+    /// Of the list of entries.
+    pub(super) led: Option<Block>,
+}
+
 /// What such a heap has besides.
 #[derive(Debug)]
 pub(in crate::heap) struct SharedCommits {
@@ -48,8 +60,8 @@ struct State {
     /// The generation of the last durable header (U1).
     durable: u64,
     /// The blocks of the copies that the slots name (U2).
-    durable_copy: Option<Block>,
-    sealed_copy: Option<Block>,
+    durable_copy: Kept,
+    sealed_copy: Kept,
     /// A block for the next copy: so there is room for one also when there is none for anything else.
     spare: Option<Block>,
     /// Whether there are no copies, since there was no room for the first.
@@ -61,8 +73,10 @@ struct State {
 }
 
 impl State {
-    /// A copy's block is not needed any more: it serves for a later one.
-    fn give_back(&mut self, heap: &HeapInner, block: Block) {
+    /// A copy is not needed any more: the block of the roots serves for a later one.
+    fn give_back(&mut self, heap: &HeapInner, kept: Kept) {
+        kept.led.into_iter().for_each(|led| copy::free(heap, led));
+        let Some(block) = kept.roots else { return };
         let smaller = match self.spare {
             Some(spare) if spare.1.size() >= block.1.size() => block,
             _ => match self.spare.replace(block) {
@@ -79,8 +93,8 @@ impl SharedCommits {
     pub(super) fn new(header: &Header, inode: u64) -> Self {
         let state = State {
             durable: header.generation,
-            durable_copy: None,
-            sealed_copy: None,
+            durable_copy: Kept::default(),
+            sealed_copy: Kept::default(),
             spare: None,
             is_off: false,
             inode,
@@ -92,7 +106,8 @@ impl SharedCommits {
     /// Where the copies lie.
     pub(in crate::heap) fn copies(&self) -> Vec<usize> {
         let state = self.lock();
-        let copies = [state.durable_copy, state.sealed_copy, state.spare];
+        let (durable, sealed) = (state.durable_copy, state.sealed_copy);
+        let copies = [durable.roots, durable.led, sealed.roots, sealed.led, state.spare];
         copies.into_iter().flatten().map(|Block(block, _)| block.addr().get()).collect()
     }
 
@@ -136,58 +151,69 @@ impl SharedCommits {
 
     /// As [`SharedCommits::commit`], when no session begins any more: the roots in their place count.
     pub(super) fn commit_at_close(&self, heap: &HeapInner, file: &File) -> Result<u64, SyncError> {
-        self.commit_with(heap, file, SyncLevel::Data, None, 0, |_, _, _| Ok((unchanged(0, 0), None)))
+        self.commit_with(heap, file, SyncLevel::Data, None, 0, |_, _, _| Ok((unchanged(0, 0), Kept::default())))
     }
 
     fn commit_with(
         &self,
         heap: &HeapInner,
         file: &File,
-        level: SyncLevel,
+        mut level: SyncLevel,
         limit: Option<Duration>,
         numbers: u64,
-        copy: impl FnOnce(&HeapInner, &Led, &mut Option<Block>) -> Result<(RootsCopyAt, Option<Block>), CallError>,
+        copy: impl Fn(&HeapInner, (u32, &Led), &mut Option<Block>) -> Result<(RootsCopyAt, Kept), CallError>,
     ) -> Result<u64, SyncError> {
         let mut state = self.lock();
         if let Some(error) = state.broken {
             return Err(SyncError::os(error.call, error.errno));
         }
-        let (copied, led) = {
-            let closed = heap.close_gate(limit)?;
-            heap.before_sync()?;
-            let led = former::list(heap.alloc());
-            let copied = if state.is_off {
-                (RootsCopyAt::default(), None)
-            } else {
-                let made =
-                    copy(heap, &led, &mut state.spare).map_err(|error| SyncError::os(error.call, error.errno))?;
-                (RootsCopyAt { inode: state.inode, ..made.0 }, made.1)
-            };
-            // If there is no room for a copy, nothing has happened.
-            heap.seal(&closed);
-            if level >= SyncLevel::Data {
-                withheld::gate_closed(heap.alloc());
-                former::gate_closed(heap.alloc());
+        let alloc = heap.alloc();
+        let mut closed = Some(heap.close_gate(limit)?);
+        heap.before_sync()?;
+        let (led, mut run) = (former::list(alloc), former::run_in(alloc));
+        let copied = if state.is_off {
+            (RootsCopyAt::default(), Kept::default())
+        } else {
+            let mut made = copy(heap, (run, &led), &mut state.spare);
+            // U4.
+            let has_no_list = matches!(&made, Err(error) if error.call == NO_ROOM.call) && !led.is_empty();
+            if has_no_list {
+                run = former::run_after(run);
+                level = level.max(SyncLevel::Data);
+                made = copy(heap, (run, &Led::new()), &mut state.spare);
             }
-            (copied, led)
+            let made = made.map_err(|error| SyncError::os(error.call, error.errno))?;
+            (RootsCopyAt { inode: state.inode, ..made.0 }, made.1)
         };
+        // If there is no room for a copy, nothing has happened.
+        if let Some(closed) = &closed {
+            heap.seal(closed);
+        }
+        if level >= SyncLevel::Data {
+            withheld::gate_closed(alloc);
+            former::gate_closed(alloc);
+        }
+        if run == former::run_in(alloc) {
+            closed = None;
+        }
         let done = self.make_it_count(&mut state, heap, file, (level, numbers), copied.0);
         match done {
             Ok(commit) => {
                 let old = if level >= SyncLevel::Data {
-                    let sealed = state.sealed_copy.take();
+                    let sealed = std::mem::take(&mut state.sealed_copy);
                     let durable = std::mem::replace(&mut state.durable_copy, copied.1);
                     [sealed, durable]
                 } else {
-                    [std::mem::replace(&mut state.sealed_copy, copied.1), None]
+                    [std::mem::replace(&mut state.sealed_copy, copied.1), Kept::default()]
                 };
-                old.into_iter().flatten().for_each(|block| state.give_back(heap, block));
-                if copied.1.is_none() {
+                old.into_iter().for_each(|kept| state.give_back(heap, kept));
+                if copied.1.roots.is_none() {
                     state.spare.take().into_iter().for_each(|block| copy::free(heap, block));
                 }
                 if level >= SyncLevel::Data {
-                    former::settle(heap.alloc(), &led);
-                    withheld::give_back(heap.alloc());
+                    former::settle(alloc, &led, run);
+                    drop(closed);
+                    withheld::give_back(alloc);
                 }
                 Ok(commit)
             }

@@ -2,15 +2,15 @@
 #![allow(unsafe_code)]
 
 use super::super::allocate;
-use super::super::former::{self, Led};
+use super::super::former::Led;
 use super::super::gate;
 use super::super::owner::HeapInner;
-use super::commit::{Block, NO_ROOM};
+use super::commit::{Block, Kept, NO_ROOM};
 use crate::error::OpenError;
 use crate::format::header::{DURABLE, Header, RootsCopyAt, UNCHANGED};
 use crate::format::layout::Layout as Areas;
 use crate::format::root_entry::{COPY_ON_WRITE, COUNTS, FREE, LONGEST_NAME, RootEntry};
-use crate::format::roots_copy::{CopiedLed, CopiedRoot, CopyHeader, LedHeader, led, name_len, roots, value_len};
+use crate::format::roots_copy::{CopiedLed, CopiedRoot, CopyHeader, LedAt, led, name_len, roots, value_len};
 use crate::format::type_record::{TypeRecord, record_stride};
 use crate::format::{UNIT, WINDOW};
 use crate::gc::trace::layouts::handle;
@@ -20,7 +20,7 @@ use crate::os::{CallError, errno};
 use std::alloc::Layout;
 use std::collections::BTreeSet;
 use std::ptr::{self, NonNull};
-use zerocopy::{FromZeros, IntoBytes};
+use zerocopy::{FromBytes, FromZeros, IntoBytes};
 
 const ENTRY: usize = size_of::<RootEntry>();
 
@@ -63,35 +63,31 @@ impl Bytes {
     }
 }
 
-/// Copies the roots to a block, and behind them where entries lead; the gate is closed. Where the copy is, and its block if it needs one.
+/// Copies the roots to a block, and where entries lead to another; the gate is closed. Where the copy is, and its blocks as far as it needs some.
 ///
 /// # Errors
-/// If the heap has no room for it, or the directory makes no sense.
+/// If the heap has no room for one of them, or the directory makes no sense.
 pub(super) fn write(
     heap: &HeapInner,
-    led: &Led,
+    (run, led): (u32, &Led),
     spare: &mut Option<Block>,
-) -> Result<(RootsCopyAt, Option<Block>), CallError> {
+) -> Result<(RootsCopyAt, Kept), CallError> {
     let core = heap.core();
     // What lies behind is not used, and may lie behind the end of the file.
     let bytes = Bytes { base: core.base, len: core.layout.segments.offset + (core.committed_units() * UNIT) as u64 };
     let mut copy = copy_of(&bytes, &core.layout).ok_or(CallError { call: "roots", errno: errno::IO })?;
     if let Some((CopyHeader { roots: 0, sequence, .. }, _)) = roots(&copy) {
         // All that there is to know has room in the header.
-        return Ok((RootsCopyAt { offset: sequence, kind: DURABLE, ..RootsCopyAt::default() }, None));
+        return Ok((RootsCopyAt { offset: sequence, kind: DURABLE, ..RootsCopyAt::default() }, Kept::default()));
     }
-    let run = former::run_in(heap.alloc());
-    copy.extend_from_slice(LedHeader { run: u64::from(run), number: led.len() as u64 }.as_bytes());
-    for &(entry, location) in led {
-        let entry = (entry - core.base) as u64;
-        copy.extend_from_slice(CopiedLed { entry, location: location as u64 }.as_bytes());
-    }
+    let (led_at, led) = write_led(heap, run, led)?;
+    copy.extend_from_slice(led_at.as_bytes());
     let (len, checksum) = (copy.len() as u64, crc32c::crc32c(&copy));
     let fits = |block: &mut Block| block.1.size() >= copy.len();
     let Block(block, layout) = match spare.take_if(fits) {
         Some(block) => block,
         None => {
-            let block = allocate(heap, copy.len())?;
+            let block = allocate(heap, copy.len()).inspect_err(|_| led.into_iter().for_each(|led| free(heap, led)))?;
             // The next one may find no room.
             if spare.is_none() {
                 *spare = allocate(heap, copy.len()).ok();
@@ -102,7 +98,32 @@ pub(super) fn write(
     // SAFETY: a block of this size that nobody else knows of.
     unsafe { block.as_ptr().copy_from_nonoverlapping(copy.as_ptr(), copy.len()) };
     let offset = (block.addr().get() - core.base) as u64;
-    Ok((RootsCopyAt { offset, len, checksum, kind: DURABLE, ..RootsCopyAt::default() }, Some(Block(block, layout))))
+    let kept = Kept { roots: Some(Block(block, layout)), led };
+    Ok((RootsCopyAt { offset, len, checksum, kind: DURABLE, ..RootsCopyAt::default() }, kept))
+}
+
+/// Writes the list of entries to a block; none, if it is empty.
+fn write_led(heap: &HeapInner, run: u32, led: &Led) -> Result<(LedAt, Option<Block>), CallError> {
+    let at = LedAt { run: u64::from(run), ..LedAt::default() };
+    if led.is_empty() {
+        return Ok((at, None));
+    }
+    let base = heap.core().base;
+    let Block(block, layout) = allocate(heap, led.len() * size_of::<CopiedLed>())?;
+    let mut checksum = 0;
+    for (number, &(entry, location)) in led.iter().enumerate() {
+        let copied = CopiedLed { entry: (entry - base) as u64, location: location as u64 };
+        checksum = crc32c::crc32c_append(checksum, copied.as_bytes());
+        // SAFETY: a block for so many that nobody else knows of.
+        unsafe { block.cast::<CopiedLed>().add(number).write(copied) };
+    }
+    let at = LedAt {
+        number: led.len() as u64,
+        offset: (block.addr().get() - base) as u64,
+        checksum: u64::from(checksum),
+        ..at
+    };
+    Ok((at, Some(Block(block, layout))))
 }
 
 fn allocate(heap: &HeapInner, len: usize) -> Result<Block, CallError> {
@@ -181,7 +202,8 @@ pub(super) fn go_back(header: &Header, file: &File, drop_plain: bool) -> Result<
         copy
     };
     let (start, found) = roots(&copy).ok_or_else(nonsense)?;
-    let (run, led) = if header.copy.len == 0 { (0, Vec::new()) } else { led(&copy).ok_or_else(nonsense)? };
+    let led = if header.copy.len == 0 { LedAt::default() } else { led(&copy).ok_or_else(nonsense)? };
+    let entries = read_led(&mapped, led).ok_or(OpenError::Inconsistent { field: "list of entries" })?;
     let found: Vec<_> = found.collect::<Result<_, _>>().map_err(|field| OpenError::Inconsistent { field })?;
     let room = areas.roots.len / ENTRY as u64;
     if start.last_slot >= room || start.types_len > areas.types.len {
@@ -233,7 +255,7 @@ pub(super) fn go_back(header: &Header, file: &File, drop_plain: bool) -> Result<
         write(areas.roots.offset + root.slot * ENTRY as u64, root.entry.as_bytes()).ok_or_else(out_of_place)?;
     }
     let out_of_place = || OpenError::Inconsistent { field: "place of an entry" };
-    for CopiedLed { entry, location } in led {
+    for CopiedLed { entry, location } in entries {
         if entry < areas.segments.offset || entry % handle::ENTRY as u64 != 0 {
             return Err(out_of_place());
         }
@@ -241,7 +263,19 @@ pub(super) fn go_back(header: &Header, file: &File, drop_plain: bool) -> Result<
         words[handle::LOCATION..][..8].copy_from_slice(&location.to_le_bytes());
         write(entry, &words).ok_or_else(out_of_place)?;
     }
-    Ok(run)
+    Ok(led.run as u32)
+}
+
+/// The entries in a list.
+fn read_led(mapped: &Bytes, led: LedAt) -> Option<Vec<CopiedLed>> {
+    let len = led.number.checked_mul(size_of::<CopiedLed>() as u64).filter(|&len| len <= mapped.len)?;
+    let mut bytes = vec![0; usize::try_from(len).ok()?];
+    mapped.read(led.offset, &mut bytes)?;
+    if led.number > 0 && u64::from(crc32c::crc32c(&bytes)) != led.checksum {
+        return None;
+    }
+    let entries = bytes.chunks_exact(size_of::<CopiedLed>()).map(|entry| CopiedLed::read_from_bytes(entry).ok());
+    entries.collect()
 }
 
 /// The roots in their place that are not copy-on-write, as far as they make sense.
