@@ -263,3 +263,16 @@ fn values_that_only_words_of_unknown_meaning_lead_to_stay_where_others_go() {
     }
     support::heaps::unmap(heap);
 }
+
+#[test]
+fn values_that_are_replaced_again_and_again_take_no_more_memory_though_nobody_compacts() {
+    let _alone = alone();
+    let heap = HeapOptions::new().volatile().unwrap();
+    let all: Vec<_> = (0..1_000_u64).map(|n| heap.handle([n; 30])).collect();
+    for round in 0..300 {
+        all.iter().for_each(|handle| handle.update([round; 30]).unwrap());
+    }
+    // Thirty tracts would have been filled.
+    let live = heap.stats().live_bytes;
+    assert!(live <= 4 * (2 << 20), "{live}");
+}

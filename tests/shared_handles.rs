@@ -40,6 +40,13 @@ impl Record {
     }
 }
 
+/// Whoever drops one where the last commit has it spoils the commit.
+impl Drop for Record {
+    fn drop(&mut self) {
+        self.noise = std::hint::black_box([1, 2, 3]);
+    }
+}
+
 const MAP: Root<CowMap<u64, Handle<Record>>> = Root::new("map");
 /// The same values by another way, and texts; large ones have blocks of their own.
 const LIST: Root<CowVec<Handle<Record>>> = Root::new("list");
@@ -398,6 +405,51 @@ fn what_was_replaced_is_given_back_by_the_next_durable_sync() {
     assert!(held[19] <= held[3] + (4 << 20), "{held:?}");
     drop_all(&heap);
     unmap(heap);
+}
+
+/// The commit is one that keeps writers out until it is durable: it needs no list of what was replaced.
+#[test]
+fn a_heap_that_is_full_to_the_brim_is_synced_without_room_for_the_list_of_what_was_replaced() {
+    const NUMBERS: Root<CowVec<Handle<u64>>> = Root::new("numbers");
+    let name = "a_heap_that_is_full_to_the_brim_is_synced_without_room_for_the_list_of_what_was_replaced";
+    let sum = |heap: &Heap| {
+        let (read, pin) = (heap.read().unwrap(), heap.pin());
+        read.root(NUMBERS).unwrap().iter().map(|handle| *handle.get(&pin)).sum::<u64>()
+    };
+    if let Some((role, path)) = process::role() {
+        let heap = opened(&options().capacity(32 << 20), &path);
+        heap.with_session(|tx| tx.set_root(NUMBERS, (0..100_000).map(|n| heap.handle(n)).collect())).unwrap();
+        heap.sync().unwrap();
+        // More and more of it full, so that at some time there is no room for the list, but for all else.
+        let handles: Vec<_> = heap.with_root(NUMBERS, |numbers| numbers.iter().cloned().collect()).unwrap();
+        let mut round = 0;
+        while handles.iter().all(|handle| handle.update_with(|n| n + 1).is_ok()) {
+            round += 1;
+        }
+        assert!(round > 0);
+        let mut held = Vec::new();
+        while let Ok(block) = SalRc::try_new_in([0_u64; 2048], heap.alloc()) {
+            held.push(block);
+        }
+        let level = if role == "data" { SyncLevel::Data } else { SyncLevel::Seal };
+        // What was replaced is given back by and by, so that there is room again.
+        let mut has_room = false;
+        for more in 1..6 {
+            heap.sync_with(level).unwrap();
+            std::fs::write(path.with_extension("state"), sum(&heap).to_string()).unwrap();
+            has_room = handles[..50_000].iter().all(|handle| handle.update_with(|n| n + more).is_ok());
+        }
+        assert!(has_room);
+        wait_for_the_kill();
+    }
+    let _alone = alone();
+    for role in ["data", "seal"] {
+        let (_directory, path) = fresh_path();
+        run_and_kill(name, role, &path);
+        let heap = opened(&options().capacity(32 << 20), &path);
+        assert_eq!(sum(&heap).to_string(), std::fs::read_to_string(path.with_extension("state")).unwrap());
+        unmap(heap);
+    }
 }
 
 /// Handles where nobody finds them again are no part of what a heap goes back to.

@@ -50,7 +50,11 @@ pub(crate) fn allocate(heap: SalAlloc, shape: Shape) -> Option<usize> {
     }
     // Slots lie that far apart.
     let number = ptr::from_ref(pin::own()).addr() / align_of::<pin::Slot>() % FILLS;
-    put_in(heap, &home_table(heap)?.fills[number], shape)
+    put_in_new(&home_table(heap)?.fills[number], shape, || {
+        // There may be tracts that only wait for somebody to look whether readers are gone.
+        limbo::finish_some(home_of(heap)?);
+        begin_tract(heap)
+    })
 }
 
 /// Room behind the last object of a fill, or in a new tract.
