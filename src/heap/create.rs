@@ -3,6 +3,7 @@
 //! A new file is laid out in full, and made durable with its name, before its first header is written; a file without
 //! any header that is all zeros was never finished, and is begun again.
 
+use super::lifecycle::Reserved;
 use super::options::{HeapOptions, Mode};
 use crate::alloc::windows;
 use crate::error::OpenError;
@@ -52,12 +53,12 @@ pub(super) fn reserve_always_read(file: &File, layout: &Layout) -> Result<(), Ca
     layout.always_read().into_iter().try_for_each(|area| file.reserve(area.offset, area.len))
 }
 
-/// The header of a new heap file, at a place that is free now.
+/// The header of a new heap file, at a place that the thread has [until it opens the heap](super::lifecycle::Chosen).
 pub(super) fn new_header(options: &HeapOptions, mode: Mode) -> Result<Header, OpenError> {
     let layout = layout_for(options.laid_out_capacity(), mode)?;
     let window = choose_window(&layout)?;
-    // SAFETY: reserved just now; it is reserved again when the heap is opened.
-    unsafe { windows::release(window, layout.windows()) };
+    // SAFETY: reserved just now, and nothing is in it.
+    unsafe { Reserved::choose(window, layout.windows()) };
     let number = if mode == Mode::Atomic { ATOMIC } else { SHARED };
     let mut header = Header::new(random_id(), window, number, options.capacity_or_default(), layout)
         .with_ladder(options.size_classes.ladder());

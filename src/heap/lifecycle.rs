@@ -35,6 +35,7 @@ use crate::gc::relocate::Moved;
 use crate::os::file::{File, resolve, unlink};
 use crate::os::mapping::{self, Access, Source};
 use crate::os::{CallError, errno};
+use std::cell::Cell;
 use std::ffi::CString;
 use std::path::{Path, PathBuf};
 use std::ptr::NonNull;
@@ -116,6 +117,7 @@ pub(super) unsafe fn open(path: &Path, options: &HeapOptions, existing: Existing
         return Err(OpenError::InvalidOptions { reason: "a heap that is created and only read" });
     }
     check_capacity(options.capacity_or_default())?;
+    let _chosen = Chosen;
     let name = to_c_string(path)?;
     let (lock, created) = lock_file(&name, options, existing)?;
     // A description of its own: the mapping pins this one, and the lock must go when it is given back.
@@ -227,9 +229,34 @@ pub(super) struct Reserved {
     windows: u32,
 }
 
+std::thread_local! {
+    /// What was chosen for a heap whose file the thread lays out: nobody else comes there before it is opened.
+    static CHOSEN: Cell<Option<Reserved>> = const { Cell::new(None) };
+}
+
+/// What was [chosen](Reserved::choose) and not used is given back when this is dropped.
+pub(super) struct Chosen;
+
+impl Drop for Chosen {
+    fn drop(&mut self) {
+        drop(CHOSEN.take());
+    }
+}
+
 impl Reserved {
+    /// Keeps windows for the heap that the thread creates and opens next.
+    ///
+    /// # Safety
+    /// They are reserved, nothing is in them, and they are nobody else's.
+    pub(super) unsafe fn choose(window: u32, windows: u32) {
+        CHOSEN.set(Some(Self { window, windows }));
+    }
+
     fn for_heap(header: &Header) -> Result<Self, OpenError> {
         let (window, windows) = (header.window, header.windows);
+        if let Some(chosen) = CHOSEN.take().filter(|chosen| (chosen.window, chosen.windows) == (window, windows)) {
+            return Ok(chosen);
+        }
         match windows::reserve(Some(window), windows) {
             Ok(_) => Ok(Self { window, windows }),
             Err(CallError { errno: errno::EXISTS, .. }) => {

@@ -7,6 +7,7 @@ use crate::error::OpenError;
 use crate::format::PAGE;
 use crate::format::header::HEADER_LEN;
 use crate::heap::create::new_header;
+use crate::heap::lifecycle::Chosen;
 use crate::heap::lifecycle::newest_header;
 use crate::heap::options::{HeapOptions, Mode};
 use crate::heap::owner::{Heap, HeapInner};
@@ -14,6 +15,7 @@ use std::sync::Arc;
 
 /// Opens the heap that a storage holds, or creates one if it is empty. The storage holds nothing but heaps.
 pub(crate) fn open_or_create_on(storage: Arc<dyn Storage>, options: &HeapOptions) -> Result<Heap, OpenError> {
+    let _chosen = Chosen;
     let mut slots = read_slots(&*storage)?;
     // A header is the last that is written of a new heap.
     if slots.as_flattened().iter().all(|&byte| byte == 0) {
