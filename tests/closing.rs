@@ -7,6 +7,7 @@ mod support;
 use allocator_api2::alloc::Allocator;
 use allocator_api2::boxed::Box as SalBox;
 use allocator_api2::vec::Vec as SalVector;
+use sal::collections::SalVec;
 use sal::{CloseError, Heap, HeapOptions, Root, SalAlloc, SalRoots, SessionError};
 use std::alloc::Layout;
 use std::path::Path;
@@ -16,7 +17,7 @@ use std::sync::mpsc;
 use support::bytes::{self, header};
 use support::heaps::open;
 use support::process::{self, say};
-use support::{Random, SetAtEnd, fresh_path, seed};
+use support::{Random, SetAtEnd, all_are, fresh_path, seed};
 
 type Numbers = SalVector<u64, SalAlloc>;
 const NUMBERS: Root<Numbers> = Root::new("numbers");
@@ -234,7 +235,7 @@ fn churn(heap: SalAlloc, mut random: Random, refused: &AtomicUsize) {
             // SAFETY: our block, freed once.
             unsafe {
                 let bytes = std::slice::from_raw_parts(block.as_ptr(), layout.size());
-                assert!(bytes.iter().all(|&byte| byte == tag));
+                assert!(all_are(bytes, tag));
                 heap.deallocate(block, layout);
             }
         }
@@ -243,7 +244,7 @@ fn churn(heap: SalAlloc, mut random: Random, refused: &AtomicUsize) {
     for (block, layout, tag) in blocks {
         // SAFETY: as above; the heap is closed, and its memory stays.
         unsafe {
-            assert!(std::slice::from_raw_parts(block.as_ptr(), layout.size()).iter().all(|&byte| byte == tag));
+            assert!(all_are(std::slice::from_raw_parts(block.as_ptr(), layout.size()), tag));
             heap.deallocate(block, layout);
         }
     }
@@ -262,13 +263,10 @@ fn threads_that_allocate_while_another_closes_the_heap_do_no_harm() {
             assert!(holds(tx.root(NUMBERS).unwrap(), round));
             let mut more = Vec::new();
             for size in [16, 200, 3000, 30_000, 500_000] {
-                more.extend((0..40).map(|at| {
-                    let mut block = SalVector::new_in(heap.alloc());
-                    block.resize(size, at as u8);
-                    block
-                }));
+                // In the session's heap.
+                more.extend((0..40).map(|at| SalVec::from(vec![at; size])));
             }
-            assert!(more.iter().enumerate().all(|(at, block)| block.iter().all(|&byte| byte == (at % 40) as u8)));
+            assert!(more.iter().enumerate().all(|(at, block)| all_are(block, at as u8 % 40)));
             assert!(holds(tx.root(NUMBERS).unwrap(), round), "blocks of round {round} were handed out twice");
             drop(more);
             drop(tx);

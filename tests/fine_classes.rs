@@ -13,7 +13,7 @@ use std::ptr::NonNull;
 use std::sync::mpsc::{self, Receiver, Sender};
 use support::bytes::{self, header, word};
 use support::heaps::{each_kind, opened, run_and_kill, unmap, wait_for_the_kill};
-use support::{Ends, Random, alone, fresh_path, process, seed};
+use support::{Ends, Random, all_are, alone, fresh_path, process, seed};
 
 const WORDS: Root<SalHashMap<u64, SalString>> = Root::new("words");
 const NUMBERS: Root<SalVec<SalVec<u64>>> = Root::new("numbers");
@@ -40,7 +40,7 @@ impl Owned {
     fn check(&self, len: usize) {
         // SAFETY: ours, and filled up to `len` at least.
         let bytes = unsafe { std::slice::from_raw_parts(self.block.as_ptr(), len) };
-        assert!(bytes.iter().all(|&byte| byte == self.tag), "{:?} is not {}", self.layout, self.tag);
+        assert!(all_are(bytes, self.tag), "{:?} is not {}", self.layout, self.tag);
     }
 
     fn fill(&self, len: usize) {

@@ -8,6 +8,9 @@ use sal::SalAlloc;
 use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
 
+mod support;
+use support::all_are;
+
 #[global_allocator]
 static GLOBAL: SalAlloc = SalAlloc::file_backed();
 
@@ -36,13 +39,13 @@ fn churn(tag: u8, rounds: usize) -> Vec<Vec<u8>> {
     for round in 0..rounds {
         let size = [24, 700, 9_000, 33_000, 300_000, 2_500_000][round % 6] + round;
         let mut block = vec![0_u8; size];
-        assert!(block.iter().all(|&byte| byte == 0), "{size} bytes are not fresh");
+        assert!(all_are(&block, 0), "{size} bytes are not fresh");
         block.fill(tag);
         held.push(block);
         if round % 3 == 0 {
             let at = round * 7 % held.len();
             let old = held.swap_remove(at);
-            assert!(old.iter().all(|&byte| byte == tag));
+            assert!(all_are(&old, tag));
         }
     }
     held
@@ -57,18 +60,18 @@ fn parent_and_child_do_not_see_each_others_writes() {
         before.fill(3);
         map.retain(|key, _| key % 2 == 0);
         let mine = churn(4, 300);
-        assert!(held.iter().flatten().all(|&byte| byte == 2));
-        assert!(mine.iter().flatten().all(|&byte| byte == 4));
-        assert!(before.iter().all(|&byte| byte == 3));
+        assert!(held.iter().all(|block| all_are(block, 2)));
+        assert!(mine.iter().all(|block| all_are(block, 4)));
+        assert!(all_are(&before, 3));
         assert!(map.iter().all(|(key, value)| *value == key.to_string()) && map.len() == 1000);
     });
     // Meanwhile the parent takes the same memory into use.
     let mine = churn(5, 300);
-    assert!(before.iter().all(|&byte| byte == 1) && map.len() == 2000);
+    assert!(all_are(&before, 1) && map.len() == 2000);
     wait(child);
-    assert!(held.iter().flatten().all(|&byte| byte == 2));
-    assert!(mine.iter().flatten().all(|&byte| byte == 5));
-    assert!(before.iter().all(|&byte| byte == 1));
+    assert!(held.iter().all(|block| all_are(block, 2)));
+    assert!(mine.iter().all(|block| all_are(block, 5)));
+    assert!(all_are(&before, 1));
     map.insert(0, String::from("changed"));
 }
 

@@ -7,6 +7,9 @@ use std::alloc::{GlobalAlloc, Layout};
 use std::collections::BTreeMap;
 use std::sync::mpsc;
 
+mod support;
+use support::all_are;
+
 #[global_allocator]
 static GLOBAL: SalAlloc = SalAlloc::new();
 
@@ -46,7 +49,7 @@ fn churn(seed: u64, rounds: usize) {
         } else {
             let at = random.below(blocks.len());
             let (block, tag) = blocks.swap_remove(at);
-            assert!(block.iter().all(|&byte| byte == tag), "seed {seed:#x} round {round}");
+            assert!(all_are(&block, tag), "seed {seed:#x} round {round}");
         }
         if round % 64 == 0 && !blocks.is_empty() {
             let at = random.below(blocks.len());
@@ -56,7 +59,7 @@ fn churn(seed: u64, rounds: usize) {
         }
     }
     for (block, tag) in blocks {
-        assert!(block.iter().all(|&byte| byte == tag), "seed {seed:#x} at the end");
+        assert!(all_are(&block, tag), "seed {seed:#x} at the end");
     }
 }
 
@@ -98,7 +101,7 @@ fn zeroed_memory_is_zero_also_when_it_was_used_before() {
     for size in [8, 100, 4096, 20_000, 100_000, 260_000, 300_000, 5 << 20] {
         for _ in 0..20 {
             let mut used = vec![0_u8; size];
-            assert!(used.iter().all(|&byte| byte == 0), "{size}");
+            assert!(all_are(&used, 0), "{size}");
             used.fill(0xEE);
         }
     }
@@ -142,7 +145,7 @@ fn neighbours_above_16_mib_do_not_touch_each_other() {
     blocks.swap_remove(2);
     blocks.push(vec![9; 17 << 20]);
     for block in &blocks {
-        assert!(block.iter().all(|&byte| byte == block[0]));
+        assert!(all_are(block, block[0]));
     }
 }
 

@@ -10,6 +10,9 @@ use std::ptr::NonNull;
 use std::sync::mpsc;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+mod support;
+use support::all_are;
+
 #[global_allocator]
 static GLOBAL: SalAlloc = SalAlloc::new();
 
@@ -195,8 +198,8 @@ fn what_grow_zeroed_adds_is_zero_also_where_others_have_been() {
             block = slice.cast();
             // SAFETY: all of it has been written by the caller or the allocator.
             let bytes = unsafe { std::slice::from_raw_parts(block.as_ptr(), slice.len()) };
-            assert!(bytes[..filled].iter().all(|&byte| byte == 0xEE));
-            assert!(bytes[old.size()..].iter().all(|&byte| byte == 0), "round {round}: {old:?} to {new:?}");
+            assert!(all_are(&bytes[..filled], 0xEE));
+            assert!(all_are(&bytes[old.size()..], 0), "round {round}: {old:?} to {new:?}");
             // All that was returned may be used.
             // SAFETY: the block has so many bytes.
             unsafe { block.write_bytes(0xEE, slice.len()) };

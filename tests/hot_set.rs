@@ -14,7 +14,7 @@ use std::time::Duration;
 
 mod support;
 use support::heaps::{each_kind, open, unmap};
-use support::{Random, SetAtEnd, alone, fresh_path, process, seed};
+use support::{Random, SetAtEnd, all_are, alone, fresh_path, process, seed};
 
 const MIB: u64 = 1 << 20;
 /// Numbers of a value; with the word before it, it takes 256 bytes.
@@ -450,7 +450,7 @@ fn a_range_stays_locked_until_nobody_wants_it_any_more() {
     heap.purge();
     let mut bytes = allocator_api2::vec::Vec::<u8, _>::new_in(heap.alloc());
     bytes.resize(4 << 20, 0);
-    assert!(bytes.iter().all(|&byte| byte == 0));
+    assert!(all_are(&bytes, 0));
     drop(bytes);
     drop(heap);
     assert_eq!(now(), 0);

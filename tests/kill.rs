@@ -23,7 +23,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 use support::heaps::{open_with, unmap};
-use support::{Random, SetAtEnd, alone, fresh_path, process, seed};
+use support::{Random, SetAtEnd, all_are, alone, fresh_path, process, seed};
 
 /// What a writer keeps.
 #[derive(Persist, Default)]
@@ -215,7 +215,7 @@ fn churn(heap: &Heap, stop: &AtomicBool) {
             // SAFETY: ours, all of it written, and freed once.
             unsafe {
                 let bytes = std::slice::from_raw_parts(block.as_ptr(), layout.size());
-                assert!(bytes.iter().all(|&byte| byte == tag));
+                assert!(all_are(bytes, tag));
                 heap.alloc().deallocate(block, layout);
             }
         }

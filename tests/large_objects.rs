@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, mpsc};
 use std::time::Duration;
 use support::tagged::{MIB, Tagged, volatile};
-use support::{Ends, Random, seed};
+use support::{Ends, Random, all_are, seed};
 
 #[test]
 fn a_freed_object_comes_back_without_a_fault_to_its_thread_to_others_and_after_a_threads_end() {
@@ -151,7 +151,7 @@ fn zeroed_objects_are_zeros_whoever_had_the_memory_before_and_whatever_became_of
             let block = handle.allocate_zeroed(layout).unwrap();
             // SAFETY: our block of that size.
             let bytes = unsafe { std::slice::from_raw_parts_mut(block.cast::<u8>().as_ptr(), layout.size()) };
-            assert!(bytes.iter().all(|&byte| byte == 0));
+            assert!(all_are(bytes, 0));
             bytes.fill(9);
             // SAFETY: as above.
             unsafe { handle.deallocate(block.cast(), layout) };

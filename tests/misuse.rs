@@ -13,6 +13,9 @@ use std::alloc::Layout;
 use std::ptr::NonNull;
 use std::sync::mpsc;
 
+mod support;
+use support::all_are;
+
 #[global_allocator]
 static GLOBAL: SalAlloc = SalAlloc::new();
 
@@ -98,7 +101,7 @@ fn churn(heap: SalAlloc, seed: u64, rounds: usize, neighbour: &mpsc::Sender<Owne
                     }
                     .expect("there is room");
                     let kept = layout.size().min(wanted);
-                    assert!(bytes(returned.cast(), kept).iter().all(|&byte| byte == tag), "seed {seed:#x} {round}");
+                    assert!(all_are(bytes(returned.cast(), kept), tag), "seed {seed:#x} {round}");
                     let layout = fitting(&mut random, asked, returned);
                     returned.cast::<u8>().as_ptr().write_bytes(tag, layout.size());
                     blocks.push(Owned { block: returned.cast(), layout, tag });
@@ -132,7 +135,7 @@ unsafe fn bytes<'a>(block: NonNull<u8>, len: usize) -> &'a [u8] {
 fn free(heap: SalAlloc, owned: Owned, seed: u64) {
     // SAFETY: the block is ours and freed once, with a layout that fits.
     unsafe {
-        assert!(bytes(owned.block, owned.layout.size()).iter().all(|&byte| byte == owned.tag), "seed {seed:#x}");
+        assert!(all_are(bytes(owned.block, owned.layout.size()), owned.tag), "seed {seed:#x}");
         heap.deallocate(owned.block, owned.layout);
     }
 }
@@ -149,7 +152,7 @@ fn grow_zeroed_clears_the_excess_too() {
                 block.cast::<u8>().as_ptr().write_bytes(0xEE, block.len());
                 let grown = heap.grow_zeroed(block.cast(), old, new).unwrap();
                 let tail = &bytes(grown.cast(), grown.len())[from..];
-                assert!(tail.iter().all(|&byte| byte == 0), "{from} to {to}");
+                assert!(all_are(tail, 0), "{from} to {to}");
                 heap.deallocate(grown.cast(), new);
             }
         }

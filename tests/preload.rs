@@ -1,6 +1,6 @@
 //! The library of the feature `preload` under real programs: they run as they do without it.
 //!
-//! The library is built as the README says, by the cargo that built this test, into a directory of its own. Each program is
+//! The library is built as the README says, by the cargo that built this test, where it would be built by hand. Each program is
 //! run twice, with and without it, and must end and say the same; programs that are not installed are named and skipped.
 //! The programs of our own are in `tests/preload`.
 
@@ -15,7 +15,7 @@ use std::sync::OnceLock;
 fn library() -> &'static Path {
     static LIBRARY: OnceLock<PathBuf> = OnceLock::new();
     LIBRARY.get_or_init(|| {
-        let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("preload");
+        let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap();
         let built = Command::new(env!("CARGO"))
             .args("rustc --release --lib --features preload --crate-type cdylib --locked --offline".split(' '))
             .args([OsStr::new("--target-dir"), target.as_os_str()])

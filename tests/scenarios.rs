@@ -11,7 +11,7 @@ use std::alloc::Layout;
 use std::ptr::NonNull;
 use std::sync::mpsc;
 use support::heaps::{each_kind, open};
-use support::{Ends, Random, fresh_path, seed};
+use support::{Ends, Random, all_are, fresh_path, seed};
 
 /// A block that knows what it holds.
 struct Tagged {
@@ -46,7 +46,7 @@ impl Tagged {
             .unwrap()
             .cast();
             let kept = size.min(self.layout.size());
-            assert!(std::slice::from_raw_parts(self.block.as_ptr(), kept).iter().all(|&byte| byte == self.tag));
+            assert!(all_are(std::slice::from_raw_parts(self.block.as_ptr(), kept), self.tag));
             self.block.write_bytes(self.tag, size);
         }
         self.layout = new;
@@ -55,7 +55,7 @@ impl Tagged {
     fn check(&self) {
         // SAFETY: our block.
         let bytes = unsafe { std::slice::from_raw_parts(self.block.as_ptr(), self.layout.size()) };
-        assert!(bytes.iter().all(|&byte| byte == self.tag), "{:?} at {:?}", self.layout, self.block);
+        assert!(all_are(bytes, self.tag), "{:?} at {:?}", self.layout, self.block);
     }
 }
 

@@ -4,6 +4,14 @@ use std::time::Instant;
 
 const ROUNDS: usize = 15;
 
+/// Begins the table. Says which operations are wanted: those that have the word on the command line in their names, if there is one.
+pub(crate) fn begin() -> impl Fn(&str) -> bool {
+    // `cargo bench` passes `--bench`.
+    let only = std::env::args().skip(1).find(|argument| !argument.starts_with('-'));
+    println!("{:<34}{:>12} {:>24}{:>8}", "", "median ns", "(least to greatest)", "ratio");
+    move |name| only.as_ref().is_none_or(|only| name.contains(only.as_str()))
+}
+
 /// One of those that are compared.
 pub(crate) struct Contender<'a> {
     pub(crate) name: &'static str,

@@ -15,10 +15,7 @@ use mimalloc::MiMalloc;
 static GLOBAL: MiMalloc = MiMalloc;
 
 fn main() {
-    // `cargo bench` passes `--bench`.
-    let only = std::env::args().skip(1).find(|argument| !argument.starts_with('-'));
-    let wanted = |name: &str| only.as_ref().is_none_or(|only| name.contains(only.as_str()));
-    println!("{:<34}{:>12} {:>24}{:>8}", "", "median ns", "(least to greatest)", "ratio");
+    let wanted = rounds::begin();
     one::run(&wanted);
     if wanted("compact") {
         compact::run();

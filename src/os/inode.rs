@@ -93,8 +93,8 @@ mod tests {
             assert_eq!(unsafe { libc::clock_gettime(libc::CLOCK_REALTIME_COARSE, &raw mut now) }, 0);
             (now.tv_sec, now.tv_nsec)
         };
-        let mut within_a_tick = 0;
-        while within_a_tick < 3 {
+        let (mut of_the_tick, mut of_its_own) = (0, 0);
+        while of_the_tick < 3 {
             let file = tempfile::tempfile().unwrap();
             let before = coarse_clock();
             file.write_at(&[1], 0).unwrap();
@@ -102,9 +102,15 @@ mod tests {
             file.write_at(&[2], 0).unwrap();
             let after = coarse_clock();
             let seen = file.metadata().unwrap();
-            if before == after {
-                assert_eq!((seen.mtime(), seen.mtime_nsec()), before);
-                within_a_tick += 1;
+            if before != after {
+                continue;
+            }
+            if (seen.mtime(), seen.mtime_nsec()) == before {
+                of_the_tick += 1;
+            } else {
+                // After a look by any program at any file that was then changed, all files have a later time until the tick ends.
+                of_its_own += 1;
+                assert!(of_its_own < 100, "each change has a time of its own");
             }
         }
     }

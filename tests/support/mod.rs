@@ -75,6 +75,11 @@ impl Random {
     }
 }
 
+/// Whether all of the bytes are that one. Code that is not optimised compares slices a hundred times as fast as it goes through them.
+pub(crate) fn all_are(bytes: &[u8], byte: u8) -> bool {
+    bytes.first().is_none_or(|&first| first == byte && bytes[1..] == bytes[..bytes.len() - 1])
+}
+
 /// The seed in `SAL_TEST_SEED`, or the one given.
 pub(crate) fn seed(usual: u64) -> u64 {
     std::env::var("SAL_TEST_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(usual)

@@ -10,8 +10,9 @@ use crate::collections::SalString;
 /// out the one type from the other in both directions. Only where the key is a string, what is given must have a known
 /// type: `insert(SalString::from(x), 1)`, not `insert(x.into(), 1)`.
 ///
+// A program of its own: where such a relation is known, literals have no type in other examples, which are compiled together.
 /// Implement both for your own keys in the same way:
-/// ```
+/// ```standalone_crate
 /// use sal::collections::SalHashMap;
 /// use sal::collections::hash_map::{IntoKey, KeyFrom};
 ///
