@@ -74,12 +74,12 @@ pub(super) fn begin_tract(heap: SalAlloc) -> Option<usize> {
         return None;
     }
     let start = new.expose_provenance();
-    let is_begun = tracts::ensure_table_at(start).is_some_and(|table| table.begin(start));
-    if !is_begun {
+    let Some(table) = tracts::ensure_table_at(start) else {
         // SAFETY: allocated just now.
         unsafe { allocate::free(heap, new, TRACT_LAYOUT) };
         return None;
-    }
+    };
+    table.begin(start);
     Some(start)
 }
 
@@ -213,8 +213,8 @@ pub(super) fn tidy(heap: &Range<usize>) {
 
 /// All objects of a heap have been found: what is in its tracts is known.
 pub(super) fn settle(heap: &Range<usize>) {
-    for (start, table, tract) in tracts_of(heap.clone()) {
-        if table.is_complete() && tract.settle() {
+    for (start, _, tract) in tracts_of(heap.clone()) {
+        if tracts::is_complete() && tract.settle() {
             // SAFETY: the thread was told that it is empty (T3).
             unsafe { retire(start) };
         }

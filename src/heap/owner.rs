@@ -21,7 +21,7 @@ use super::withheld;
 use crate::alloc::backing::Backing;
 use crate::alloc::current::Withholding;
 use crate::alloc::heap_core::Core;
-use crate::alloc::windows;
+use crate::alloc::{tracts, windows};
 use crate::error::{CloseError, OpenError, SessionError, SyncError};
 use crate::format::header::Header;
 use crate::gc::relocate::Moved;
@@ -342,6 +342,7 @@ impl Heap {
         self.inner.maintenance.forget_ready();
         protect::free_all_withheld(self.inner.core());
         self.inner.flush_thread();
+        tracts::purge(&self.inner.core().address_range());
         match &self.inner.atomic {
             Some(atomic) => {
                 self.inner.core().return_all_runs();
