@@ -5,9 +5,11 @@
 //! run; `SAL_BENCH_OBJECTS` says how many objects the heap has that is compacted.
 
 mod compact;
+mod growth;
 mod one;
 #[path = "../common/rounds.rs"]
 mod rounds;
+mod times;
 
 use mimalloc::MiMalloc;
 
@@ -20,7 +22,13 @@ fn main() {
     let wanted = |name: &str| only.as_ref().is_none_or(|only| name.contains(only.as_str()));
     println!("{:<34}{:>12} {:>24}{:>8}", "", "median ns", "(least to greatest)", "ratio");
     one::run(&wanted);
+    if wanted("growth") {
+        growth::run();
+    }
     if wanted("compact") {
         compact::run();
+    }
+    if wanted("compact_file") {
+        compact::run_file();
     }
 }
