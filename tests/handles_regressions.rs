@@ -1,5 +1,5 @@
 //! What went wrong with values that may be moved, found by a review: each was memory that somebody still had, a thread that waited for
-//! ever, or memory that was lost. Pins hold for the whole process, so these tests take turns.
+//! ever, or memory that was lost, or not used again. Pins hold for the whole process, so these tests take turns.
 #![allow(unsafe_code)]
 
 mod support;
@@ -262,4 +262,20 @@ fn values_that_only_words_of_unknown_meaning_lead_to_stay_where_others_go() {
         drop(other);
     }
     support::heaps::unmap(heap);
+}
+
+#[test]
+fn memory_of_values_that_are_gone_is_used_again_at_once() {
+    let _alone = alone();
+    let heap = HeapOptions::new().volatile().unwrap();
+    let fill = || (0..200_000_u64).map(|n| heap.handle([n; 12])).collect::<Vec<_>>();
+    let resident = || heap.residency().unwrap().resident;
+    drop(fill());
+    let once = resident();
+    assert!(once > 20 << 20);
+    for _ in 0..4 {
+        drop(fill());
+    }
+    // Eleven tracts waited for what else there would be to do.
+    assert!(resident() < once + (8 << 20), "{} became {}", once, resident());
 }

@@ -69,6 +69,8 @@ pub(super) fn put_in_new(fill: &Fill, shape: Shape, mut begin: impl FnMut() -> O
 
 /// A new tract, into which objects are to be put.
 pub(super) fn begin_tract(heap: SalAlloc) -> Option<usize> {
+    // Rather what waits than memory that nobody has touched yet.
+    limbo::finish_memory(home_of(heap)?);
     let new = allocate::allocate(heap, TRACT_LAYOUT);
     if new.is_null() {
         return None;
@@ -278,6 +280,6 @@ unsafe fn retire(start: usize) {
         // Nobody reads there but who has a pin already.
         make_plain(start, table.tract(start));
     }
-    // SAFETY: once.
-    unsafe { limbo::put(start, 0, finish) };
+    // SAFETY: once, and it only gives a tract back.
+    unsafe { limbo::put_memory(start, finish) };
 }
