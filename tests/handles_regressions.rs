@@ -1,5 +1,5 @@
 //! What went wrong with values that may be moved, found by a review: each was memory that somebody still had, a thread that waited for
-//! ever, or memory that was lost. Pins hold for the whole process, so these tests take turns.
+//! ever, or memory that was lost, or not used again. Pins hold for the whole process, so these tests take turns.
 #![allow(unsafe_code)]
 
 mod support;
@@ -275,4 +275,20 @@ fn values_that_are_replaced_again_and_again_take_no_more_memory_though_nobody_co
     // Thirty tracts would have been filled.
     let live = heap.stats().live_bytes;
     assert!(live <= 4 * (2 << 20), "{live}");
+}
+
+#[test]
+fn memory_of_values_that_are_gone_is_used_again_at_once() {
+    let _alone = alone();
+    let heap = HeapOptions::new().volatile().unwrap();
+    let fill = || (0..200_000_u64).map(|n| heap.handle([n; 12])).collect::<Vec<_>>();
+    let resident = || heap.residency().unwrap().resident;
+    drop(fill());
+    let once = resident();
+    assert!(once > 20 << 20);
+    for _ in 0..4 {
+        drop(fill());
+    }
+    // Eleven tracts waited for what else there would be to do.
+    assert!(resident() < once + (8 << 20), "{} became {}", once, resident());
 }

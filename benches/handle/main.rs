@@ -5,9 +5,11 @@
 //! run; `SAL_BENCH_OBJECTS` says how many objects the heap has that is compacted.
 
 mod compact;
+mod growth;
 mod one;
 #[path = "../common/rounds.rs"]
 mod rounds;
+mod times;
 
 use mimalloc::MiMalloc;
 
@@ -17,7 +19,13 @@ static GLOBAL: MiMalloc = MiMalloc;
 fn main() {
     let wanted = rounds::begin();
     one::run(&wanted);
+    if wanted("growth") {
+        growth::run();
+    }
     if wanted("compact") {
         compact::run();
+    }
+    if wanted("compact_file") {
+        compact::run_file();
     }
 }

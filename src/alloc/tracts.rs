@@ -3,7 +3,8 @@
 //! A *tract* is a segment that holds objects which may be moved, one behind the other, and nothing else; for the heap below it is
 //! one large object. Beside it, in memory of the process, there are two bits for each sixteen bytes: whether an object *begun* there, and
 //! whether it has *ended*. Each bit is set once, by one thread: the first by who makes the object, the second by who drops, replaces
-//! or moves it. So neither has to look at what the other does.
+//! or moves it. So neither has to look at what the other does. The bits of all tracts of a window have addresses from when it has its
+//! first one. So nobody waits for a mapping when a tract is begun, nor do readers for one that goes.
 //!
 //! A word counts the granules of sixteen bytes that are alive. While objects are still being put into a tract, or while it is not
 //! known yet what it holds, the word is raised by more than all of it ([`HELD`]), so that it cannot become empty; what was put or
@@ -14,6 +15,7 @@
 //!   are done with them: the bits are changed before the word.
 //! - **T2** The word of a tract that is not held is the number of granules of objects that have begun and have not been given up.
 //! - **T3** Exactly one thread is told that a tract is empty.
+//! - **T4** Where a segment has no bits because it is no tract, there are zeros for the next one.
 //!
 //! # Volatile
 //! All of it. Of a heap that was opened nothing is known until its pointers have been followed: each tract is held until then.
@@ -21,7 +23,8 @@
 use super::windows;
 use crate::format::{END_WINDOW, SEGMENT_UNITS, UNIT, WINDOW, WINDOW_SHIFT};
 use crate::os::lock::Lock;
-use crate::os::mapping::{self, Access, Source};
+use crate::os::mapping;
+use core::ops::Range;
 use core::ptr;
 use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
 
@@ -68,7 +71,10 @@ pub(crate) struct Tract {
     found: AtomicU32,
     /// Whether objects lie here because they are read often; changed by who moves objects, and by who is told that it is empty.
     is_hot: AtomicU32,
+    /// Null of a segment that is no tract.
     bits: AtomicPtr<Bits>,
+    /// Whether there may be memory under the bits of a segment that is no tract any more.
+    is_kept: AtomicU32,
 }
 
 /// What is alive of a tract of which something was given up.
@@ -101,8 +107,8 @@ pub(crate) struct Table {
     born: AtomicU32,
     /// Behind the last segment that ever was a tract.
     end: AtomicU32,
-    /// Whether it could not be noted that an object has ended: then nothing more becomes known of tracts of before.
-    is_incomplete: AtomicU32,
+    /// Held by who lets a segment have its bits, and by who gives the memory back that lies under bits that nobody has.
+    bits: Lock,
     pub(crate) fills: [Fill; HOT + 1],
     tracts: [Tract; TRACTS],
 }
@@ -110,8 +116,15 @@ pub(crate) struct Table {
 static TABLES: [AtomicPtr<Table>; END_WINDOW as usize] =
     [const { AtomicPtr::new(ptr::null_mut()) }; END_WINDOW as usize];
 
+/// Bytes of a table, behind which the bits of all tracts lie.
 const LEN: usize = size_of::<Table>().next_multiple_of(mapping::PAGE);
-const BITS_LEN: usize = size_of::<Bits>().next_multiple_of(mapping::PAGE);
+const BITS_LEN: usize = size_of::<Bits>();
+const _: () = assert!(BITS_LEN % mapping::PAGE == 0);
+
+/// Bytes of a table and the bits of as many tracts as so many bytes of a window have.
+const fn len_with_bits(reserved: usize) -> usize {
+    LEN + reserved.div_ceil(TRACT) * BITS_LEN
+}
 
 /// The table of the window that has an address, if there is one.
 #[inline(always)]
@@ -131,7 +144,28 @@ pub(crate) fn ensure_table_at(address: usize) -> Option<&'static Table> {
 #[inline(never)]
 fn make(address: usize) -> Option<&'static Table> {
     let place = TABLES.get(address >> WINDOW_SHIFT)?;
-    windows::ensure_table(place, LEN).then(|| table_at(address))?
+    let len = len_with_bits(windows::reserved_in(address >> WINDOW_SHIFT));
+    windows::ensure_table(place, len).then(|| table_at(address))?
+}
+
+/// Whether it could not be noted that an object has ended, in any heap: then nothing more becomes known of tracts of before.
+static IS_INCOMPLETE: AtomicU32 = AtomicU32::new(0);
+
+/// The object at an address is not moved any more.
+#[inline]
+pub(crate) fn note_ended(address: usize) {
+    // There is no table yet in a heap that was opened and none of whose objects was touched.
+    match ensure_table_at(address) {
+        Some(table) => table.note_ended(address),
+        // Without addresses. The object would be found alive by who follows the pointers of before.
+        None => IS_INCOMPLETE.store(1, Ordering::Relaxed),
+    }
+}
+
+/// Whether what is found of tracts can be relied on.
+pub(crate) fn is_complete() -> bool {
+    // Relaxed: whoever asks was told of the ends of all objects by other means.
+    IS_INCOMPLETE.load(Ordering::Relaxed) == 0
 }
 
 /// Whether an address lies in a tract of objects that are read often.
@@ -152,9 +186,15 @@ pub(super) unsafe fn release(first: u32, windows: u32) {
             continue;
         }
         // SAFETY: mapped by `make`, and by the caller's promise nobody else uses it.
-        unsafe {
-            (*table).tracts.iter().for_each(|tract| tract.free_bits());
-            let _ = mapping::unmap(table.expose_provenance(), LEN);
+        let _ = unsafe { mapping::unmap(table.expose_provenance(), len_with_bits(windows::reserved_in(window))) };
+    }
+}
+
+/// Gives the memory back that lies under bits of segments that are no tracts any more, in the windows of a range of addresses.
+pub(crate) fn purge(range: &Range<usize>) {
+    for start in (range.start / WINDOW * WINDOW..range.end).step_by(WINDOW) {
+        if let Some(table) = table_at(start) {
+            table.purge();
         }
     }
 }
@@ -168,6 +208,7 @@ pub(crate) unsafe fn for_each_lock(mut visit: impl FnMut(&Lock)) {
         // SAFETY: mapped as long as it is in the registry. Relaxed: under its lock.
         if let Some(table) = unsafe { place.load(Ordering::Relaxed).as_ref() } {
             table.fills.iter().for_each(|fill| visit(&fill.lock));
+            visit(&table.bits);
         }
     }
 }
@@ -179,34 +220,32 @@ impl Table {
         &self.tracts[(address & (WINDOW - 1)) / TRACT]
     }
 
-    /// As long as there are bits for the tract at an address; false without memory.
-    fn ensure_bits(&self, address: usize) -> bool {
-        let end = ((address & (WINDOW - 1)) / TRACT) as u32 + 1;
+    /// Lets the tract at an address have its bits: zeros, unless it had them before.
+    fn ensure_bits(&self, address: usize) {
+        let number = (address & (WINDOW - 1)) / TRACT;
         // Relaxed: who looks through the tracts of others misses the newest, or does not.
-        self.end.fetch_max(end, Ordering::Relaxed);
-        self.tract(address).ensure_bits()
+        self.end.fetch_max(number as u32 + 1, Ordering::Relaxed);
+        let bits = ptr::from_ref(self).addr() + LEN + number * BITS_LEN;
+        let _guard = self.bits.lock();
+        // Release pairs with the Acquire in `bits`.
+        self.tract(address).bits.store(ptr::with_exposed_provenance_mut(bits), Ordering::Release);
     }
 
-    /// A tract of a heap that was opened, of which nothing is known yet, is held; false without memory, and then it stays unknown.
+    /// A tract of a heap that was opened, of which nothing is known yet, is held.
     #[cold]
     #[inline(never)]
-    fn adopt(&self, address: usize) -> bool {
-        if !self.ensure_bits(address) {
-            return false;
-        }
+    fn adopt(&self, address: usize) {
+        self.ensure_bits(address);
         // AcqRel: with the word come the bits.
         let _ = self.tract(address).word.compare_exchange(0, BEGIN, Ordering::AcqRel, Ordering::Relaxed);
-        true
     }
 
     /// The object at an address is not moved any more.
     #[inline(always)]
     pub(crate) fn note_ended(&self, address: usize) {
         let tract = self.tract(address);
-        if tract.is_unknown() && !self.adopt(address) {
-            // Without memory for bits. The object would be found alive by who follows the pointers of before.
-            self.is_incomplete.store(1, Ordering::Relaxed);
-            return;
+        if tract.is_unknown() {
+            self.adopt(address);
         }
         if let Some(bits) = tract.bits() {
             let (word, bit) = bit_of(address);
@@ -219,8 +258,8 @@ impl Table {
     /// before.
     pub(crate) fn note_found(&self, address: usize, granules: u32) -> bool {
         let tract = self.tract(address);
-        if tract.is_unknown() && !self.adopt(address) {
-            return true;
+        if tract.is_unknown() {
+            self.adopt(address);
         }
         let Some(bits) = tract.bits() else { return true };
         let (word, bit) = bit_of(address);
@@ -232,28 +271,39 @@ impl Table {
         true
     }
 
-    /// A segment becomes a tract into which objects are put; false without memory.
-    #[must_use]
-    pub(crate) fn begin(&self, start: usize) -> bool {
+    /// A segment becomes a tract into which objects are put.
+    pub(crate) fn begin(&self, start: usize) {
         let tract = self.tract(start);
         // SAFETY: nobody has an object there yet, nor looks for one.
         unsafe { tract.free_bits() };
-        if !self.ensure_bits(start) {
-            return false;
-        }
+        self.ensure_bits(start);
         // Relaxed: an age, and who finds an object there has got it from who made it.
         let born = self.born.fetch_add(1, Ordering::Relaxed).saturating_add(1);
         tract.born.store(born, Ordering::Relaxed);
         tract.found.store(0, Ordering::Relaxed);
         // Release pairs with the Acquire in `live_word`: with the word come the bits.
         tract.word.store(BEGIN, Ordering::Release);
-        true
     }
 
-    /// Whether what is found of tracts can be relied on.
-    pub(crate) fn is_complete(&self) -> bool {
-        // Relaxed: whoever asks was told of the ends of all objects by other means.
-        self.is_incomplete.load(Ordering::Relaxed) == 0
+    /// Gives the memory back that lies under bits of segments that are no tracts any more.
+    fn purge(&self) {
+        let _guard = self.bits.lock();
+        let end = self.end.load(Ordering::Relaxed) as usize;
+        let mut idle = 0;
+        for at in 0..=end {
+            let is_idle = at < end && self.tracts[at].is_idle();
+            if is_idle {
+                // Relaxed: under the lock, or by who frees them, which comes behind.
+                self.tracts[at].is_kept.store(0, Ordering::Relaxed);
+                idle += 1;
+            } else if idle > 0 {
+                // One call for those that lie side by side.
+                let (start, len) = (ptr::from_ref(self).addr() + LEN + (at - idle) * BITS_LEN, idle * BITS_LEN);
+                // SAFETY: nobody has them before the lock is given back, and zeros stay zeros (T4).
+                let _ = unsafe { mapping::discard(start, len) };
+                idle = 0;
+            }
+        }
     }
 
     /// Tracts begun so far.
@@ -276,31 +326,28 @@ impl Table {
 }
 
 impl Tract {
-    /// As long as the tract's first bits are made: zeros are bits.
-    fn ensure_bits(&self) -> bool {
-        // Acquire pairs with the Release below.
-        if !self.bits.load(Ordering::Acquire).is_null() {
-            return true;
-        }
-        let Ok(bits) = mapping::map_anywhere(BITS_LEN, Access::ReadWrite, Source::Anonymous) else { return false };
-        let new = ptr::with_exposed_provenance_mut(bits);
-        let is_first = self.bits.compare_exchange(ptr::null_mut(), new, Ordering::Release, Ordering::Relaxed).is_ok();
-        if !is_first {
-            // SAFETY: mapped just now, and nobody knows of it.
-            let _ = unsafe { mapping::unmap(bits, BITS_LEN) };
-        }
-        true
+    /// Whether there may be memory under bits that nobody has. Nobody gets them as long as the table's lock is held.
+    fn is_idle(&self) -> bool {
+        // Relaxed: what is kept from now on is found next time. Acquire pairs with the Release in `free_bits`: who had the bits is done
+        // with them.
+        self.is_kept.load(Ordering::Relaxed) != 0 && self.bits.load(Ordering::Acquire).is_null()
     }
 
+    /// Takes the bits away from a segment that is no tract any more.
+    ///
     /// # Safety
     /// Nobody uses the bits any more (T1).
     unsafe fn free_bits(&self) {
-        // Relaxed: by the caller's promise nobody else is there.
-        let bits = self.bits.swap(ptr::null_mut(), Ordering::Relaxed);
-        if !bits.is_null() {
-            // SAFETY: mapped by `ensure_bits`, and the caller's promise.
-            let _ = unsafe { mapping::unmap(bits.expose_provenance(), BITS_LEN) };
+        let Some(bits) = self.bits() else { return };
+        for word in bits.begun.iter().chain(&bits.ended) {
+            // Relaxed, all: by the caller's promise nobody else is there. What was never written has no memory yet.
+            if word.load(Ordering::Relaxed) != 0 {
+                word.store(0, Ordering::Relaxed);
+            }
         }
+        self.is_kept.store(1, Ordering::Relaxed);
+        // Release pairs with the Acquire in `purge`, and with that in `bits` of who gets them next (T4).
+        self.bits.store(ptr::null_mut(), Ordering::Release);
     }
 
     /// The segment is no tract any more.
@@ -325,7 +372,7 @@ impl Tract {
     #[inline(always)]
     fn bits(&self) -> Option<&Bits> {
         // Acquire pairs with the Release in `ensure_bits`.
-        // SAFETY: T1.
+        // SAFETY: T1; they lie behind the table, and are mapped as long as that.
         unsafe { self.bits.load(Ordering::Acquire).as_ref() }
     }
 
@@ -458,11 +505,13 @@ fn bit_of(address: usize) -> (usize, u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::os::mapping::{Access, Source};
 
     const START: usize = 0x1040_0000_0000;
 
     fn table() -> &'static Table {
-        let table = mapping::map_anywhere(LEN, Access::ReadWrite, Source::Anonymous).unwrap();
+        let len = len_with_bits(WINDOW);
+        let table = mapping::map_anywhere(len, Access::ReadWrite, Source::Anonymous).unwrap();
         // SAFETY: mapped just now, and never unmapped; zeros are a table.
         unsafe { &*ptr::with_exposed_provenance::<Table>(table) }
     }
@@ -470,7 +519,7 @@ mod tests {
     #[test]
     fn a_tract_is_empty_when_all_that_was_put_there_has_been_given() {
         let table = table();
-        assert!(table.begin(START));
+        table.begin(START);
         let tract = table.tract(START);
         for at in [0, 64, 1600] {
             tract.note_begun(START + at);
@@ -492,7 +541,7 @@ mod tests {
     #[test]
     fn a_tract_that_is_empty_before_it_is_full_is_told_so_then() {
         let table = table();
-        assert!(table.begin(START + TRACT));
+        table.begin(START + TRACT);
         let tract = table.tract(START + TRACT);
         tract.note_begun(START + TRACT);
         table.note_ended(START + TRACT);
@@ -502,7 +551,7 @@ mod tests {
     #[test]
     fn once_it_is_told_that_little_is_left() {
         let table = table();
-        assert!(table.begin(START));
+        table.begin(START);
         let tract = table.tract(START);
         assert!(!tract.release(GRANULES));
         let told: Vec<Left> = (0..4).map(|_| tract.give(GRANULES / 4 - 1)).collect();
@@ -537,9 +586,30 @@ mod tests {
     }
 
     #[test]
+    fn the_bits_of_a_tract_that_is_gone_are_zeros_for_the_next_one_purged_or_not() {
+        let table = table();
+        for is_purged in [false, true, false] {
+            table.begin(START);
+            let tract = table.tract(START);
+            assert_eq!(tract.objects(0).count(), 0);
+            tract.note_begun(START + 32);
+            // What is in use stays.
+            table.purge();
+            assert_eq!(tract.objects(0).collect::<Vec<_>>(), [32]);
+            table.note_ended(START + 32);
+            assert!(tract.give(1) == Left::Some && tract.release(1));
+            // SAFETY: it was told to be empty.
+            unsafe { tract.forget() };
+            if is_purged {
+                table.purge();
+            }
+        }
+    }
+
+    #[test]
     fn objects_are_listed_from_any_granule_on() {
         let table = table();
-        assert!(table.begin(START));
+        table.begin(START);
         let tract = table.tract(START);
         let places = [0, 16, 1008, 1024, TRACT - 16];
         places.iter().for_each(|at| tract.note_begun(START + at));

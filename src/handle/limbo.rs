@@ -6,6 +6,7 @@
 //! - **L3** It is done by a thread that uses the heap by itself: who has nothing to do with a heap does nothing there, so who knows of no
 //!   other thread in a heap has it alone.
 //! - **L4** What is being done is listed, so that who takes the memory away can wait for it.
+//! - **L5** What is *memory* is only given back, which drops no value: it may be done wherever memory is needed.
 
 use super::pin::{self, CLOCK};
 use crate::alloc::windows;
@@ -34,8 +35,37 @@ struct Queue {
     /// The heap's name.
     heap: u32,
     items: VecDeque<Item>,
+    /// What is memory (L5).
+    memory: VecDeque<Item>,
     /// Length at which somebody looks next.
     look_at: usize,
+}
+
+impl Queue {
+    fn len(&self) -> usize {
+        self.items.len() + self.memory.len()
+    }
+
+    /// Takes out what was put here before a time, memory first.
+    fn pop_older_than(&mut self, oldest: u64, what: What) -> Option<Item> {
+        let queues = match what {
+            What::All => [Some(&mut self.memory), Some(&mut self.items)],
+            What::Memory => [Some(&mut self.memory), None],
+        };
+        queues.into_iter().flatten().find_map(|queue| {
+            // Times rise along each.
+            let is_old = queue.front().is_some_and(|item| item.time < oldest);
+            if is_old { queue.pop_front() } else { None }
+        })
+    }
+}
+
+/// What is to be done of what waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum What {
+    All,
+    /// Only what is memory (L5).
+    Memory,
 }
 
 struct Waiting {
@@ -63,7 +93,8 @@ impl Waiting {
 
     fn queue(&mut self, heap: u32) -> &mut Queue {
         let at = self.queues.iter().position(|queue| queue.heap == heap).unwrap_or_else(|| {
-            self.queues.push(Queue { heap, items: VecDeque::new(), look_at: EVERY });
+            let (items, memory) = (VecDeque::new(), VecDeque::new());
+            self.queues.push(Queue { heap, items, memory, look_at: EVERY });
             self.queues.len() - 1
         });
         &mut self.queues[at]
@@ -111,11 +142,46 @@ pub(crate) unsafe fn put(address: usize, number: usize, finish: Finish) {
         let time = CLOCK.advance();
         let queue = waiting.queue(heap_at(address));
         queue.items.push_back(Item { time, address, number, finish });
-        queue.items.len() >= queue.look_at
+        queue.len() >= queue.look_at
     });
     if is_due {
         finish_some(address);
     }
+}
+
+/// As [`put`], of memory (L5), which is given back at once if nobody can see it.
+///
+/// # Safety
+/// As for [`put`], and `finish` drops no value.
+pub(crate) unsafe fn put_memory(address: usize, finish: Finish) {
+    with(|waiting| {
+        // As above.
+        let time = CLOCK.advance();
+        waiting.queue(heap_at(address)).memory.push_back(Item { time, address, number: 0, finish });
+    });
+    finish_memory(address);
+}
+
+/// Gives the memory back that waits in the heap that has an address, as far as it can be, unless it waits for the calling thread itself.
+pub(crate) fn finish_memory(address: usize) {
+    if !pin::is_pinned() {
+        finish_memory_of_before(address);
+    }
+}
+
+/// As [`finish_memory`], also if the calling thread has a pin, of what is from before that. Whether there was any.
+pub(crate) fn finish_memory_of_before(address: usize) -> bool {
+    let heap = heap_at(address);
+    let has_any = !with(|waiting| waiting.queue(heap).memory.is_empty());
+    has_any && finish_older_than(heap, oldest_seen(), What::Memory).is_none()
+}
+
+/// What was put here before this time is seen by nobody.
+fn oldest_seen() -> u64 {
+    // What is put here from now on may be seen by who pins from now on; and slots are looked at one after the other, so who had none
+    // when it was looked at may show this time, and another one a later time.
+    let now = CLOCK.now();
+    pin::oldest(pin::all()).map_or(now, |oldest| oldest.min(now))
 }
 
 std::thread_local! {
@@ -143,11 +209,7 @@ pub(crate) fn finish_some(address: usize) -> usize {
         if len(heap) == 0 {
             return 0;
         }
-        // What is put here from now on may be seen by who pins from now on; and slots are looked at one after the other, so who had none
-        // when it was looked at may show this time, and another one a later time.
-        let now = CLOCK.now();
-        let oldest = pin::oldest(pin::all()).map_or(now, |oldest| oldest.min(now));
-        if let Some(left) = finish_older_than(heap, oldest) {
+        if let Some(left) = finish_older_than(heap, oldest_seen(), What::All) {
             return left;
         }
         // What was done may have put more here: a list is dropped link by link.
@@ -155,7 +217,7 @@ pub(crate) fn finish_some(address: usize) -> usize {
 }
 
 fn len(heap: u32) -> usize {
-    with(|waiting| waiting.queue(heap).items.len())
+    with(|waiting| waiting.queue(heap).len())
 }
 
 /// What is done with an item is over, also if it panics.
@@ -172,20 +234,21 @@ impl Drop for Running {
 }
 
 /// Does what was put here before a time; returns how many items are left if there was nothing to do.
-fn finish_older_than(heap: u32, oldest: u64) -> Option<usize> {
+fn finish_older_than(heap: u32, oldest: u64, what: What) -> Option<usize> {
     let (mut is_first, thread) = (true, this_thread());
     loop {
         let next = with(|waiting| {
             let queue = waiting.queue(heap);
-            match queue.items.pop_front() {
-                Some(item) if item.time < oldest => {
+            match queue.pop_older_than(oldest, what) {
+                Some(item) => {
                     waiting.running.push((item.address, thread));
                     Ok(item)
                 }
-                other => {
-                    other.into_iter().for_each(|item| queue.items.push_front(item));
-                    queue.look_at = queue.items.len() + EVERY;
-                    Err(queue.items.len())
+                None => {
+                    if what == What::All {
+                        queue.look_at = queue.len() + EVERY;
+                    }
+                    Err(queue.len())
                 }
             }
         });
@@ -204,7 +267,10 @@ fn finish_older_than(heap: u32, oldest: u64) -> Option<usize> {
 /// The threads whose pins something in the heap at an address waits for, by the numbers that the system gives them.
 pub(crate) fn readers(address: usize) -> Vec<u32> {
     let heap = heap_at(address);
-    let oldest = with(|waiting| waiting.queue(heap).items.front().map(|item| item.time));
+    let oldest = with(|waiting| {
+        let queue = waiting.queue(heap);
+        queue.items.front().into_iter().chain(queue.memory.front()).map(|item| item.time).min()
+    });
     oldest.map_or_else(Vec::new, pin::threads_before)
 }
 
@@ -214,6 +280,7 @@ pub(crate) fn forget(range: &Range<usize>) {
     while with(|waiting| {
         for queue in &mut waiting.queues {
             queue.items.retain(|item| !range.contains(&item.address));
+            queue.memory.retain(|item| !range.contains(&item.address));
         }
         waiting.running.iter().any(|&(address, other)| range.contains(&address) && other != thread)
     }) {

@@ -25,12 +25,9 @@ pub(crate) struct Entry {
 }
 
 #[cfg(not(loom))]
-const _: () = {
-    use crate::gc::trace::layouts::handle;
-    assert!(size_of::<Entry>() == handle::ENTRY);
-    assert!(core::mem::offset_of!(Entry, location) == handle::LOCATION);
-    assert!(core::mem::offset_of!(Entry, former) == handle::FORMER);
-};
+const _: () = assert!(size_of::<Entry>() == 16 && core::mem::offset_of!(Entry, location) == 0);
+#[cfg(not(loom))]
+const _: () = assert!(core::mem::offset_of!(Entry, former) == 8);
 
 /// Where a value was at the last durable commit of a heap whose file changes at any moment, and in which of the heap's runs, from 1 on,
 /// it was led elsewhere since. What an earlier run has left says nothing, and nor does zero.

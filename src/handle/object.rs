@@ -135,10 +135,7 @@ pub(crate) fn end_replaced(location: usize, shape: Shape) {
     if shape.stands_alone() {
         return;
     }
-    // There is no table yet in a heap that was opened and none of whose objects was touched.
-    if let Some(table) = tracts::ensure_table_at(location) {
-        table.note_ended(location - shape.offset);
-    }
+    tracts::note_ended(location - shape.offset);
 }
 
 /// The object in a tract to whose value an entry leads, and its shape; none if what was read of the entry is not true any more. To be

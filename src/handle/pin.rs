@@ -140,7 +140,7 @@ pub(crate) fn end_moving(is_moving: &AtomicU32) {
 }
 
 #[cfg(not(loom))]
-pub(crate) use slots::{CLOCK, Pins, all, begin_child, own, threads_before};
+pub(crate) use slots::{CLOCK, Pins, all, begin_child, is_pinned, own, threads_before};
 
 /// Each thread's slot, in memory.
 #[cfg(not(loom))]
@@ -263,6 +263,11 @@ mod slots {
             listed.slot.leave_ending();
             listed.is_taken.store(0, Ordering::Release);
         }
+    }
+
+    /// Whether the calling thread has a pin.
+    pub(crate) fn is_pinned() -> bool {
+        PINS.get() > 0
     }
 
     /// One pin of the calling thread; there may be others.

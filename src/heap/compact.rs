@@ -267,6 +267,10 @@ impl<'h> Compaction<'h> {
             if self.is_over() {
                 break;
             }
+            // What has become empty is where objects are moved to next.
+            if let Some(address) = heap_start(self.heap) {
+                limbo::finish_memory(address);
+            }
         }
         self.report.is_complete = state == State::Done;
         Ok(())

@@ -50,11 +50,7 @@ pub(crate) fn allocate(heap: SalAlloc, shape: Shape) -> Option<usize> {
     }
     // Slots lie that far apart.
     let number = ptr::from_ref(pin::own()).addr() / align_of::<pin::Slot>() % FILLS;
-    put_in_new(&home_table(heap)?.fills[number], shape, || {
-        // There may be tracts that only wait for somebody to look whether readers are gone.
-        limbo::finish_some(home_of(heap)?);
-        begin_tract(heap)
-    })
+    put_in(heap, &home_table(heap)?.fills[number], shape)
 }
 
 /// Room behind the last object of a fill, or in a new tract.
@@ -75,17 +71,23 @@ pub(super) fn put_in_new(fill: &Fill, shape: Shape, mut begin: impl FnMut() -> O
 
 /// A new tract, into which objects are to be put.
 pub(super) fn begin_tract(heap: SalAlloc) -> Option<usize> {
-    let new = allocate::allocate(heap, TRACT_LAYOUT);
+    // Rather what waits than memory that nobody has touched yet.
+    let home = home_of(heap)?;
+    limbo::finish_memory(home);
+    let mut new = allocate::allocate(heap, TRACT_LAYOUT);
+    if new.is_null() && limbo::finish_memory_of_before(home) {
+        new = allocate::allocate(heap, TRACT_LAYOUT);
+    }
     if new.is_null() {
         return None;
     }
     let start = new.expose_provenance();
-    let is_begun = tracts::ensure_table_at(start).is_some_and(|table| table.begin(start));
-    if !is_begun {
+    let Some(table) = tracts::ensure_table_at(start) else {
         // SAFETY: allocated just now.
         unsafe { allocate::free(heap, new, TRACT_LAYOUT) };
         return None;
-    }
+    };
+    table.begin(start);
     Some(start)
 }
 
@@ -219,8 +221,8 @@ pub(super) fn tidy(heap: &Range<usize>) {
 
 /// All objects of a heap have been found: what is in its tracts is known.
 pub(super) fn settle(heap: &Range<usize>) {
-    for (start, table, tract) in tracts_of(heap.clone()) {
-        if table.is_complete() && tract.settle() {
+    for (start, _, tract) in tracts_of(heap.clone()) {
+        if tracts::is_complete() && tract.settle() {
             // SAFETY: the thread was told that it is empty (T3).
             unsafe { retire(start) };
         }
@@ -292,6 +294,6 @@ unsafe fn retire(start: usize) {
         // Nobody reads there but who has a pin already.
         make_plain(start, table.tract(start));
     }
-    // SAFETY: once.
-    unsafe { limbo::put(start, 0, finish) };
+    // SAFETY: once, and it only gives a tract back.
+    unsafe { limbo::put_memory(start, finish) };
 }

@@ -21,10 +21,11 @@ use super::withheld;
 use crate::alloc::backing::Backing;
 use crate::alloc::current::Withholding;
 use crate::alloc::heap_core::Core;
-use crate::alloc::windows;
+use crate::alloc::{tracts, windows};
 use crate::error::{CloseError, OpenError, SessionError, SyncError};
 use crate::format::header::Header;
 use crate::gc::relocate::Moved;
+use crate::handle::limbo;
 use crate::os::process;
 use std::any::Any;
 use std::fmt;
@@ -341,7 +342,10 @@ impl Heap {
         }
         self.inner.maintenance.forget_ready();
         protect::free_all_withheld(self.inner.core());
+        let addresses = self.inner.core().address_range();
+        limbo::finish_some(addresses.start);
         self.inner.flush_thread();
+        tracts::purge(&addresses);
         match &self.inner.atomic {
             Some(atomic) => {
                 self.inner.core().return_all_runs();

@@ -11,6 +11,7 @@ use crate::alloc::idle::Idle;
 use crate::alloc::prefault::event;
 use crate::alloc::space::Growth as UnitGrowth;
 use crate::alloc::thread_heap::ThreadHeap;
+use crate::alloc::tracts;
 use crate::alloc::tuning::purge;
 use crate::format::{SEGMENT_UNITS, UNIT};
 use std::sync::atomic::Ordering;
@@ -268,6 +269,7 @@ impl HeapInner {
     /// closed meanwhile.
     pub(super) fn purge_idle_open(&self, least: usize, most: usize) -> Idle {
         let core = self.core();
+        tracts::purge(&core.address_range());
         match &self.atomic {
             None => {
                 let idle = core.purge_idle(least, most);

@@ -2,6 +2,7 @@
 
 use super::options::{MaintenanceOptions, PurgeAfter};
 use super::report::{Counters, Fault};
+use crate::alloc::tracts;
 use crate::alloc::tuning::purge;
 use crate::format::{SEGMENT_UNITS, UNIT};
 use crate::heap::compact::{self, CompactOptions};
@@ -89,6 +90,7 @@ pub(super) fn purge_idle(heap: &HeapInner, counters: &Counters) -> bool {
 /// Gives all free memory back, what the calling thread keeps at hand too.
 pub(super) fn purge_all(heap: &HeapInner, counters: &Counters) {
     heap.flush_thread();
+    tracts::purge(&heap.core().address_range());
     if is_purgeable(heap) {
         let core = heap.core();
         let bytes = match &heap.atomic {

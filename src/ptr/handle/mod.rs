@@ -72,7 +72,9 @@ pub struct Handle<T: ?Sized + Target> {
 
 const _: () = {
     use crate::gc::trace::layouts::handle;
-    assert!(size_of::<Option<Handle<str>>>() == 8 && size_of::<Entry>() == handle::ENTRY && handle::LOCATION == 0);
+    assert!(size_of::<Option<Handle<str>>>() == 8 && size_of::<Entry>() == handle::ENTRY);
+    // `handle::moving` says so, too.
+    assert!(handle::LOCATION == 0 && handle::FORMER == 8);
 };
 
 // SAFETY: as for `Arc`: whoever has a handle may read the value, and any thread may drop it.
