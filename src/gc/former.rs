@@ -44,7 +44,7 @@ impl From<CallError> for NotLedBack {
 /// run 0 none was, and they stay as they are. From then on entries say nothing of earlier places.
 ///
 /// # Errors
-/// [`NotLedBack::Contents`] if a root leads to something that cannot be. Entries that were reached until then have been led back.
+/// [`NotLedBack::Contents`] if a root leads to something that cannot be. Other entries have been led back.
 ///
 /// # Safety
 /// The memory of the image is the caller's alone, and may be written to.
@@ -61,15 +61,20 @@ pub(crate) unsafe fn lead_back(image: Image<'_>, runs: &Runs, run: u32) -> Resul
     let tracer = Tracer { program: &program, image, runs };
     let seen = Marks::new(runs.units())?;
     let mut pass = Pass { tracer, seen, run, stack: Vec::new(), wrong: None };
+    let mut all = Ok(());
     for root in roots {
         match tracer.root(&root) {
             Ok(Some((block, inside))) => pass.reached(0, block, inside, Way::Owned),
             Ok(None) => {}
-            Err(Refused) => return Err(NotLedBack::Contents),
+            Err(Refused) => pass.refuse(),
         }
         pass.drain();
+        if let Some(wrong) = pass.wrong.take() {
+            pass.stack.clear();
+            all = Err(wrong);
+        }
     }
-    pass.wrong.map_or(Ok(()), Err)
+    all
 }
 
 struct Pass<'a> {

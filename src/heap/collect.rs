@@ -9,7 +9,7 @@ mod report;
 pub use report::{BlockInfo, CollectReport, Leak, LeakReport};
 
 use super::atomic::Atomic;
-use super::compact::moving_alone;
+use super::compact::{moving_alone, pause};
 use super::movable;
 use super::owner::{Heap, HeapInner};
 use super::recovery::{RecoveryError, mark};
@@ -356,10 +356,11 @@ fn is_allocated(core: &Core, head: usize, class: usize, index: u32) -> Option<bo
 impl SalCollect for Heap {
     unsafe fn collect(&self) -> Result<CollectReport, CollectError> {
         let core = self.quiet_core(true)?;
+        // The heap's own maintenance moves nothing from here on.
+        let _pause = pause(self.alloc());
         // What the last commit leads to must stay: so there is one that leads to what the roots do.
         self.inner().commit_if_shared()?;
         let started = Instant::now();
-        // The heap's own maintenance moves nothing meanwhile.
         let _mover = moving_alone();
         // SAFETY: the caller's promise.
         let snapshot = unsafe {

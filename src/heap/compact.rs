@@ -11,12 +11,15 @@
 
 use super::SalAlloc;
 use super::former;
+use super::handle::Place;
 use super::movable::{self, home_table};
 use super::owner::HeapInner;
 use super::session::{Write, in_session};
 use crate::alloc::heat;
 use crate::alloc::tracts::{self, GRANULES, MOVED, TRACT, Table, Tract};
+use crate::alloc::windows;
 use crate::error::SessionError;
+use crate::format::END_WINDOW;
 use crate::handle::limbo;
 use crate::handle::moving::MOVING;
 use crate::handle::object::{Head, Shape, move_object};
@@ -24,6 +27,7 @@ use crate::handle::pin::{self, Pins};
 use crate::os::lock::{Guard, Lock};
 use std::cell::Cell;
 use std::fmt;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -57,6 +61,39 @@ pub(super) fn moving_alone() -> Alone {
     let guard = MOVER.lock();
     IS_MOVING.set(true);
     Alone(guard)
+}
+
+/// Of each window, how many want that nothing of its heap is moved.
+static PAUSES: [AtomicU32; END_WINDOW as usize] = [const { AtomicU32::new(0) }; END_WINDOW as usize];
+
+fn pauses(heap: SalAlloc) -> Option<&'static AtomicU32> {
+    match heap.place() {
+        Place::Window(name) => PAUSES.get(windows::window_of(name) as usize),
+        Place::Default(_) => None,
+    }
+}
+
+/// Nothing of a heap is moved as long as it is there.
+#[derive(Debug)]
+pub(super) struct Pause(SalAlloc);
+
+impl Drop for Pause {
+    fn drop(&mut self) {
+        if let Some(pauses) = pauses(self.0) {
+            // Relaxed: it ends nothing that anybody waits for.
+            pauses.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Whoever moves objects of a heap has stopped, and nobody begins; unlike [`moving_alone`], also while the heap is synced.
+pub(super) fn pause(heap: SalAlloc) -> Pause {
+    if let Some(pauses) = pauses(heap) {
+        // Relaxed: who takes the lock next sees it, and who has it is waited for.
+        pauses.fetch_add(1, Ordering::Relaxed);
+        drop(moving_alone());
+    }
+    Pause(heap)
 }
 
 /// In a forked child nobody moves, whoever did in the parent.
@@ -186,7 +223,7 @@ enum State {
     Going,
     /// All is done.
     Done,
-    /// The heap has no room.
+    /// The heap has no room, or nothing is to be moved for now.
     Full,
 }
 
@@ -287,6 +324,10 @@ impl<'h> Compaction<'h> {
         }
         let Some(home) = home_table(self.heap) else { return State::Full };
         let _alone = moving_alone();
+        // Relaxed: behind the lock.
+        if pauses(self.heap).is_some_and(|pauses| pauses.load(Ordering::Relaxed) > 0) {
+            return State::Full;
+        }
         let begun = Instant::now();
         MOVING.begin(pin::all(), thread::yield_now);
         let end = End;

@@ -8,6 +8,7 @@
 
 use super::compact;
 use super::defaults::{self, MAKING};
+use super::former;
 use super::table::HEAPS;
 use crate::alloc::current::Default;
 use crate::alloc::growers::GROWERS;
@@ -103,6 +104,7 @@ unsafe extern "C" fn in_child() {
     pin::begin_child();
     limbo::begin_child();
     compact::begin_child();
+    former::begin_child();
     for_each_core(|core, is_anonymous| {
         // SAFETY: the child has one thread, which holds the lock.
         unsafe { core.begin_child_runs() };

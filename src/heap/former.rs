@@ -12,33 +12,56 @@
 //! - **F1** An entry that has a former place of this run is noted here, or in the list of the commit that is being made.
 //! - **F2** An entry that is noted or listed is one, or its block is withheld.
 //! - **F3** Entries are led elsewhere in write sessions: not while the gate is closed.
+#![allow(unsafe_code)]
 
 use super::SalAlloc;
 use super::handle::Place;
 use crate::alloc::windows;
 use crate::format::END_WINDOW;
 use crate::handle::moving::{Entry, Former};
-use std::collections::HashMap;
+use crate::os::lock::Lock;
+use std::cell::UnsafeCell;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Entries and the places of their values.
 pub(super) type Led = Vec<(usize, usize)>;
 
-/// Of each heap that goes back to its last commit, the entries that were led elsewhere since that was durable.
-static HEAPS: Mutex<Option<HashMap<u32, Vec<usize>>>> = Mutex::new(None);
+/// Of each heap that goes back to its last commit, the entries that were led elsewhere since that was durable. A lock that a forked child
+/// can begin anew, whoever held it.
+struct Heaps {
+    lock: Lock,
+    noted: UnsafeCell<Vec<(u32, Vec<usize>)>>,
+}
+
+// SAFETY: what is noted is touched under the lock.
+unsafe impl Sync for Heaps {}
+
+static HEAPS: Heaps = Heaps { lock: Lock::new(), noted: UnsafeCell::new(Vec::new()) };
 
 /// Of each window, the run of its heap, if that goes back to its last commit; else 0.
 static RUNS: [AtomicU32; END_WINDOW as usize] = [const { AtomicU32::new(0) }; END_WINDOW as usize];
 
-fn heaps() -> MutexGuard<'static, Option<HashMap<u32, Vec<usize>>>> {
-    // Nothing panics while it is locked.
-    HEAPS.lock().unwrap_or_else(PoisonError::into_inner)
+/// Runs `work` with what is noted of all heaps; it does not come here again.
+fn with_heaps<R>(work: impl FnOnce(&mut Vec<(u32, Vec<usize>)>) -> R) -> R {
+    let _guard = HEAPS.lock.lock();
+    // SAFETY: under the lock.
+    work(unsafe { &mut *HEAPS.noted.get() })
 }
 
 fn noted<R>(heap: SalAlloc, work: impl FnOnce(&mut Vec<usize>) -> R) -> Option<R> {
     let Place::Window(name) = heap.place() else { return None };
-    heaps().as_mut().and_then(|heaps| heaps.get_mut(&name)).map(work)
+    with_heaps(|heaps| heaps.iter_mut().find(|heap| heap.0 == name).map(|heap| work(&mut heap.1)))
+}
+
+/// In a forked child, which does not go on with the parent's heaps.
+pub(super) fn begin_child() {
+    // SAFETY: the child has one thread. If another one held the lock in the parent, what is noted may be half changed, and is left alone.
+    unsafe {
+        if HEAPS.lock.is_held() {
+            HEAPS.noted.get().write(Vec::new());
+            HEAPS.lock.release();
+        }
+    }
 }
 
 /// The number of a run that begins with a header of that generation.
@@ -49,7 +72,7 @@ pub(super) fn run_of(generation: u64) -> u32 {
 /// From now on former places are noted. Before anybody has the heap.
 pub(super) fn begin(heap: SalAlloc, run: u32) {
     if let Place::Window(name) = heap.place() {
-        heaps().get_or_insert_default().insert(name, Vec::new());
+        with_heaps(|heaps| heaps.push((name, Vec::new())));
         set_run(heap, run);
     }
 }
@@ -65,9 +88,7 @@ fn set_run(heap: SalAlloc, run: u32) {
 pub(super) fn end(heap: SalAlloc) {
     if let Place::Window(name) = heap.place() {
         set_run(heap, 0);
-        if let Some(heaps) = heaps().as_mut() {
-            heaps.remove(&name);
-        }
+        with_heaps(|heaps| heaps.retain(|heap| heap.0 != name));
     }
 }
 
@@ -95,12 +116,13 @@ fn note(heap: SalAlloc, entry: &Entry) {
 
 /// Where the entries lead by now that were led elsewhere since the last durable commit. The gate is closed.
 pub(super) fn list(heap: SalAlloc) -> Led {
-    noted(heap, |entries| {
-        entries.sort_unstable();
-        entries.dedup();
-        entries.iter().map(|&entry| (entry, at(entry).location())).collect()
-    })
-    .unwrap_or_default()
+    // Nobody notes any meanwhile (F3).
+    let mut entries = noted(heap, std::mem::take).unwrap_or_default();
+    entries.sort_unstable();
+    entries.dedup();
+    let led = entries.iter().map(|&entry| (entry, at(entry).location())).collect();
+    noted(heap, |noted| *noted = entries);
+    led
 }
 
 /// The gate is closed for a commit that is to be durable, which has the list.

@@ -308,6 +308,12 @@ impl Gate {
         state.by_handle
     }
 
+    /// Lets no session and no sync begin any more, and waits for none: what is open goes on.
+    pub(super) fn shut(&self) {
+        self.state().is_closed = true;
+        self.changed.notify_all();
+    }
+
     /// Waits until no session is open that was begun through a handle, and no sync is under way.
     pub(super) fn wait_until_empty(&self) {
         let mut state = self.state();

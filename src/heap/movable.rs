@@ -14,6 +14,7 @@ use crate::alloc::current::Withholding;
 use crate::alloc::prefault::event;
 use crate::alloc::tracts::{self, FILLS, Fill, Left, TRACT, Table, Tract};
 use crate::alloc::windows::window_of;
+use crate::alloc::young;
 use crate::format::WINDOW;
 use crate::handle::object::Shape;
 use crate::handle::{limbo, pin};
@@ -249,6 +250,11 @@ pub(super) fn forget(heap: &Range<usize>) {
 /// As long as the answer lives, what the thread frees of the heap at an address is [withheld], if that heap does so.
 pub(crate) fn withhold(address: usize) -> Option<Withholding> {
     heap_of_address(address).and_then(withheld::withhold)
+}
+
+/// Whether the last commit may lead to a value where it lies: then nobody writes there, also if the heap was closed since.
+pub(crate) fn is_sealed_at(location: usize) -> bool {
+    young::is_noted(location)
 }
 
 /// Gives back what an object took that nobody sees any more.

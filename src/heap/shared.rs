@@ -27,7 +27,9 @@ use crate::alloc::count_table;
 use crate::alloc::heap_core::Core;
 use crate::alloc::rebuild::rebuild_shorter;
 use crate::error::{CloseError, CollectError, OpenError, SyncError};
-use crate::format::header::{CLEAN, COUNTED, HOLDER_OFFSET, Header, Holder, IN_USE, RootsCopyAt, newest_with_copy};
+use crate::format::header::{
+    CLEAN, COUNTED, DURABLE, HOLDER_OFFSET, Header, Holder, IN_USE, RootsCopyAt, SEALED, newest_with_copy,
+};
 use crate::format::soft::SoftHeader;
 use crate::format::{PAGE, UNIT, WINDOW};
 use crate::gc::former::{NotLedBack, lead_back};
@@ -71,6 +73,14 @@ pub(super) fn open(
         map_file(&header, &file, read_only, is_moved)?;
         let mut run = 0;
         if goes_back {
+            // Before anything changes that the last commit leads to: it, and all else that is in the file by now, is on the disk.
+            file.sync_data()?;
+            if header.copy.kind == SEALED {
+                header.copy.kind = DURABLE;
+                header.advance_beside(kept);
+                write_header(&file, &header)?;
+                kept = header.generation;
+            }
             run = copy::go_back(&header, &file, options.drop_plain_roots)?;
             // From here on the roots in their place count, and the copy is not needed any more.
             file.sync_data()?;
@@ -218,7 +228,8 @@ fn recover(core: NonNull<Core>, header: &Header, units: usize, (run, goes_back):
     let led_back = unsafe { lead_back(image, &Runs::of(core, units)?, run) };
     match led_back {
         Err(NotLedBack::Os(error)) => return Err(error.into()),
-        Err(NotLedBack::Contents) if goes_back => {
+        // In no other run was anything led elsewhere.
+        Err(NotLedBack::Contents) if goes_back && run != 0 => {
             return Err(OpenError::Inconsistent { field: "what a root with handles leads to" });
         }
         _ => {}

@@ -42,7 +42,8 @@ pub enum SyncLevel {
     None,
     /// What is there is sealed, if the heap does so ([`SealPolicy`](crate::SealPolicy)), also in memory; nothing is written to the
     /// disk. A shared heap whose process is killed, while the system goes on, goes back to here. Blocks that are freed are not used
-    /// again before the next [`SyncLevel::Data`].
+    /// again before the next [`SyncLevel::Data`]. A shared heap that has no room for a list of the values that were moved or replaced does
+    /// what that does.
     Seal,
     /// A commit is written, but not waited for: it survives when the process is killed, and a power cut only if the
     /// system has happened to write it to the disk by then.

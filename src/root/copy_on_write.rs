@@ -6,6 +6,7 @@
 //! says. But whoever comes back has to find all entries; so where there are handles, all types must be known to the last part.
 
 use crate::format::root_entry::{COPY_ON_WRITE, HANDLES};
+use crate::gc::trace::Program;
 use crate::gc::trace::layouts::id;
 use crate::persist::{Node, NodeId, Persist, TypeDescription};
 use std::collections::HashSet;
@@ -26,8 +27,6 @@ const COUNTED: [u64; 11] = [
 ];
 /// Their entries change in place, wherever they lie.
 const OF_ENTRIES: [u64; 3] = [id::HANDLE, id::HANDLE_SLICE, id::HANDLE_STR];
-/// What lies there is not followed when entries are looked for.
-const COLLECTED: [u64; 3] = [id::POOL, id::GC, id::GC_WEAK];
 /// They own nothing.
 const PLAIN: [u64; 2] = [id::PHANTOM, id::OFFSET];
 /// `Option`; boxes, of which a value is changed through the pointer, after it has moved if it is sealed.
@@ -38,7 +37,7 @@ const FOREIGN_LEAVES: u64 = 1 << 32;
 /// What is noted with a root of a type.
 pub(super) fn root_flags<T: Persist>(description: &TypeDescription) -> u64 {
     let has_handles = description.nodes().iter().any(is_handle);
-    let is_copied = is_copy_on_write::<T>(description) && (!has_handles || description.nodes().iter().all(is_followed));
+    let is_copied = is_copy_on_write::<T>(description) && (!has_handles || finds_all_entries(description));
     (if has_handles { HANDLES } else { 0 }) | (if is_copied { COPY_ON_WRITE } else { 0 })
 }
 
@@ -46,14 +45,11 @@ fn is_handle(node: &Node) -> bool {
     matches!(node, Node::Container { id, .. } if OF_ENTRIES.contains(id))
 }
 
-/// Whether all that lies there is known.
-fn is_followed(node: &Node) -> bool {
-    match node {
-        Node::Leaf { id, .. } => *id < FOREIGN_LEAVES,
-        Node::Enum { tag_size: 0, variants, .. } => variants.iter().all(|variant| variant.fields.is_empty()),
-        Node::Container { id, .. } => !COLLECTED.contains(id),
-        Node::Struct { .. } | Node::Enum { .. } | Node::Array { .. } => true,
-    }
+/// Whether all entries are found that values of a type lead to.
+fn finds_all_entries(description: &TypeDescription) -> bool {
+    // An offset may lead to them, and owns nothing.
+    let is_offset = |node: &Node| matches!(node, Node::Container { id: id::OFFSET, .. });
+    !description.nodes().iter().any(is_offset) && Program::finds_all(description)
 }
 
 /// Whether all values of a type do, whatever handles lead to.
@@ -120,6 +116,8 @@ mod tests {
         assert!(is::<Handle<u64>>() && is::<Option<Handle<str>>>());
         assert!(is::<SalRc<Handle<[u64]>>>() && is::<CowMap<u64, SalVec<Handle<u64>>>>());
         assert!(!is::<SalVec<Handle<u64>>>());
+        assert!(is::<SalRc<crate::Offset<u64>>>() && !is::<SalRc<(crate::Offset<u64>, Handle<u64>)>>());
+        assert!(!is::<SalRc<(crate::Pool<u64>, Handle<u64>)>>());
         assert!(is::<SalRc<Hidden>>() && !is::<CowMap<u64, (Hidden, Handle<u64>)>>());
         let flags = |description| root_flags::<SalVec<Handle<u64>>>(&description);
         assert_eq!(flags(TypeDescription::of::<SalVec<Handle<u64>>>()), HANDLES);

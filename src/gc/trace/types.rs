@@ -1,6 +1,6 @@
 //! The descriptions of a heap's roots, from its image.
 
-use super::{Program, Purpose};
+use super::{Op, Program, Purpose};
 use crate::format::type_record::{LONGEST, TypeRecord, record_stride};
 use crate::gc::image::Image;
 use crate::schema::TypeDescription;
@@ -17,6 +17,13 @@ impl Program {
     /// As [`Program::of`], [to move](Purpose::Moving) values.
     pub(crate) fn to_move(image: &Image<'_>) -> Self {
         Self::of_types(image, Purpose::Moving)
+    }
+
+    /// Whether a program to move values finds all pointers of a type, and knows what they lead to.
+    pub(crate) fn finds_all(types: &TypeDescription) -> bool {
+        let mut program = Self::for_purpose(Purpose::Moving);
+        let is_known = program.add(0, types).is_ok();
+        is_known && !program.ops.iter().any(|op| matches!(op, Op::Hidden | Op::Words { .. }))
     }
 
     fn of_types(image: &Image<'_>, purpose: Purpose) -> Self {

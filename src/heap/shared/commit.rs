@@ -16,7 +16,7 @@
 //! - **U3** A sync that failed breaks the heap: what the kernel has not written may be lost, and it says so once.
 //! - **U4** Entries are listed in the copy of a commit before which they were led elsewhere. If there is no room for the list, the
 //!   commit is one that nothing follows before it is durable: the gate stays closed, and then a new run begins ([`former`]), so that
-//!   what entries say of former places is over.
+//!   what entries say of former places is over. If it fails, it is made certain that it does not count, or no session begins any more.
 
 use super::super::create::{write_header, write_header_to};
 use super::super::former::{self, Led};
@@ -25,7 +25,7 @@ use super::super::sync::SyncLevel;
 use super::super::withheld;
 use super::copy;
 use crate::error::SyncError;
-use crate::format::header::{DURABLE, Header, RootsCopyAt, SEALED, UNCHANGED};
+use crate::format::header::{DURABLE, HEADER_LEN, Header, RootsCopyAt, SEALED, UNCHANGED};
 use crate::os::file::File;
 use crate::os::{CallError, errno, process};
 use std::alloc::Layout;
@@ -218,11 +218,23 @@ impl SharedCommits {
                 Ok(commit)
             }
             Err(error) => {
+                if closed.is_some() && self.take_back(&state, heap, file).is_err() {
+                    // Nothing can be led elsewhere so that a crash finds it, whichever commit counts.
+                    heap.gate.shut();
+                }
                 // Whether a slot names it is not certain; it stays.
                 state.broken = Some(error);
                 Err(SyncError::os(error.call, error.errno))
             }
         }
+    }
+
+    /// Makes certain that a commit does not count whose header may have been written.
+    fn take_back(&self, state: &State, heap: &HeapInner, file: &File) -> Result<(), CallError> {
+        let mut next = *heap.header.lock().unwrap_or_else(PoisonError::into_inner);
+        next.advance_beside(state.durable);
+        file.write_at(&[0; HEADER_LEN], next.slot_offset())?;
+        file.sync_data()
     }
 
     fn make_it_count(

@@ -269,7 +269,10 @@ pub(super) fn go_back(header: &Header, file: &File, drop_plain: bool) -> Result<
 /// The entries in a list.
 fn read_led(mapped: &Bytes, led: LedAt) -> Option<Vec<CopiedLed>> {
     let len = led.number.checked_mul(size_of::<CopiedLed>() as u64).filter(|&len| len <= mapped.len)?;
-    let mut bytes = vec![0; usize::try_from(len).ok()?];
+    let len = usize::try_from(len).ok()?;
+    let mut bytes = Vec::new();
+    bytes.try_reserve_exact(len).ok()?;
+    bytes.resize(len, 0);
     mapped.read(led.offset, &mut bytes)?;
     if led.number > 0 && u64::from(crc32c::crc32c(&bytes)) != led.checksum {
         return None;

@@ -94,10 +94,10 @@ unsafe fn finish<T: ?Sized + Target>(location: usize, _: usize) {
     unsafe {
         let Some(shape) = shape_of::<T>(location) else { return };
         // The last commit may lead there, and to what the value owns.
-        let withholding = movable::withhold(location);
+        let _withholding = movable::withhold(location);
         let _give_up = GiveUp(location - shape.offset, shape);
         let value = T::in_block(place(location));
-        if T::NEEDS_DROP && withholding.is_some() {
+        if T::NEEDS_DROP && movable::is_sealed_at(location) {
             T::drop_moved(value);
         } else {
             core::ptr::drop_in_place(value.as_ptr());
