@@ -20,6 +20,12 @@ pub(crate) fn data_pages(file: &File) -> Vec<u64> {
     extents(file).into_iter().flat_map(pages).collect()
 }
 
+fn read_page(file: &File, page: u64) -> Page {
+    let mut bytes: Page = Box::new([0; PAGE]);
+    let _ = file.read_at(&mut bytes[..], page * PAGE as u64).unwrap();
+    bytes
+}
+
 /// Writes down what has changed in a file since the last time.
 pub(crate) struct Tracer {
     file: File,
@@ -31,6 +37,14 @@ impl Tracer {
     pub(crate) fn new(path: &Path) -> Self {
         let trace = BufWriter::new(File::create(path.with_extension("trace")).unwrap());
         Self { file: File::open(path).unwrap(), seen: HashMap::new(), trace }
+    }
+
+    /// Goes on with what another process has begun, and was killed.
+    pub(crate) fn resume(path: &Path) -> Self {
+        let trace = File::options().append(true).open(path.with_extension("trace")).unwrap();
+        let file = File::open(path).unwrap();
+        let seen = data_pages(&file).into_iter().map(|page| (page, read_page(&file, page))).collect();
+        Self { file, seen, trace: BufWriter::new(trace) }
     }
 
     fn write(&mut self, words: &[u64], bytes: &[u8]) {
@@ -70,8 +84,7 @@ impl Tracer {
         let pages = data_pages(&self.file);
         let gone: Vec<u64> = self.seen.keys().copied().filter(|page| pages.binary_search(page).is_err()).collect();
         for page in pages.into_iter().chain(gone) {
-            let mut now: Page = Box::new([0; PAGE]);
-            let _ = self.file.read_at(&mut now[..], page * PAGE as u64).unwrap();
+            let now = read_page(&self.file, page);
             let before = self.seen.get(&page);
             let is_zero = now.iter().all(|&byte| byte == 0);
             if before.map_or(!is_zero, |before| **before != *now) {
