@@ -93,14 +93,7 @@ impl Pass<'_> {
 
     fn drain(&mut self) {
         let tracer = self.tracer;
-        while let Some(mut span) = self.stack.pop().filter(|_| self.wrong.is_none()) {
-            let part = tracer.first_part(&span);
-            let now = Span { start: part.start, end: part.end, ..span };
-            if part.end < span.end {
-                span.start = part.end;
-                // In the place that it was taken from.
-                self.stack.push(span);
-            }
+        while let Some(now) = tracer.pop_part(&mut self.stack).filter(|_| self.wrong.is_none()) {
             if !now.is_empty() && tracer.trace(now, self).is_err() {
                 self.refuse();
             }

@@ -110,6 +110,19 @@ impl Tracer<'_> {
         }
     }
 
+    /// Takes a part of a range off a stack of what is still to be looked at; one that is empty leads nowhere.
+    pub(crate) fn pop_part(&self, stack: &mut Vec<Span>) -> Option<Span> {
+        let mut span = stack.pop()?;
+        let part = self.first_part(&span);
+        let now = Span { start: part.start, end: part.end, ..span };
+        if part.end < span.end {
+            span.start = part.end;
+            // In the place that it was taken from.
+            stack.push(span);
+        }
+        Some(now)
+    }
+
     /// Where a long range can be cut in two.
     pub(crate) fn middle(&self, span: &Span, worth: usize) -> Option<usize> {
         let (unit, weight) = match self.program.plan(span.plan) {
