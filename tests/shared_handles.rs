@@ -629,13 +629,14 @@ fn roots_that_may_hide_handles_are_plain() {
     #[expect(dead_code, reason = "it is only stored")]
     enum Hidden {
         Nothing,
-        Something(u64),
+        Something(SalString),
     }
     const HIDDEN: Root<SalRc<(Hidden, Handle<u64>)>> = Root::new("hidden");
     let name = "roots_that_may_hide_handles_are_plain";
     if let Some((_, path)) = process::role() {
         let heap = open(&path);
-        heap.set_root(HIDDEN, heap.rc((Hidden::Something(1), heap.handle(7)))).unwrap();
+        heap.with_session(|tx| tx.set_root(HIDDEN, heap.rc((Hidden::Something("text".into()), heap.handle(7)))))
+            .unwrap();
         heap.sync().unwrap();
         wait_for_the_kill();
     }

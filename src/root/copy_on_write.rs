@@ -106,12 +106,12 @@ mod tests {
 
     #[test]
     fn handles_are_counted_pointers_if_all_that_they_lead_to_is_known() {
-        #[derive(Persist, Clone, Copy)]
+        #[derive(Persist)]
         #[persist(crate = "crate", same_build)]
         #[expect(dead_code, reason = "it is only described")]
         enum Hidden {
             Nothing,
-            Something(u64),
+            Something(SalString),
         }
         assert!(is::<Handle<u64>>() && is::<Option<Handle<str>>>());
         assert!(is::<SalRc<Handle<[u64]>>>() && is::<CowMap<u64, SalVec<Handle<u64>>>>());
