@@ -39,7 +39,7 @@ impl InTheWay {
         let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED_NOREPLACE;
         // SAFETY: takes only free addresses.
         let page = unsafe { libc::mmap(address, 4096, libc::PROT_NONE, flags, -1, 0) };
-        assert_eq!(page, address);
+        assert_eq!(page, address, "{}", std::io::Error::last_os_error());
         Self(page)
     }
 }
