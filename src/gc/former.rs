@@ -112,10 +112,7 @@ impl Sink for Pass<'_> {
 
     fn word(&mut self, word: u64) {
         // As for a heap that is moved: a word that nobody knows the meaning of is no address.
-        let Tracer { image, runs, .. } = self.tracer;
-        let [segments, _] = image.segments_start();
-        let position = word.wrapping_sub(segments);
-        if position < image.segments_len() as u64 && runs.find(position as usize).is_some() {
+        if self.tracer.is_address(word) {
             self.refuse();
         }
     }

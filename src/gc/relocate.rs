@@ -270,10 +270,7 @@ impl Sink for Pass<'_, '_> {
 
     fn word(&mut self, word: u64) {
         // A number of the program's own may be one by chance, but hardly ever: one in some hundred million.
-        let Tracer { image, runs, .. } = self.passes.tracer;
-        let [segments, _] = image.segments_start();
-        let position = word.wrapping_sub(segments);
-        if position < image.segments_len() as u64 && runs.find(position as usize).is_some() {
+        if self.passes.tracer.is_address(word) {
             self.refuse(Unmoved::Opaque);
         }
     }

@@ -110,6 +110,13 @@ impl Tracer<'_> {
         }
     }
 
+    /// Whether a word is an address in a block.
+    pub(crate) fn is_address(&self, word: u64) -> bool {
+        let [segments, _] = self.image.segments_start();
+        let position = word.wrapping_sub(segments);
+        position < self.image.segments_len() as u64 && self.runs.find(position as usize).is_some()
+    }
+
     /// Takes a part of a range off a stack of what is still to be looked at; one that is empty leads nowhere.
     pub(crate) fn pop_part(&self, stack: &mut Vec<Span>) -> Option<Span> {
         let mut span = stack.pop()?;
