@@ -80,6 +80,11 @@ fn free_all(heap: SalAlloc, mut blocks: Vec<Block>) {
     });
 }
 
+/// A directory with a name that what the kernel says of memory has too.
+fn directory() -> tempfile::TempDir {
+    tempfile::Builder::new().prefix("Rss: 0 kB").tempdir().unwrap()
+}
+
 /// Bytes on the disk: of the file, and of the log beside it.
 fn disk(path: Option<&Path>) -> u64 {
     let Some(path) = path else { return 0 };
@@ -131,7 +136,7 @@ fn left_of_peak(
 fn maintained_by_hand_an_emptied_heap_keeps_no_more_than_a_twentieth() {
     let _alone = alone();
     for load in LOADS {
-        let directory = tempfile::tempdir().unwrap();
+        let directory = directory();
         for kind in each_kind(&HeapOptions::new().capacity(1 << 30), directory.path()) {
             left_of_peak(&kind, load, |is_little| {
                 let (mut ready, began) = (0, Instant::now());
@@ -156,7 +161,7 @@ fn maintained_by_hand_an_emptied_heap_keeps_no_more_than_a_twentieth() {
 fn maintained_by_a_thread_an_emptied_heap_keeps_no_more_than_a_twentieth() {
     let _alone = alone();
     for load in LOADS {
-        let directory = tempfile::tempdir().unwrap();
+        let directory = directory();
         for kind in each_kind(&HeapOptions::new().capacity(1 << 30), directory.path()) {
             let options = MaintenanceOptions::new().prefault(0).purge_after(Some(Duration::from_millis(20)));
             let maintenance = kind.1.start_maintenance(options).unwrap();

@@ -104,8 +104,9 @@ pub(crate) fn resident_in(range: &Range<usize>) -> usize {
     let mut inside = false;
     let mut bytes = 0;
     for line in maps.lines() {
-        if let Some((start, _)) = line.split_once('-').filter(|_| !line.contains("kB")) {
-            inside = usize::from_str_radix(start, 16).is_ok_and(|start| range.contains(&start));
+        // A mapping begins with its addresses; anything can stand in the name of its file.
+        if let Some(start) = line.split_once('-').and_then(|(start, _)| usize::from_str_radix(start, 16).ok()) {
+            inside = range.contains(&start);
         } else if let Some(rest) = line.strip_prefix("Rss:").filter(|_| inside) {
             bytes += rest.trim().trim_end_matches(" kB").parse::<usize>().unwrap() * 1024;
         }
