@@ -35,7 +35,7 @@ fn run_file_with<const WORDS: usize>()
 where
     [u64; WORDS]: Movable + Persist + Copy,
 {
-    let objects = objects() / 5;
+    let objects = objects();
     let directory = tempfile::tempdir().expect("there is room");
     let path = directory.path().join("heap");
     // SAFETY: nobody else has the file.

@@ -102,6 +102,18 @@ impl Folding {
         is_free.then_some(Turn { folding: self })
     }
 
+    /// As [`Folding::turn`]; none while somebody has paused it.
+    fn turn_unless_paused(&self) -> Option<Turn<'_>> {
+        let turns = lock(&self.turns);
+        let waits = |turns: &mut Turns| turns.paused == 0 && turns.is_taken;
+        let mut turns = self.changed.wait_while(turns, waits).unwrap_or_else(PoisonError::into_inner);
+        if turns.paused > 0 {
+            return None;
+        }
+        turns.is_taken = true;
+        Some(Turn { folding: self })
+    }
+
     fn try_turn(&self) -> Option<Turn<'_>> {
         let mut turns = lock(&self.turns);
         if !turns.is_free() {
@@ -158,6 +170,11 @@ impl Journal {
     pub(crate) fn fold(&self) -> Result<Folded, AppendError> {
         let turn = self.folding.turn();
         self.fold_in(&turn)
+    }
+
+    /// As [`Journal::fold`]; none while folding is paused.
+    pub(crate) fn fold_unless_paused(&self) -> Result<Option<Folded>, AppendError> {
+        self.folding.turn_unless_paused().map(|turn| self.fold_in(&turn)).transpose()
     }
 
     /// As [`Journal::fold`]; none if it would have to wait.

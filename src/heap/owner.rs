@@ -334,8 +334,8 @@ impl Heap {
     /// given back has to be faulted in again when it is next used. What other threads keep at hand stays theirs: free blocks,
     /// and slabs whose blocks were freed by others.
     ///
-    /// Of an atomic heap, what its last commit holds stays. It gives nothing back while a recovery runs, or is broken off and
-    /// not resumed, nor while another thread syncs or a snapshot is made: this does not wait for them.
+    /// Of an atomic heap, what its last commit holds stays, and the log is folded first. It gives nothing back while a recovery runs,
+    /// or is broken off and not resumed, nor while another thread syncs or a snapshot is made: this does not wait for them.
     pub fn purge(&self) -> usize {
         if self.inner.read_only || self.inner.is_forked() {
             return 0;

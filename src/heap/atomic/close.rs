@@ -65,26 +65,29 @@ pub(in crate::heap) fn finish(
     // Otherwise the file's allocator state keeps another epoch than the header, and the next opening rebuilds it.
     // Nor does the file say how many pointers a counted block has: they are counted anew, with what recovery marks.
     let has_counted = count_table::is_used(core.window, core.layout.windows());
-    let is_state_good = is_state_sound && !discards && !atomic.is_recovery_pending() && !has_counted;
+    let is_sound = is_state_sound && !discards && !atomic.is_recovery_pending();
+    let is_state_good = is_sound && !has_counted;
     let capacity = header.capacity;
     let used_len = core.layout.segments.offset + (units * UNIT) as u64;
     forget_holder(atomic);
     let finished = atomic.journal.finish(
         |storage| {
-            if is_state_good {
+            if is_sound {
                 punch(core, storage)?;
+                forget_checksums(&core.layout, storage, used_len)?;
+                set_len(storage, atomic.journal.data_len(), used_len)?;
+            }
+            if is_state_good {
                 // SAFETY: mapped and ours.
                 unsafe { (*core.soft()).epoch = epoch };
                 write_state(atomic, core, storage)?;
-                forget_checksums(&core.layout, storage, used_len)?;
-                set_len(storage, atomic.journal.data_len(), used_len)?;
             }
             Ok(())
         },
         |header| {
             header.epoch = epoch;
             header.capacity = capacity;
-            if is_state_good {
+            if is_sound {
                 header.file_len = used_len;
             }
         },

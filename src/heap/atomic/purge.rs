@@ -26,8 +26,9 @@ impl Atomic {
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
             Err(TryLockError::WouldBlock) => return 0,
         };
-        // Not while a snapshot is made: the caller may be what that tells of its progress.
-        if self.is_recovery_pending() || !matches!(self.journal.try_fold(), Ok(Some(_))) {
+        // Not while a snapshot is made: the caller may be what that tells of its progress. A fold needs nothing that the caller may
+        // have.
+        if self.is_recovery_pending() || !matches!(self.journal.fold_unless_paused(), Ok(Some(_))) {
             return 0;
         }
         let paused = self.journal.pause_folding();

@@ -15,7 +15,9 @@ use std::alloc::Layout;
 use std::ops::Range;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 const FIRST: Root<SalVec<u64>> = Root::new("first");
 const SECOND: Root<SalVec<u64>> = Root::new("second");
@@ -277,4 +279,38 @@ fn a_commit_for_which_there_is_no_room_at_all_fails_and_is_made_later() {
         assert_holds(&heap, FIRST, 1..80_001);
         kill(&storage, heap);
     }
+}
+
+/// It gave nothing back while a thread of the heap folded, which the sync before it had begun.
+#[test]
+fn a_purge_waits_for_a_fold_and_gives_back_then() {
+    let _alone = alone();
+    let disk = empty_disk();
+    let (storage, heap) = open(&disk);
+    fill(&heap, FIRST, 1 << 20);
+    heap.sync().unwrap();
+    *heap.write().unwrap().root_mut(FIRST).unwrap() = SalVec::new();
+    heap.sync().unwrap();
+    let (fold_on, word) = channel::<()>();
+    let (in_fold, is_in_fold) = channel();
+    storage.before(
+        |call| call.kind == CallKind::Write && call.part == Part::Data,
+        0,
+        move || {
+            in_fold.send(()).unwrap();
+            let _ = word.recv();
+        },
+    );
+    std::thread::scope(|scope| {
+        let folds = scope.spawn(|| heap.atomic().unwrap().journal.fold());
+        is_in_fold.recv().unwrap();
+        let purges = scope.spawn(|| heap.purge());
+        // One that gives up does so at once.
+        std::thread::sleep(Duration::from_millis(100));
+        drop(fold_on);
+        assert!(purges.join().unwrap() >= 8 << 20);
+        folds.join().unwrap().unwrap();
+    });
+    assert!(heap.verify().is_good());
+    kill(&storage, heap);
 }
