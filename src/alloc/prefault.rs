@@ -36,7 +36,8 @@ pub(crate) mod event {
 
 impl Core {
     /// The next segment to make ready so that `ahead` units are behind the last one ever in use, and that lies at `from` or
-    /// behind it; memory is reserved for it. None if enough are ready, or the heap has no more.
+    /// behind it; memory is reserved for it. None if enough are ready, or the heap has no more. When enough are, nobody is told of growth
+    /// until half of them are in use: to be told costs who has the heap grow as much as a call to the system.
     pub(crate) fn next_to_make_ready(&self, from: usize, ahead: usize) -> Result<Option<Range<usize>>, CallError> {
         let _guard = self.lock.lock();
         // SAFETY: under the lock (K1).
@@ -45,7 +46,9 @@ impl Core {
         let start = from.max(peak_end).next_multiple_of(SEGMENT_UNITS);
         let end = start + SEGMENT_UNITS;
         let most = space.capacity_units.min(space.most_committed).min(self.layout.units as usize);
-        if start >= peak_end.saturating_add(ahead) || end > most {
+        let is_enough = start >= peak_end.saturating_add(ahead);
+        space.quiet_until = if is_enough { peak_end + ahead / 2 } else { 0 };
+        if is_enough || end > most {
             return Ok(None);
         }
         if space.committed_units() < peak_end {
@@ -57,6 +60,13 @@ impl Core {
             space.commit(&self.backing, end)?;
         }
         Ok(Some(start..end))
+    }
+
+    /// What was made ready may have been given back: growth is told of again.
+    pub(crate) fn forget_ready(&self) {
+        let _guard = self.lock.lock();
+        // SAFETY: under the lock (K1).
+        unsafe { (*self.space.get()).quiet_until = 0 };
     }
 
     /// Makes units ready, and what the allocator keeps for them; returns how many bytes. Others may take them meanwhile.

@@ -62,6 +62,8 @@ pub(crate) struct Space {
     reserved_from: usize,
     /// The unit behind the last one that was ever in use since the heap was opened, or that was when it was.
     peak_end: usize,
+    /// Up to there growth is told to nobody: enough of what lies behind is ready.
+    pub(super) quiet_until: usize,
     /// Whom to tell that the heap grew or shrank; null until the heap is at its place.
     pub(super) signal: *const Signal,
 }
@@ -105,6 +107,7 @@ impl Space {
             least: (0, 0),
             reserved_from: 0,
             peak_end: 0,
+            quiet_until: 0,
             signal: core::ptr::null(),
         };
         // The last process may have given back what it did not use.
@@ -258,7 +261,7 @@ impl Space {
         self.count_used(units as i64);
         self.peak_used = self.peak_used.max(used);
         let grown = self.peak_end.max(start + units);
-        if grown.div_ceil(SEGMENT_UNITS) > self.peak_end.div_ceil(SEGMENT_UNITS) {
+        if grown.div_ceil(SEGMENT_UNITS) > self.peak_end.div_ceil(SEGMENT_UNITS) && grown > self.quiet_until {
             self.tell(event::GROWN);
         }
         self.peak_end = grown;

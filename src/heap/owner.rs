@@ -341,6 +341,7 @@ impl Heap {
             return 0;
         }
         self.inner.maintenance.forget_ready();
+        self.inner.core().forget_ready();
         protect::free_all_withheld(self.inner.core());
         let addresses = self.inner.core().address_range();
         limbo::finish_some(addresses.start);

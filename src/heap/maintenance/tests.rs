@@ -138,3 +138,23 @@ fn a_purge_is_put_off_while_more_is_freed_but_not_for_ever() {
     assert_eq!(run::times_put_off(&signal, || signal.tell(event::FREED_AGAIN)), 8);
     assert_eq!(run::times_put_off(&signal, || ()), 0);
 }
+
+#[test]
+fn growth_is_told_when_half_of_what_was_ready_is_used_or_a_purge_may_have_taken_it() {
+    let heap = HeapOptions::new().capacity(256 << 20).huge_pages(false).volatile().unwrap();
+    let signal = &heap.inner().core().signal;
+    signal.listen(0);
+    // Eight megabytes, each time.
+    assert!(heap.maintain(Duration::from_secs(60)).done.prefaulted_bytes >= options::PREFAULT);
+    let grow = || {
+        signal.forget(event::GROWN);
+        heap.alloc().allocate(SEGMENT).unwrap();
+        signal.is_told(event::GROWN)
+    };
+    assert_eq!([grow(), grow(), grow()], [false, false, true]);
+    heap.maintain(Duration::from_secs(60));
+    assert!(!grow());
+    heap.purge();
+    assert!(grow());
+    signal.deafen();
+}

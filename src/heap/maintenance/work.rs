@@ -124,6 +124,10 @@ pub(super) fn adjust_hot_set(heap: &HeapInner, budget: Duration) {
 /// Makes memory ready, segment by segment, until `ahead` bytes are or `goes_on` says no.
 pub(super) fn prefault(heap: &HeapInner, ahead: u64, counters: &Counters, goes_on: &dyn Fn() -> bool) {
     let ahead = usize::try_from(ahead.div_ceil(UNIT as u64)).unwrap_or(usize::MAX);
+    if ahead > 0 {
+        // It is not to stay small. When it grows, whoever has it grow would wait until small pages have become a huge one.
+        heap.core().backing.advise_first_segment(heap.core().segments);
+    }
     while goes_on() && noted(prefault_segment(heap, ahead, counters), counters) == Some(()) {}
 }
 
