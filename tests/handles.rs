@@ -320,6 +320,45 @@ fn a_maintenance_thread_moves_values_together_when_told_to() {
     assert!(maintenance.stop().last_error.is_none());
 }
 
+/// Values of which every eighth is left, and how many bytes they take where they are moved to.
+fn an_eighth_of_many(heap: &Heap) -> (Vec<Handle<[u64; 15]>>, u64) {
+    let mut number = 0;
+    let mut all: Vec<_> = (0..1_200_000_u64).map(|n| heap.handle([n; 15])).collect();
+    all.retain(|_| {
+        number += 1;
+        number % 8 == 0
+    });
+    let bytes = all.len() as u64 * 128;
+    (all, bytes)
+}
+
+#[test]
+fn no_more_is_moved_in_a_second_than_the_rate_says() {
+    const RATE: u64 = 50_000_000;
+    let least = |moved: u64| std::time::Duration::from_secs_f64(moved as f64 / 2.0 / RATE as f64);
+    let one = heap();
+    let (all, bytes) = an_eighth_of_many(&one);
+    // The time is over before the second step.
+    let stopped = one.compact_with(CompactOptions::new().rate(1).budget(std::time::Duration::from_secs(1))).unwrap();
+    assert!(!stopped.is_complete && stopped.moved_objects > 0, "{stopped}");
+    assert!(!one.compact_with(CompactOptions::new().rate(0)).unwrap().is_complete);
+    let rest = one.compact_with(CompactOptions::new().rate(RATE)).unwrap();
+    assert!(rest.is_complete && rest.moved_bytes > bytes / 2 && rest.took >= least(rest.moved_bytes), "{rest}");
+    let pin = one.pin();
+    assert!(all.iter().enumerate().all(|(at, handle)| handle.get(&pin)[14] == at as u64 * 8 + 7));
+
+    let other = heap();
+    let (_all, bytes) = an_eighth_of_many(&other);
+    let began = std::time::Instant::now();
+    let maintenance = other.start_maintenance(MaintenanceOptions::new().compact(true).compact_rate(RATE)).unwrap();
+    let moved = || maintenance.report().done.moved_bytes;
+    while moved() < bytes / 4 * 3 {
+        thread::yield_now();
+    }
+    assert!(began.elapsed() >= least(moved()), "{:?}", began.elapsed());
+    assert!(maintenance.stop().last_error.is_none());
+}
+
 #[test]
 fn the_default_heap_has_handles_too() {
     let all: Vec<_> = (0..100_000_u64).map(|n| Handle::new_in([n; 3], SalAlloc::new())).collect();

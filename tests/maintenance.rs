@@ -284,8 +284,11 @@ fn a_second_thread_is_refused_until_the_first_has_stopped() {
 #[test]
 fn options_without_sense_and_heaps_that_are_only_read_are_refused() {
     let _alone = ALONE.lock();
-    let zero = MaintenanceOptions::new().purge_after(Some(Duration::ZERO));
-    assert!(matches!(volatile().start_maintenance(zero), Err(MaintenanceError::InvalidOptions { .. })));
+    for senseless in
+        [MaintenanceOptions::new().purge_after(Some(Duration::ZERO)), MaintenanceOptions::new().compact_rate(0)]
+    {
+        assert!(matches!(volatile().start_maintenance(senseless), Err(MaintenanceError::InvalidOptions { .. })));
+    }
     let directory = tempfile::tempdir().unwrap();
     atomic(&directory, HeapOptions::new()).close().unwrap();
     let path = directory.path().join("heap.sal");

@@ -154,22 +154,28 @@ where
     least
 }
 
-/// What readers do beside.
-const PHASES: [&str; 3] = ["alone", "beside a thread that copies", "beside the compactor"];
-/// How long they do it, but for the last.
-const PHASE: Duration = Duration::from_secs(2);
+/// What readers do beside, in turn.
+const PHASES: [&str; 4] =
+    ["alone", "beside a thread that copies", "beside the compactor", "beside the compactor, 200 MB a second"];
+/// How long they do it, but for the compactor's.
+const PHASE: Duration = Duration::from_secs(1);
+const ROUNDS: usize = 5;
+const RATE: u64 = 200_000_000;
 
 /// Compacts a heap while two threads read; before that, they read while a third one does nothing, and while it copies values of that size
-/// within memory that is no heap's, from random places to one behind the other: what that costs readers is none of the heap's doing.
+/// within memory that is no heap's, from random places to one behind the other: what that costs readers is none of the heap's doing. All
+/// that again and again, as what is read at the same time on the same machine can be compared; the heap is sparse only at first, and all its
+/// values are moved each time. Returns what was done first.
 fn beside_readers<const WORDS: usize>(heap: &Heap, handles: &[Handle<[u64; WORDS]>]) -> CompactReport
 where
     [u64; WORDS]: Movable + Copy,
 {
     let (from, mut to) = (vec![[1_u64; WORDS]; handles.len()], vec![[2_u64; WORDS]; handles.len()]);
+    let all = || (0..ROUNDS * PHASES.len()).map(|_| Times::new()).collect::<Vec<_>>();
     let phase = &AtomicUsize::new(0);
     let read = &|seed: u64| {
         let mut random = Random(0x9E37_79B9_7F4A_7C15 + seed);
-        let mut times = [Times::new(), Times::new(), Times::new()];
+        let mut times = all();
         loop {
             let at = random.next() as usize % handles.len();
             let began = Instant::now();
@@ -182,35 +188,49 @@ where
             }
         }
     };
+    let options = CompactOptions::new().sparse(1.0).order(Order::Entry);
     std::thread::scope(|scope| {
         let readers: Vec<_> = (0..2).map(|seed| scope.spawn(move || read(seed))).collect();
-        std::thread::sleep(PHASE);
         let mut random = Random(1);
-        let began = Instant::now();
-        phase.store(1, Ordering::Relaxed);
-        while began.elapsed() < PHASE {
-            for to in &mut to {
-                *to = from[random.next() as usize % from.len()];
+        let mut reports = Vec::new();
+        for _ in 0..ROUNDS {
+            std::thread::sleep(PHASE);
+            let began = Instant::now();
+            phase.fetch_add(1, Ordering::Relaxed);
+            while began.elapsed() < PHASE {
+                for to in &mut to {
+                    *to = from[random.next() as usize % from.len()];
+                }
+                black_box(&mut to);
             }
-            black_box(&mut to);
+            for options in [options, options.rate(RATE)] {
+                phase.fetch_add(1, Ordering::Relaxed);
+                reports.push(heap.compact_with(options).expect("open"));
+            }
+            phase.fetch_add(1, Ordering::Relaxed);
         }
-        phase.store(2, Ordering::Relaxed);
-        let report = heap.compact_with(CompactOptions::new().sparse(1.0).order(Order::Entry)).expect("open");
-        phase.store(3, Ordering::Relaxed);
-        let mut times = [Times::new(), Times::new(), Times::new()];
+        let mut times = all();
         for reader in readers {
             let own = reader.join().expect("it found what it should");
             times.iter_mut().zip(own).for_each(|(all, own)| all.add(&own));
         }
-        let alone = times[0].at(0.999) as f64;
-        for (name, times) in PHASES.iter().zip(&times) {
-            let [median, rare, rarer] = [0.5, 0.99, 0.999].map(|part| times.at(part));
-            let ratio = rarer as f64 / alone;
+        let rarer = |round: usize, phase: usize| times[round * PHASES.len() + phase].at(0.999) as f64;
+        for (phase, name) in PHASES.iter().enumerate() {
+            let mut sum = Times::new();
+            (0..ROUNDS).for_each(|round| sum.add(&times[round * PHASES.len() + phase]));
+            let mut ratios: Vec<f64> = (0..ROUNDS).map(|round| rarer(round, phase) / rarer(round, 0)).collect();
+            ratios.sort_by(f64::total_cmp);
             println!(
-                "  readers {name}: median {median} ns, p99 {rare}, p99.9 {rarer} ({ratio:.2}), of {}",
-                times.len()
+                "  readers {name}: median {} ns, p99 {}, p99.9 {}, {:.2} times as long as alone in the middle round ({:.2} to {:.2}), of {}",
+                sum.at(0.5),
+                sum.at(0.99),
+                sum.at(0.999),
+                ratios[ROUNDS / 2],
+                ratios[0],
+                ratios[ROUNDS - 1],
+                sum.len()
             );
         }
-        report
+        reports.swap_remove(0)
     })
 }

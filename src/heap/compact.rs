@@ -104,6 +104,21 @@ pub(super) fn begin_child() {
 }
 
 /// What is moved, in which order, and for how long.
+///
+/// ```
+/// use sal::prelude::*;
+/// use sal::{CompactOptions, SalMovable};
+/// use std::time::Duration;
+///
+/// let heap = sal::HeapOptions::new().volatile()?;
+/// let mut pages: Vec<_> = (0..1000_u64).map(|n| heap.handle([n; 64])).collect();
+/// pages.truncate(100);
+/// // Ten milliseconds now, and no more than 200 MB a second: others read meanwhile.
+/// let options = CompactOptions::new().budget(Duration::from_millis(10)).rate(200_000_000);
+/// let report = heap.compact_with(options)?;
+/// println!("{report}");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct CompactOptions {
@@ -111,6 +126,8 @@ pub struct CompactOptions {
     pub sparse: f64,
     /// How long it may take, about; as long as it needs by default.
     pub budget: Option<Duration>,
+    /// How many bytes are moved in a second at most; as many as can be by default.
+    pub rate: Option<u64>,
     /// In which order objects come to lie.
     pub order: Order,
 }
@@ -131,7 +148,7 @@ pub enum Order {
 
 impl Default for CompactOptions {
     fn default() -> Self {
-        Self { sparse: 0.75, budget: None, order: Order::Address }
+        Self { sparse: 0.75, budget: None, rate: None, order: Order::Address }
     }
 }
 
@@ -149,6 +166,12 @@ impl CompactOptions {
     /// Takes no longer than this, about; a step of a millisecond is taken in any case.
     pub fn budget(self, budget: Duration) -> Self {
         Self { budget: Some(budget), ..self }
+    }
+
+    /// Moves no more than so many bytes in a second: it sleeps between steps of a millisecond, and others have the processor, its caches and
+    /// the log meanwhile. One that is limited so takes longer, and costs those who read meanwhile less. With zero, one step is taken.
+    pub fn rate(self, bytes_per_second: u64) -> Self {
+        Self { rate: Some(bytes_per_second), ..self }
     }
 
     /// Sorts what is moved.
@@ -216,6 +239,11 @@ fn worth(live: u32, age: u32) -> f64 {
     (1.0 - used) * f64::from(age.max(1)) / (1.0 + used)
 }
 
+/// How long it takes to move so many bytes at a rate; none if it takes for ever.
+pub(super) fn time_for(bytes: u64, rate: u64) -> Option<Duration> {
+    Duration::try_from_secs_f64(bytes as f64 / rate as f64).ok()
+}
+
 /// How a step has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
@@ -264,6 +292,7 @@ pub(super) struct Compaction<'h> {
     pub(super) report: CompactReport,
     begun: Instant,
     budget: Option<Duration>,
+    rate: Option<u64>,
 }
 
 impl<'h> Compaction<'h> {
@@ -273,7 +302,7 @@ impl<'h> Compaction<'h> {
         }
         let mut report = CompactReport::default();
         report.held_bytes[0] = tracts_of(heap).count() as u64 * TRACT as u64;
-        Self { heap, inner: None, report, begun: Instant::now(), budget }
+        Self { heap, inner: None, report, begun: Instant::now(), budget, rate: None }
     }
 
     /// As [`Compaction::begin`], of a heap that the caller has.
@@ -283,6 +312,13 @@ impl<'h> Compaction<'h> {
 
     pub(super) fn is_over(&self) -> bool {
         self.budget.is_some_and(|budget| self.begun.elapsed() >= budget)
+    }
+
+    /// How long to wait until more may be moved; none if that is for longer than there is time.
+    fn pause(&self) -> Option<Duration> {
+        let Some(rate) = self.rate else { return Some(Duration::ZERO) };
+        let due = time_for(self.report.moved_bytes, rate)?;
+        (self.budget.is_none_or(|budget| due < budget)).then(|| due.saturating_sub(self.begun.elapsed()))
     }
 
     /// Moves objects in steps, as many as there is time for. They are looked for within a step only.
@@ -301,8 +337,9 @@ impl<'h> Compaction<'h> {
                 }
                 None => in_session(self.heap, || self.step(course, &mut objects))?,
             };
-            if self.is_over() {
-                break;
+            let Some(pause) = self.pause().filter(|_| !self.is_over()) else { break };
+            if state == State::Going && !pause.is_zero() {
+                thread::sleep(pause);
             }
             // What has become empty is where objects are moved to next.
             if let Some(address) = heap_start(self.heap) {
@@ -402,7 +439,7 @@ impl<'h> Compaction<'h> {
 /// # Errors
 /// If the heap cannot be changed.
 pub(crate) fn compact(heap: SalAlloc, options: CompactOptions) -> Result<CompactReport, SessionError> {
-    let mut compaction = Compaction::begin(heap, options.budget);
+    let mut compaction = Compaction { rate: options.rate, ..Compaction::begin(heap, options.budget) };
     if let Some(home) = home_table(heap) {
         home.fills[..=MOVED].iter().for_each(|fill| movable::close_if_sparse(fill, options.sparse));
     }

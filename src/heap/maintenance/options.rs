@@ -32,6 +32,7 @@ pub struct MaintenanceOptions {
     pub(super) prefault: u64,
     pub(super) purge_after: PurgeAfter,
     pub(super) compact: bool,
+    pub(super) compact_rate: Option<u64>,
 }
 
 impl Default for MaintenanceOptions {
@@ -44,7 +45,7 @@ impl MaintenanceOptions {
     /// 8 MiB are kept ready, and memory is given back as the heap's [`Purge`](crate::Purge) says: what was not needed for ten
     /// seconds, unless something else is set.
     pub const fn new() -> Self {
-        Self { prefault: PREFAULT, purge_after: PurgeAfter::Policy, compact: false }
+        Self { prefault: PREFAULT, purge_after: PurgeAfter::Policy, compact: false, compact_rate: None }
     }
 
     /// Bytes that are to be ready behind the end of what the heap has in use, rounded up to whole segments of 2 MiB, and made so again
@@ -76,9 +77,19 @@ impl MaintenanceOptions {
         self
     }
 
+    /// How many bytes of values are moved in a second at most, as long as [`compact`](MaintenanceOptions::compact) is set; as many as can be
+    /// by default. What is moved takes time of a processor and of its caches, and in an atomic heap it is in the next commit.
+    pub const fn compact_rate(mut self, bytes_per_second: u64) -> Self {
+        self.compact_rate = Some(bytes_per_second);
+        self
+    }
+
     pub(super) fn check(&self) -> Result<(), MaintenanceError> {
         if self.purge_after == PurgeAfter::Time(Duration::ZERO) {
             return Err(MaintenanceError::InvalidOptions { reason: "free memory would be purged without a pause" });
+        }
+        if self.compact_rate == Some(0) {
+            return Err(MaintenanceError::InvalidOptions { reason: "nothing could be moved at a rate of zero" });
         }
         Ok(())
     }

@@ -45,6 +45,7 @@ fn work_as_told(heap: &HeapInner, options: &MaintenanceOptions) {
     let goes_on = || !signal.is_told(event::STOP);
     let mut purge_at: Option<PurgeAt> = None;
     let mut hot_set_at: Option<Instant> = None;
+    let mut compact_at: Option<Instant> = None;
     let mut is_first = true;
     while goes_on() {
         let purge_after = work::purge_after(heap, options);
@@ -58,9 +59,11 @@ fn work_as_told(heap: &HeapInner, options: &MaintenanceOptions) {
         let hot_set_every = hot_set::adjust_every(heap.alloc());
         hot_set_at =
             hot_set_every.and_then(|every| hot_set_at.or_else(|| Instant::now().checked_add(every.min(NEVER))));
-        let next = purge_at.as_ref().map(|purge| purge.at).into_iter().chain(hot_set_at).min();
+        let next = purge_at.as_ref().map(|purge| purge.at).into_iter().chain(hot_set_at).chain(compact_at).min();
         let limit = next.map(|at| at.saturating_duration_since(Instant::now()));
-        let ignored = if cares { 0 } else { event::FREED } | if options.compact { 0 } else { event::SPARSE };
+        // Who has begun to compact looks at all there is.
+        let may_compact = options.compact && compact_at.is_none();
+        let ignored = if cares { 0 } else { event::FREED } | if may_compact { 0 } else { event::SPARSE };
         let events = signal.wait(ignored, limit);
         counters.woken();
         if events & event::STOP != 0 {
@@ -76,8 +79,8 @@ fn work_as_told(heap: &HeapInner, options: &MaintenanceOptions) {
         if events & event::SPLIT != 0 && goes_on() {
             work::make_huge_pages_whole(heap);
         }
-        if options.compact && events & event::SPARSE != 0 && goes_on() {
-            work::compact(heap, counters, &goes_on);
+        if (events & event::SPARSE != 0 || compact_at.is_some_and(|at| at <= Instant::now())) && goes_on() {
+            compact_at = work::compact(heap, options, counters);
         }
         if hot_set_at.is_some_and(|at| at <= Instant::now()) && goes_on() {
             work::adjust_hot_set(heap, HOT_SET_BUDGET);

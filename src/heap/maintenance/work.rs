@@ -9,7 +9,7 @@ use crate::heap::compact::{self, CompactOptions};
 use crate::heap::hot_set;
 use crate::heap::owner::HeapInner;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Free runs of at least this many units are given back: smaller ones would split huge pages.
 const LEAST_PURGED: usize = SEGMENT_UNITS;
@@ -37,20 +37,21 @@ pub(super) fn make_huge_pages_whole(heap: &HeapInner) {
     }
 }
 
-/// How long objects are moved between two looks whether the thread shall end.
+/// How long objects are moved before other work has its turn.
 const COMPACTING: Duration = Duration::from_millis(5);
 
-/// Moves objects together where less than half is alive.
-pub(super) fn compact(heap: &HeapInner, counters: &Counters, goes_on: &dyn Fn() -> bool) {
-    let options = CompactOptions::new().sparse(0.5).budget(COMPACTING);
-    while goes_on() {
-        // A heap that cannot be changed any more is about to be closed.
-        let Ok(report) = compact::compact(heap.alloc(), options) else { return };
-        counters.moved(report.moved_bytes);
-        if report.is_complete || report.moved_objects == 0 {
-            return;
-        }
+/// Moves objects together where less than half is alive, for a while; when to go on, if there is more to move.
+pub(super) fn compact(heap: &HeapInner, options: &MaintenanceOptions, counters: &Counters) -> Option<Instant> {
+    let began = Instant::now();
+    let compacts = CompactOptions::new().sparse(0.5).budget(COMPACTING);
+    // A heap that cannot be changed any more is about to be closed.
+    let report = compact::compact(heap.alloc(), compacts).ok()?;
+    counters.moved(report.moved_bytes);
+    if report.is_complete || report.moved_objects == 0 {
+        return None;
     }
+    let due = options.compact_rate.map_or(Some(Duration::ZERO), |rate| compact::time_for(report.moved_bytes, rate))?;
+    began.checked_add(due)
 }
 
 /// How long free memory stays; none if that is for others to say.
