@@ -41,6 +41,8 @@ pub struct BlockVisitor<'observer> {
     /// Calls of [`BlockVisitor::value`] within each other.
     depth: u32,
     later: Vec<Later>,
+    /// While there are some.
+    pins: Option<Pins>,
     /// Addresses of blocks that several pointers share, and that have been met.
     shared: HashSet<usize>,
     /// Whether what they hold is left out.
@@ -109,6 +111,7 @@ impl<'observer> BlockVisitor<'observer> {
             untold: 0,
             depth: 0,
             later: Vec::new(),
+            pins: None,
             shared: HashSet::new(),
             is_shallow: false,
         }
@@ -141,6 +144,7 @@ impl<'observer> BlockVisitor<'observer> {
             untold: 0,
             depth: 0,
             later: Vec::new(),
+            pins: None,
             shared: HashSet::new(),
             is_shallow: false,
         }
@@ -242,19 +246,31 @@ impl<'observer> BlockVisitor<'observer> {
             return;
         }
         if self.depth == DEEPEST {
-            self.later.push(Later { value: core::ptr::from_ref(value).cast(), visit: visit::<T> });
+            self.visit_later(Later { value: core::ptr::from_ref(value).cast(), visit: visit::<T> });
             return;
         }
-        // What handles lead to stays where it is until all of it has been visited, also what waits.
-        let _pins = (self.depth == 0).then(Pins::begin);
         self.depth += 1;
         value.visit_blocks(self);
-        while self.depth == 1 {
-            let Some(later) = self.later.pop() else { break };
+        if self.depth == 1 && !self.later.is_empty() {
+            self.visit_waiting();
+        }
+        self.depth -= 1;
+    }
+
+    #[cold]
+    fn visit_later(&mut self, later: Later) {
+        // If it was come to by a handle, it stays where it is: who visits what a handle leads to has a pin as well.
+        self.pins.get_or_insert_with(Pins::begin);
+        self.later.push(later);
+    }
+
+    #[cold]
+    fn visit_waiting(&mut self) {
+        while let Some(later) = self.later.pop() {
             // SAFETY: B2.
             unsafe { (later.visit)(later.value, self) };
         }
-        self.depth -= 1;
+        self.pins = None;
     }
 
     /// Whether something foreign was found already, so that a container may stop visiting its elements.
@@ -383,6 +399,26 @@ mod tests {
         while let Some(next) = chain.0.take() {
             chain = *next;
         }
+    }
+
+    /// What a handle leads to would be moved, and its old place be used again, before it was visited.
+    #[test]
+    fn a_value_that_waits_stays_where_it_is_until_it_is_visited() {
+        let chain = |len: usize| (1..=len).rfold(None, |next, at| Some(Box::new(Link(next, at)))).expect("it is long");
+        let (long, short) = (chain(2 * DEEPEST as usize), chain(10));
+        let mut pinned = Vec::new();
+        let mut observer =
+            |start: NonNull<u8>, _: Layout| pinned.push((start.addr().get(), crate::handle::pin::is_pinned()));
+        let mut visitor = BlockVisitor::observing(0..usize::MAX, SalAlloc::new(), &mut observer);
+        for chain in [&short, &long, &short] {
+            visitor.value::<Link>(chain);
+            assert!(visitor.later.is_empty() && !crate::handle::pin::is_pinned());
+        }
+        assert!(visitor.finish().is_ok());
+        // From where the first one waited on.
+        let waits = |at: &usize| *at > DEEPEST as usize;
+        assert!(pinned.iter().all(|(at, is_pinned)| *is_pinned == waits(at)), "{pinned:?}");
+        assert_eq!(pinned.len(), 2 * DEEPEST as usize + 20);
     }
 
     #[test]
