@@ -47,7 +47,9 @@ impl Core {
         let end = start + SEGMENT_UNITS;
         let most = space.capacity_units.min(space.most_committed).min(self.layout.units as usize);
         let is_enough = start >= peak_end.saturating_add(ahead);
-        space.quiet_until = if is_enough { peak_end + ahead / 2 } else { 0 };
+        // Growth is looked at where a segment begins: the last one that is ready is such a place.
+        let last = start.saturating_sub(SEGMENT_UNITS);
+        space.quiet_until = if is_enough { peak_end.saturating_add(ahead / 2).min(last) } else { 0 };
         if is_enough || end > most {
             return Ok(None);
         }

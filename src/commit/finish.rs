@@ -57,6 +57,11 @@ impl Storage for Soft<'_> {
         self.journal.storage.clear(part, offset, len)
     }
 
+    fn punch(&self, part: Part, offset: u64, len: u64) -> Result<bool, CallError> {
+        self.begin()?;
+        self.journal.storage.punch(part, offset, len)
+    }
+
     fn len(&self, part: Part) -> Result<u64, CallError> {
         self.journal.storage.len(part)
     }

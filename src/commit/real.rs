@@ -186,6 +186,14 @@ impl Storage for RealStorage {
         self.on(part, |file| file.clear(offset, len))
     }
 
+    fn punch(&self, part: Part, offset: u64, len: u64) -> Result<bool, CallError> {
+        match self.on(part, |file| file.punch(offset, len)) {
+            Ok(()) => Ok(true),
+            Err(error) if File::cannot_punch(error) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
     fn len(&self, part: Part) -> Result<u64, CallError> {
         self.on(part, |file| Ok(file.metadata()?.len))
     }

@@ -40,6 +40,11 @@ pub(crate) trait Storage: Send + Sync + Debug {
     /// Makes a range read as zeros, and gives its space back where that is possible.
     fn clear(&self, part: Part, offset: u64, len: u64) -> Result<(), CallError>;
 
+    /// As [`Storage::clear`], of a range that nobody relies on: nothing happens where its space cannot be given back; whether it was.
+    fn punch(&self, part: Part, offset: u64, len: u64) -> Result<bool, CallError> {
+        self.clear(part, offset, len).map(|()| true)
+    }
+
     /// Bytes of the file.
     fn len(&self, part: Part) -> Result<u64, CallError>;
 

@@ -208,10 +208,15 @@ impl File {
         check("fallocate", i64::from(returned)).map(drop)
     }
 
+    /// Whether that is what [`File::punch`] says where the file system, or the kernel, has no such call.
+    pub(crate) fn cannot_punch(error: CallError) -> bool {
+        matches!(error.errno, Errno(libc::EOPNOTSUPP | libc::ENOSYS))
+    }
+
     /// Makes a range read as zeros, and gives its disk space back where the file system can.
     pub(crate) fn clear(&self, offset: u64, len: u64) -> Result<(), CallError> {
         match self.punch(offset, len) {
-            Err(CallError { errno: Errno(libc::EOPNOTSUPP | libc::ENOSYS), .. }) => {}
+            Err(error) if Self::cannot_punch(error) => {}
             done => return done,
         }
         let zeros = [0_u8; 4096];

@@ -21,6 +21,7 @@ pub(crate) struct Hooked {
     log_limit: AtomicU64,
     refused: AtomicU64,
     is_cut: AtomicBool,
+    cannot_punch: AtomicBool,
 }
 
 impl fmt::Debug for Hooked {
@@ -37,6 +38,7 @@ impl Hooked {
             log_limit: AtomicU64::new(u64::MAX),
             refused: AtomicU64::new(0),
             is_cut: AtomicBool::new(false),
+            cannot_punch: AtomicBool::new(false),
         })
     }
 
@@ -48,6 +50,11 @@ impl Hooked {
     /// Drops what has not happened yet; whether it has.
     pub(crate) fn has_happened(&self) -> bool {
         self.hook.lock().unwrap_or_else(PoisonError::into_inner).take().is_none()
+    }
+
+    /// From now on no space can be given back.
+    pub(crate) fn forbid_punching(&self) {
+        self.cannot_punch.store(true, Ordering::Relaxed);
     }
 
     /// From now on the disk is full when the log is that long.
@@ -116,6 +123,11 @@ impl Storage for Hooked {
 
     fn clear(&self, part: Part, offset: u64, len: u64) -> Result<(), CallError> {
         self.call(CallKind::Clear, part, offset, len)?.clear(part, offset, len)
+    }
+
+    fn punch(&self, part: Part, offset: u64, len: u64) -> Result<bool, CallError> {
+        // Relaxed: tests set this when nobody calls.
+        if self.cannot_punch.load(Ordering::Relaxed) { Ok(false) } else { self.clear(part, offset, len).map(|()| true) }
     }
 
     fn len(&self, part: Part) -> Result<u64, CallError> {

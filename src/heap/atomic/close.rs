@@ -15,6 +15,8 @@ use crate::heap::sync::SyncLevel;
 use crate::os::CallError;
 use crate::os::copy::copy_out;
 use crate::os::env::random_bytes;
+use crate::os::file_ranges::next_data;
+use core::ops::Range;
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 use zerocopy::IntoBytes;
@@ -67,13 +69,19 @@ pub(in crate::heap) fn finish(
     let has_counted = count_table::is_used(core.window, core.layout.windows());
     let is_sound = is_state_sound && !discards && !atomic.is_recovery_pending();
     let is_state_good = is_sound && !has_counted;
+    // If it is as it was, so is its file.
+    let gives_back = is_state_good || is_sound && (was_changed || atomic.journal.has_begun());
     let capacity = header.capacity;
     let used_len = core.layout.segments.offset + (units * UNIT) as u64;
     forget_holder(atomic);
     let finished = atomic.journal.finish(
         |storage| {
-            if is_sound {
-                punch(core, storage)?;
+            if is_state_good {
+                clear_free_runs(core, storage)?;
+            } else if gives_back {
+                punch_free_runs(core, storage)?;
+            }
+            if gives_back {
                 forget_checksums(&core.layout, storage, used_len)?;
                 set_len(storage, atomic.journal.data_len(), used_len)?;
             }
@@ -87,7 +95,7 @@ pub(in crate::heap) fn finish(
         |header| {
             header.epoch = epoch;
             header.capacity = capacity;
-            if is_sound {
+            if gives_back {
                 header.file_len = used_len;
             }
         },
@@ -115,8 +123,9 @@ fn forget_holder(atomic: &Atomic) {
     let _ = atomic.journal.storage().write_at(Part::Data, Holder::default().as_bytes(), HOLDER_OFFSET);
 }
 
-/// Punches large free runs out of the file. All commits have been folded into it, the one that freed these runs too.
-fn punch(core: &Core, storage: &dyn Storage) -> Result<(), CallError> {
+/// Clears large free runs in the file, and notes that they read as zeros. All commits have been folded into it, the one that freed these
+/// runs too.
+fn clear_free_runs(core: &Core, storage: &dyn Storage) -> Result<(), CallError> {
     let mut outcome = Ok(());
     // SAFETY: nobody else is inside.
     let space = unsafe { &mut *core.space.get() };
@@ -127,6 +136,36 @@ fn punch(core: &Core, storage: &dyn Storage) -> Result<(), CallError> {
         is_done
     });
     outcome
+}
+
+/// Punches large free runs out of the file, as far as they take space there. What they read as is not noted, as the allocator's state is not
+/// written: so nothing is done where nothing can be punched.
+fn punch_free_runs(core: &Core, storage: &dyn Storage) -> Result<(), CallError> {
+    let mut outcome = Ok(true);
+    // SAFETY: nobody else is inside.
+    let space = unsafe { &mut *core.space.get() };
+    space.give_back(PUNCH_AT_CLOSE, false, |offset, len| {
+        if outcome == Ok(true) {
+            outcome = punch_data(&core.layout, storage, offset as u64..(offset + len) as u64);
+        }
+        false
+    });
+    outcome.map(drop)
+}
+
+/// Punches what is no hole yet; whether that is possible.
+fn punch_data(layout: &Layout, storage: &dyn Storage, range: Range<u64>) -> Result<bool, CallError> {
+    let mut at = range.start;
+    while let Some(data) = next_data(storage.data_fd(), at, range.end)? {
+        let page = PAGE as u64;
+        let (start, end) = (data.start / page * page, data.end.next_multiple_of(page));
+        if !storage.punch(Part::Data, start, end - start)? {
+            return Ok(false);
+        }
+        clear_checksums(layout, storage, start / page, end / page)?;
+        at = data.end;
+    }
+    Ok(true)
 }
 
 /// Makes the file long enough for the units that count as reserved. What it has behind the last commit's extent is nobody's,

@@ -165,6 +165,11 @@ impl Storage for Preserving {
         self.files.clear(part, offset, len)
     }
 
+    fn punch(&self, part: Part, offset: u64, len: u64) -> Result<bool, CallError> {
+        self.kept.before(part, offset, len);
+        self.files.punch(part, offset, len)
+    }
+
     fn len(&self, part: Part) -> Result<u64, CallError> {
         self.files.len(part)
     }

@@ -18,6 +18,11 @@ impl Atomic {
     /// Gives back free memory, but only runs of at least `least` units; returns how many bytes. What the last commit holds
     /// stays. Nothing while somebody commits.
     pub(in crate::heap) fn purge(&self, core: &Core, least: usize) -> usize {
+        // What others fold is waited for first: who commits is not to wait for that as well. Nobody folds while a snapshot is made, nor is that
+        // waited for: the caller may be what that tells of its progress. A fold needs nothing that the caller may have.
+        if self.is_recovery_pending() || !matches!(self.journal.fold_unless_paused(), Ok(Some(_))) {
+            return 0;
+        }
         // While it is held, nobody captures or appends. It is not waited for: who has it may wait for the write session that
         // the caller has open.
         let capture = match self.capture.try_lock() {
@@ -26,9 +31,8 @@ impl Atomic {
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
             Err(TryLockError::WouldBlock) => return 0,
         };
-        // Not while a snapshot is made: the caller may be what that tells of its progress. A fold needs nothing that the caller may
-        // have.
-        if self.is_recovery_pending() || !matches!(self.journal.fold_unless_paused(), Ok(Some(_))) {
+        // What was appended since.
+        if self.is_recovery_pending() || !matches!(self.journal.try_fold(), Ok(Some(_))) {
             return 0;
         }
         let paused = self.journal.pause_folding();

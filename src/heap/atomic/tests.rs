@@ -9,6 +9,7 @@ use crate::commit::simulated::{Call, CallKind, SimulatedDisk};
 use crate::commit::storage::Part;
 use crate::error::SyncError;
 use crate::heap::{Heap, HeapOptions, Recovery, SyncLevel};
+use crate::ptr::{SalCow, SalRc};
 use crate::root::{Root, SalRoots};
 use allocator_api2::alloc::Allocator;
 use std::alloc::Layout;
@@ -307,10 +308,47 @@ fn a_purge_waits_for_a_fold_and_gives_back_then() {
         let purges = scope.spawn(|| heap.purge());
         // One that gives up does so at once.
         std::thread::sleep(Duration::from_millis(100));
+        assert!(heap.atomic().unwrap().capture.try_lock().is_ok(), "who commits would wait, too");
         drop(fold_on);
         assert!(purges.join().unwrap() >= 8 << 20);
         folds.join().unwrap().unwrap();
     });
     assert!(heap.verify().is_good());
     kill(&storage, heap);
+}
+
+/// At each close all that was free was given back again, and a log made for that.
+#[test]
+fn closing_a_heap_that_was_not_changed_gives_nothing_back_again_also_with_counted_objects() {
+    let _alone = alone();
+    let disk = empty_disk();
+    let layout = Layout::from_size_align(8 << 20, 8).unwrap();
+    for (is_changed, can_punch) in [(true, false), (false, false), (true, true), (false, true)] {
+        let (storage, heap) = open(&disk);
+        if !can_punch {
+            storage.forbid_punching();
+        }
+        if is_changed {
+            let hole = heap.alloc().allocate(layout).unwrap();
+            // SAFETY: a new block of that size.
+            unsafe { hole.cast::<u8>().write_bytes(5, layout.size()) };
+            heap.write().unwrap().set_root(Root::<SalRc<u64>>::new("counted"), heap.rc(7)).unwrap();
+            // Behind it, so that it is not cut off.
+            fill(&heap, FIRST, 1 << 20);
+            heap.sync().unwrap();
+            // SAFETY: allocated above, freed once.
+            unsafe { heap.alloc().deallocate(hole.cast(), layout) };
+        }
+        let gives_back = |call: &Call| call.kind == CallKind::Clear && call.part == Part::Data && call.len >= 4 << 20;
+        let makes_log = |call: &Call| call.kind == CallKind::CreateLog;
+        storage.before(if is_changed { gives_back } else { makes_log }, 0, || ());
+        // SAFETY: nothing of the heap is used afterwards.
+        unsafe { heap.close_and_unmap() }.unwrap();
+        assert_eq!(storage.has_happened(), is_changed && can_punch);
+    }
+    let (_, heap) = open(&disk);
+    assert_holds(&heap, FIRST, 0..1 << 20);
+    assert!(heap.verify().is_good());
+    // SAFETY: nothing of the heap is used afterwards.
+    unsafe { heap.close_and_unmap() }.unwrap();
 }

@@ -1,6 +1,6 @@
 use super::*;
 use crate::HeapOptions;
-use crate::format::{PAGE, SEGMENT_UNITS};
+use crate::format::{PAGE, SEGMENT_UNITS, UNIT};
 use crate::heap::options::Mode;
 use allocator_api2::alloc::Allocator;
 use std::alloc::Layout;
@@ -157,4 +157,29 @@ fn growth_is_told_when_half_of_what_was_ready_is_used_or_a_purge_may_have_taken_
     heap.purge();
     assert!(grow());
     signal.deafen();
+}
+
+#[test]
+fn growth_is_told_before_all_that_was_ready_is_used_however_little_that_is() {
+    let piece = |units: usize| Layout::from_size_align(units * UNIT, UNIT).unwrap();
+    for used in (12..64).step_by(4) {
+        for ahead in [1, 2, 3] {
+            let heap = HeapOptions::new().capacity(256 << 20).huge_pages(false).volatile().unwrap();
+            let (core, signal) = (heap.inner().core(), &heap.inner().core().signal);
+            signal.listen(0);
+            let take = |units: usize| {
+                core.unit_of(heap.alloc().allocate(piece(units)).unwrap().cast::<u8>().addr().get()) + units
+            };
+            take(used);
+            work::prefault(heap.inner(), ahead << 21, &report::Counters::default(), &|| true);
+            signal.forget(event::GROWN);
+            let ready_end = heap.inner().maintenance.ready_end();
+            let mut end = 0;
+            while !signal.is_told(event::GROWN) {
+                end = take(9);
+            }
+            assert!(end <= ready_end, "{used} units used, {ahead} segments ahead: told at {end}, ready to {ready_end}");
+            signal.deafen();
+        }
+    }
 }
