@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::time::Instant;
-use support::{Random, SetAtEnd};
+use support::{Random, SetAtEnd, power_cuts};
 
 const WORDS: Root<SalHashMap<u64, SalString>> = Root::new("words");
 const TREE: Root<SalBTreeMap<SalString, SalVec<u64>>> = Root::new("tree");
@@ -252,18 +252,9 @@ fn options(random: &mut Random) -> HeapOptions {
         .huge_pages(random.below(8) == 0)
 }
 
-/// The seeds of a test's histories.
-fn seeds(usual: std::ops::Range<u64>) -> std::ops::Range<u64> {
-    let number = |name: &str| std::env::var(name).ok().and_then(|value| value.parse::<u64>().ok());
-    match number("SAL_CRASH_SEED") {
-        Some(seed) => seed..seed + 1,
-        None => usual.start..usual.start + (usual.end - usual.start) * number("SAL_CRASH_SCENARIOS").unwrap_or(1),
-    }
-}
-
 fn run_all(name: &str, classes: SizeClasses, usual: std::ops::Range<u64>, images: usize, steps: usize) -> CrashReport {
     let (mut report, start) = (CrashReport::default(), Instant::now());
-    for seed in seeds(usual) {
+    for seed in power_cuts::seeds(usual) {
         let mut random = Random(seed);
         let options = options(&mut random).size_classes(classes);
         let tester = CrashTester::new().options(options).seed(seed).images(images);
@@ -566,7 +557,7 @@ fn build(handle: SalAlloc, give: &SyncSender<HeapVec<u64, SalAlloc>>, seed: u64)
 #[test]
 fn threads_without_sessions_may_allocate_build_and_free_while_commits_are_captured() {
     let (mut report, start) = (CrashReport::default(), Instant::now());
-    for seed in seeds(2_000_001..2_000_002) {
+    for seed in power_cuts::seeds(2_000_001..2_000_002) {
         let mut random = Random(seed);
         // Scrubbing and huge pages would have megabytes in each commit.
         let options = options(&mut random).scrub_freed(false).huge_pages(false);

@@ -9,7 +9,7 @@ use sal::prelude::*;
 use sal::testing::{CrashReport, CrashTester, Scenario};
 use sal::{CompactOptions, Handle, HeapOptions, Movable, Order, Recovery, SalMovable, SyncLevel};
 use std::collections::BTreeMap;
-use support::Random;
+use support::{Random, power_cuts};
 
 #[derive(Persist, Movable)]
 #[repr(C)]
@@ -141,13 +141,8 @@ fn history(scenario: &mut Scenario<'_, Model>, random: &mut Random, steps: usize
 }
 
 fn run_all(usual: std::ops::Range<u64>) -> CrashReport {
-    let number = |name: &str| std::env::var(name).ok().and_then(|value| value.parse::<u64>().ok());
-    let seeds = match number("SAL_CRASH_SEED") {
-        Some(seed) => seed..seed + 1,
-        None => usual.start..usual.start + (usual.end - usual.start) * number("SAL_CRASH_SCENARIOS").unwrap_or(1),
-    };
     let mut report = CrashReport::default();
-    for seed in seeds {
+    for seed in power_cuts::seeds(usual) {
         println!("seed {seed}");
         let mut random = Random(seed);
         let options = HeapOptions::new()

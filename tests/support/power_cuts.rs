@@ -215,3 +215,12 @@ pub(crate) fn for_each_image(path: &Path, seed: u64, mut check: impl FnMut(&str,
         }
     }
 }
+
+/// The seeds of a test's histories: as many as usual, times `SAL_CRASH_SCENARIOS`; or `SAL_CRASH_SEED` alone.
+pub(crate) fn seeds(usual: std::ops::Range<u64>) -> std::ops::Range<u64> {
+    let number = |name: &str| std::env::var(name).ok().and_then(|value| value.parse::<u64>().ok());
+    match number("SAL_CRASH_SEED") {
+        Some(seed) => seed..seed + 1,
+        None => usual.start..usual.start + (usual.end - usual.start) * number("SAL_CRASH_SCENARIOS").unwrap_or(1),
+    }
+}
