@@ -101,3 +101,37 @@ fn a_power_cut_while_a_heap_with_counted_objects_is_closed_leaves_it_at_its_last
     println!("{report}");
     assert!(report.images > 100, "{report}");
 }
+
+/// What is given back may have been written to the file directly by a commit that is still in the log: recovery would look for it there.
+#[test]
+fn a_power_cut_while_new_memory_of_a_commit_is_given_back_leaves_the_heap_at_its_last_commit() {
+    for has_counted in [false, true] {
+        let options = HeapOptions::new().recovery(Recovery::Eager).fold_at(1 << 30).huge_pages(false);
+        let history = |scenario: &mut Scenario<'_, Model>| {
+            let heap = scenario.heap().alloc();
+            scenario.change(|session, model| {
+                if has_counted {
+                    session.root_or_default(COUNTED).unwrap().push(SalRc::new_in(5, heap));
+                    model.counted.push(5);
+                }
+                // The second one is not cut off.
+                for at in 0..2 {
+                    let numbers: Vec<u64> = (0..1_000_000).collect();
+                    session.set_root(Root::new(LARGE[at]), SalVec::from(numbers.as_slice())).unwrap();
+                    model.large[at] = Some((0, 1_000_000));
+                }
+            });
+            scenario.sync();
+            scenario.change(|session, model| {
+                drop(session.take_root(Root::<SalVec<u64>>::new(LARGE[0])).unwrap());
+                model.large[0] = None;
+            });
+            scenario.reopen();
+        };
+        let tester = CrashTester::new().options(options).images(4);
+        // SAFETY: nothing that lies in the heap leaves these closures.
+        let report = unsafe { tester.run(Model::default(), history, check) };
+        println!("{report}");
+        assert!(report.images > 20, "{report}");
+    }
+}
