@@ -115,10 +115,10 @@ fn a_power_cut_while_new_memory_of_a_commit_is_given_back_leaves_the_heap_at_its
                     model.counted.push(5);
                 }
                 // The second one is not cut off.
-                for at in 0..2 {
+                for (name, large) in LARGE.into_iter().zip(&mut model.large).take(2) {
                     let numbers: Vec<u64> = (0..1_000_000).collect();
-                    session.set_root(Root::new(LARGE[at]), SalVec::from(numbers.as_slice())).unwrap();
-                    model.large[at] = Some((0, 1_000_000));
+                    session.set_root(Root::new(name), SalVec::from(numbers.as_slice())).unwrap();
+                    *large = Some((0, 1_000_000));
                 }
             });
             scenario.sync();
