@@ -224,3 +224,21 @@ pub(crate) fn seeds(usual: std::ops::Range<u64>) -> std::ops::Range<u64> {
         None => usual.start..usual.start + (usual.end - usual.start) * number("SAL_CRASH_SCENARIOS").unwrap_or(1),
     }
 }
+
+/// What `run` reports of all seeds, every other of which a second thread has.
+pub(crate) fn by_two<R: Default + Send + std::ops::AddAssign>(
+    seeds: std::ops::Range<u64>,
+    run: impl Fn(u64) -> R + Sync,
+) -> R {
+    let some = |first: u64| {
+        let mut all = R::default();
+        (seeds.start + first..seeds.end).step_by(2).for_each(|seed| all += run(seed));
+        all
+    };
+    std::thread::scope(|scope| {
+        let other = scope.spawn(|| some(1));
+        let mut all = some(0);
+        all += other.join().unwrap();
+        all
+    })
+}
