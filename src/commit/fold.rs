@@ -13,7 +13,7 @@ use crate::format::header::Header;
 use crate::format::log_record::RECORDS_START;
 #[cfg(test)]
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// What a fold did.
@@ -95,32 +95,28 @@ impl Folding {
             .wait_timeout_while(turns, limit, |turns| !turns.is_free())
             .unwrap_or_else(PoisonError::into_inner);
         turns.waiting -= 1;
-        let is_free = turns.is_free();
-        turns.is_taken |= is_free;
-        drop(turns);
+        let turn = self.take(turns);
         self.changed.notify_all();
-        is_free.then_some(Turn { folding: self })
+        turn
     }
 
     /// As [`Folding::turn`]; none while somebody has paused it.
     fn turn_unless_paused(&self) -> Option<Turn<'_>> {
         let turns = lock(&self.turns);
         let waits = |turns: &mut Turns| turns.paused == 0 && turns.is_taken;
-        let mut turns = self.changed.wait_while(turns, waits).unwrap_or_else(PoisonError::into_inner);
-        if turns.paused > 0 {
-            return None;
-        }
-        turns.is_taken = true;
-        Some(Turn { folding: self })
+        self.take(self.changed.wait_while(turns, waits).unwrap_or_else(PoisonError::into_inner))
     }
 
     fn try_turn(&self) -> Option<Turn<'_>> {
-        let mut turns = lock(&self.turns);
-        if !turns.is_free() {
-            return None;
-        }
-        turns.is_taken = true;
-        Some(Turn { folding: self })
+        self.take(lock(&self.turns))
+    }
+
+    /// A turn, if it is free.
+    fn take(&self, mut turns: MutexGuard<'_, Turns>) -> Option<Turn<'_>> {
+        let is_free = turns.is_free();
+        turns.is_taken |= is_free;
+        // Made only then: one that is dropped ends the turn that somebody else has.
+        is_free.then(|| Turn { folding: self })
     }
 }
 
@@ -293,5 +289,23 @@ impl Journal {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whoever had waited in vain ended the turn of who folded, and a second one could fold at the same time.
+    #[test]
+    fn who_waits_in_vain_leaves_the_turn_to_who_has_it() {
+        let folding = Folding::default();
+        let turn = folding.turn();
+        assert!(folding.turn_within(Duration::ZERO).is_none() && folding.try_turn().is_none());
+        drop(turn);
+        let turn = folding.try_turn();
+        assert!(turn.is_some() && folding.turn_within(Duration::ZERO).is_none());
+        drop(turn);
+        assert!(folding.turn_unless_paused().is_some());
     }
 }
