@@ -189,7 +189,7 @@ impl Storage for RealStorage {
     fn punch(&self, part: Part, offset: u64, len: u64) -> Result<bool, CallError> {
         match self.on(part, |file| file.punch(offset, len)) {
             Ok(()) => Ok(true),
-            Err(error) if File::cannot_punch(error) => Ok(false),
+            Err(error) if File::is_unsupported(error) => Ok(false),
             Err(error) => Err(error),
         }
     }

@@ -239,9 +239,9 @@ fn worth(live: u32, age: u32) -> f64 {
     (1.0 - used) * f64::from(age.max(1)) / (1.0 + used)
 }
 
-/// How long it takes to move so many bytes at a rate; none if it takes for ever.
-pub(super) fn time_for(bytes: u64, rate: u64) -> Option<Duration> {
-    Duration::try_from_secs_f64(bytes as f64 / rate as f64).ok()
+/// How long moving so many bytes is to take, if there is a rate; none if that is for ever.
+pub(super) fn time_for(bytes: u64, rate: Option<u64>) -> Option<Duration> {
+    rate.map_or(Some(Duration::ZERO), |rate| Duration::try_from_secs_f64(bytes as f64 / rate as f64).ok())
 }
 
 /// How a step has ended.
@@ -316,9 +316,8 @@ impl<'h> Compaction<'h> {
 
     /// How long to wait until more may be moved; none if that is for longer than there is time.
     fn pause(&self) -> Option<Duration> {
-        let Some(rate) = self.rate else { return Some(Duration::ZERO) };
-        let due = time_for(self.report.moved_bytes, rate)?;
-        (self.budget.is_none_or(|budget| due < budget)).then(|| due.saturating_sub(self.begun.elapsed()))
+        let due = time_for(self.report.moved_bytes, self.rate)?;
+        self.budget.is_none_or(|budget| due < budget).then(|| due.saturating_sub(self.begun.elapsed()))
     }
 
     /// Moves objects in steps, as many as there is time for. They are looked for within a step only.

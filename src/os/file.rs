@@ -177,9 +177,7 @@ impl File {
             match check("fallocate", i64::from(returned)) {
                 Ok(_) => return Ok(()),
                 Err(CallError { errno: Errno(libc::EINTR), .. }) => {}
-                Err(CallError { errno: Errno(libc::EOPNOTSUPP | libc::ENOSYS), .. }) => {
-                    return self.reserve_by_writing(offset, len);
-                }
+                Err(error) if Self::is_unsupported(error) => return self.reserve_by_writing(offset, len),
                 Err(error) => return Err(error),
             }
         }
@@ -208,15 +206,15 @@ impl File {
         check("fallocate", i64::from(returned)).map(drop)
     }
 
-    /// Whether that is what [`File::punch`] says where the file system, or the kernel, has no such call.
-    pub(crate) fn cannot_punch(error: CallError) -> bool {
+    /// Whether that is what a call says that the file system, or the kernel, does not have.
+    pub(crate) fn is_unsupported(error: CallError) -> bool {
         matches!(error.errno, Errno(libc::EOPNOTSUPP | libc::ENOSYS))
     }
 
     /// Makes a range read as zeros, and gives its disk space back where the file system can.
     pub(crate) fn clear(&self, offset: u64, len: u64) -> Result<(), CallError> {
         match self.punch(offset, len) {
-            Err(error) if Self::cannot_punch(error) => {}
+            Err(error) if Self::is_unsupported(error) => {}
             done => return done,
         }
         let zeros = [0_u8; 4096];

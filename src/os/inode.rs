@@ -116,7 +116,7 @@ mod tests {
             } else {
                 // After a look by any program at any file that was then changed, all files have a later time until the tick ends.
                 of_its_own += 1;
-                assert!(of_its_own < 1000, "each change has a time of its own");
+                assert!(of_its_own < 100, "each change has a time of its own");
             }
         }
     }

@@ -134,20 +134,7 @@ impl<'observer> BlockVisitor<'observer> {
         handle: SalAlloc,
         observer: &'observer mut dyn FnMut(NonNull<u8>, Layout),
     ) -> Self {
-        Self {
-            window,
-            handle,
-            found: None,
-            observer: Some(observer),
-            follower: None,
-            pointers: [0; TOLD_AT_ONCE],
-            untold: 0,
-            depth: 0,
-            later: Vec::new(),
-            pins: None,
-            shared: HashSet::new(),
-            is_shallow: false,
-        }
+        Self { observer: Some(observer), ..Self::new(window, handle) }
     }
 
     /// Takes note of a block that the visited value owns: the one it would free with `layout`.

@@ -5,6 +5,7 @@ use crate::commit::storage::{Part, Storage};
 use crate::os::{CallError, errno};
 use core::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// What is to happen, and before which call.
@@ -45,6 +46,17 @@ impl Hooked {
     /// Does something once, before the call that comes after `skip` others that match, and in its thread.
     pub(crate) fn before(&self, matches: fn(&Call) -> bool, skip: u64, work: impl FnOnce() + Send + 'static) {
         *self.hook.lock().unwrap_or_else(PoisonError::into_inner) = Some(Hook { matches, skip, work: Box::new(work) });
+    }
+
+    /// Holds the first such call back; returns what tells that it has come, and what lets it go on when it is dropped.
+    pub(crate) fn hold(&self, matches: fn(&Call) -> bool) -> (Receiver<()>, Sender<()>) {
+        let (come, has_come) = channel();
+        let (go_on, word) = channel();
+        self.before(matches, 0, move || {
+            come.send(()).expect("somebody waits for it");
+            let _ = word.recv();
+        });
+        (has_come, go_on)
     }
 
     /// Drops what has not happened yet; whether it has.

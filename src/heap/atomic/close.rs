@@ -76,12 +76,9 @@ pub(in crate::heap) fn finish(
     forget_holder(atomic);
     let finished = atomic.journal.finish(
         |storage| {
-            if is_state_good {
-                clear_free_runs(core, storage)?;
-            } else if gives_back {
-                punch_free_runs(core, storage)?;
-            }
             if gives_back {
+                let give_back = if is_state_good { clear_free_runs } else { punch_free_runs };
+                give_back(core, storage)?;
                 forget_checksums(&core.layout, storage, used_len)?;
                 set_len(storage, atomic.journal.data_len(), used_len)?;
             }

@@ -31,8 +31,8 @@ impl Atomic {
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
             Err(TryLockError::WouldBlock) => return 0,
         };
-        // What was appended since.
-        if self.is_recovery_pending() || !matches!(self.journal.try_fold(), Ok(Some(_))) {
+        // What was appended since. A recovery that was not pending does not become so.
+        if !matches!(self.journal.try_fold(), Ok(Some(_))) {
             return 0;
         }
         let paused = self.journal.pause_folding();

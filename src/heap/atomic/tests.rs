@@ -16,7 +16,6 @@ use std::alloc::Layout;
 use std::ops::Range;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -292,16 +291,7 @@ fn a_purge_waits_for_a_fold_and_gives_back_then() {
     heap.sync().unwrap();
     *heap.write().unwrap().root_mut(FIRST).unwrap() = SalVec::new();
     heap.sync().unwrap();
-    let (fold_on, word) = channel::<()>();
-    let (in_fold, is_in_fold) = channel();
-    storage.before(
-        |call| call.kind == CallKind::Write && call.part == Part::Data,
-        0,
-        move || {
-            in_fold.send(()).unwrap();
-            let _ = word.recv();
-        },
-    );
+    let (is_in_fold, fold_on) = storage.hold(|call| call.kind == CallKind::Write && call.part == Part::Data);
     std::thread::scope(|scope| {
         let folds = scope.spawn(|| heap.atomic().unwrap().journal.fold());
         is_in_fold.recv().unwrap();

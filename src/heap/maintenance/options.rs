@@ -49,9 +49,9 @@ impl MaintenanceOptions {
     }
 
     /// Bytes that are to be ready behind the end of what the heap has in use, rounded up to whole segments of 2 MiB, and made so again
-    /// when half of them are used: whoever touches them first does not wait for the kernel. They are in memory from then on, and in the file of a shared heap with
-    /// its next sync. Nothing is made ready of an atomic heap that has neither huge pages nor write protection
-    /// ([`DirtyTracking`](crate::DirtyTracking)), where it would be committed. Zero for none.
+    /// when half of them are used: whoever touches them first does not wait for the kernel. They are in memory from then on, and in
+    /// the file of a shared heap with its next sync. Nothing is made ready of an atomic heap that has neither huge pages nor write
+    /// protection ([`DirtyTracking`](crate::DirtyTracking)), where it would be committed. Zero for none.
     pub const fn prefault(mut self, bytes: u64) -> Self {
         self.prefault = bytes;
         self

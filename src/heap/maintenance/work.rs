@@ -50,8 +50,7 @@ pub(super) fn compact(heap: &HeapInner, options: &MaintenanceOptions, counters: 
     if report.is_complete || report.moved_objects == 0 {
         return None;
     }
-    let due = options.compact_rate.map_or(Some(Duration::ZERO), |rate| compact::time_for(report.moved_bytes, rate))?;
-    began.checked_add(due)
+    began.checked_add(compact::time_for(report.moved_bytes, options.compact_rate)?)
 }
 
 /// How long free memory stays; none if that is for others to say.

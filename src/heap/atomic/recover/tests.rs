@@ -87,12 +87,7 @@ fn resuming_waits_neither_for_a_recovery_nor_lets_others_wait_for_a_fold() {
     first.wait().unwrap_err();
     *atomic.recovery() = running(first);
     let (begin_second, second) = gated();
-    let (fold_on, word) = channel::<()>();
-    let (in_fold, is_in_fold) = channel();
-    storage.before(writes_to_data, 0, move || {
-        in_fold.send(()).unwrap();
-        let _ = word.recv();
-    });
+    let (is_in_fold, fold_on) = storage.hold(writes_to_data);
     std::thread::scope(|scope| {
         let folds = scope.spawn(|| heap.sync_with(SyncLevel::Full));
         is_in_fold.recv().unwrap();
